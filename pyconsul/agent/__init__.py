@@ -1,0 +1,1 @@
+"""A MultiService for each role, and the one function that makes it."""

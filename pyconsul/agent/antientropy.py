@@ -1,0 +1,245 @@
+"""Make the catalog agree with what runs on this node.
+
+Source: specs of Consul's RPC, section 5. A full sync compares both sides about once a minute; a
+change here is sent at once. What fails is tried again later; nothing is forgotten.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any, Protocol
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from pyconsul.agent.local import LocalState
+from pyconsul.errors import PyconsulError
+from pyconsul.log import make_logger
+from pyconsul.structs.catalog import (
+    CONSUL_SERVICE,
+    SERF_CHECK_ID,
+    DeregisterRequest,
+    HealthCheck,
+    IndexedHealthChecks,
+    IndexedNodeServices,
+    Node,
+    NodeService,
+    NodeSpecificRequest,
+    RegisterRequest,
+)
+
+FULL_SYNC_S = 60.0
+RETRY_S = 5.0
+GATHER_S = 0.01
+MAX_STALE_NS = 2_000_000_000
+
+
+class Asks(Protocol):
+    """The part of an agent that is needed here."""
+
+    def ask(self, method: str, request: Any) -> Any: ...
+
+
+class AntiEntropy:
+    """Syncs ``local`` and the node itself to the servers.
+
+    :param node: this node as the catalog should have it; its indexes do not matter.
+    """
+
+    def __init__(self, agent: Asks, node: Node, local: LocalState, clock: IReactorTime, rng: Random) -> None:
+        self._log = make_logger("agent")
+        self._agent = agent
+        self._node = node
+        self._local = local
+        self._clock = clock
+        self._rng = rng
+        self._node_in_sync = False
+        self._running = False
+        self._again = False
+        self._stopped = True
+        self._call: IDelayedCall | None = None
+        self._full_due = 0.0
+        local.changed = self.changed
+
+    def start(self) -> None:
+        """Begin with a full sync."""
+        self._stopped = False
+        self._full_due = self._clock.seconds()
+        self._schedule(0.0)
+
+    def stop(self) -> None:
+        """Sync no more."""
+        self._stopped = True
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def changed(self) -> None:
+        """Something on this node changed: send it soon."""
+        self._again = self._running
+        if not self._running:
+            self._schedule(GATHER_S)
+
+    def servers_changed(self) -> None:
+        """There is a server again, perhaps one that knows nothing: compare."""
+        self._full_due = self._clock.seconds()
+        self.changed()
+
+    def _schedule(self, delay_s: float) -> None:
+        if self._stopped:
+            return
+        if self._call is not None:
+            if self._call.getTime() <= self._clock.seconds() + delay_s:
+                return
+            self._call.cancel()
+        self._call = self._clock.callLater(delay_s, self._run)
+
+    def _run(self) -> None:
+        self._call = None
+        self._running = True
+        self._again = False
+        Deferred.fromCoroutine(self._sync()).addBoth(self._ran)
+
+    def _ran(self, result: object) -> None:
+        self._running = False
+        delay_s = max(0.0, self._full_due - self._clock.seconds())
+        if isinstance(result, Failure):
+            if isinstance(result.value, PyconsulError):
+                self._log.warn("syncing with the servers failed: {error}", error=result.value)
+            else:
+                self._log.failure("a bug in anti-entropy", failure=result)
+            delay_s = RETRY_S * (0.5 + self._rng.random())
+        elif self._again:
+            delay_s = GATHER_S
+        self._schedule(delay_s)
+
+    async def _ask(self, method: str, request: Any) -> Any:
+        answer = self._agent.ask(method, request)
+        return await answer if isinstance(answer, Deferred) else answer
+
+    async def _sync(self) -> None:
+        if self._clock.seconds() >= self._full_due:
+            await self._compare()
+            self._full_due = self._clock.seconds() + FULL_SYNC_S * (1 + self._rng.random())
+        await self._push()
+
+    # ------------------------------------------------------------ comparing
+
+    async def _compare(self) -> None:
+        """Mark what differs from the catalog; note what it has and we do not."""
+        question = NodeSpecificRequest(
+            datacenter=self._node.datacenter,
+            node=self._node.node,
+            allow_stale=True,
+            max_stale_duration=MAX_STALE_NS,
+        )
+        services: IndexedNodeServices = await self._ask("Catalog.NodeServices", question)
+        checks: IndexedHealthChecks = await self._ask("Health.NodeChecks", question)
+        found = services.node_services
+        self._node_in_sync = found is not None and _same_node(found.node, self._node)
+        remote_services = dict(found.services) if found is not None else {}
+        for service_id, local in self._local.services.items():
+            theirs = remote_services.pop(service_id, None)
+            local.in_sync = theirs is not None and _same(theirs, local.service)
+        remote_services.pop(CONSUL_SERVICE, None)
+        self._local.gone_services.update(remote_services)
+        remote_checks = {check.check_id: check for check in checks.health_checks}
+        for check_id, local_check in self._local.checks.items():
+            their_check = remote_checks.pop(check_id, None)
+            local_check.in_sync = their_check is not None and _same(their_check, local_check.check)
+        remote_checks.pop(SERF_CHECK_ID, None)
+        self._local.gone_checks.update(
+            check_id for check_id, check in remote_checks.items() if check.service_id not in remote_services
+        )
+
+    # ------------------------------------------------------------ sending
+
+    async def _push(self) -> None:
+        local = self._local
+        for service_id in list(local.gone_services):
+            if service_id in local.services:
+                continue
+            await self._ask("Catalog.Deregister", self._gone(service_id=service_id))
+            local.gone_services.discard(service_id)
+            self._log.info("Deregistered service: service={service}", service=service_id)
+        for check_id in list(local.gone_checks):
+            if check_id in local.checks:
+                continue
+            await self._ask("Catalog.Deregister", self._gone(check_id=check_id))
+            local.gone_checks.discard(check_id)
+            self._log.info("Deregistered check: check={check}", check=check_id)
+        if not self._node_in_sync:
+            await self._ask("Catalog.Register", self._registration(None, []))
+            self._node_in_sync = True
+            self._log.info("Synced node info")
+        for service_id in [i for i, entry in local.services.items() if not entry.in_sync]:
+            await self._push_service(service_id)
+        for check_id in [i for i, entry in local.checks.items() if not entry.in_sync]:
+            await self._push_check(check_id)
+
+    async def _push_service(self, service_id: str) -> None:
+        entry = self._local.services.get(service_id)
+        if entry is None:
+            return
+        service = entry.service
+        checks = [
+            (local, local.check)
+            for local in self._local.checks.values()
+            if local.check.service_id == service_id and not local.in_sync
+        ]
+        await self._ask("Catalog.Register", self._registration(service, [check for _, check in checks]))
+        entry.in_sync = entry.service is service
+        for local, sent in checks:
+            local.in_sync = local.check is sent
+        self._log.info("Synced service: service={service}", service=service_id)
+
+    async def _push_check(self, check_id: str) -> None:
+        local = self._local.checks.get(check_id)
+        if local is None or local.in_sync:
+            return
+        sent = local.check
+        owner = self._local.services.get(sent.service_id)
+        await self._ask("Catalog.Register", self._registration(owner.service if owner else None, [sent]))
+        local.in_sync = local.check is sent
+        self._log.info("Synced check: check={check} status={status}", check=check_id, status=sent.status)
+
+    def _registration(self, service: NodeService | None, checks: list[HealthCheck]) -> RegisterRequest:
+        node = self._node
+        return RegisterRequest(
+            datacenter=node.datacenter,
+            id=node.id,
+            node=node.node,
+            address=node.address,
+            tagged_addresses=node.tagged_addresses,
+            node_meta=node.meta,
+            service=service,
+            checks=checks or None,
+        )
+
+    def _gone(self, service_id: str = "", check_id: str = "") -> DeregisterRequest:
+        return DeregisterRequest(
+            datacenter=self._node.datacenter, node=self._node.node, service_id=service_id, check_id=check_id
+        )
+
+
+def _same(theirs: Any, ours: Any) -> bool:
+    """Equal but for the indexes, and for empty against missing collections."""
+    return _plain(theirs) == _plain(ours)
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.structs.asdict(row)
+    for name in ("create_index", "modify_index"):
+        fields.pop(name, None)
+    return {name: value for name, value in fields.items() if value or isinstance(value, int | str)}
+
+
+def _same_node(theirs: Node, ours: Node) -> bool:
+    return (theirs.id, theirs.address, theirs.tagged_addresses or {}, theirs.meta or {}) == (
+        ours.id,
+        ours.address,
+        ours.tagged_addresses or {},
+        ours.meta or {},
+    )

@@ -1,0 +1,195 @@
+"""What both roles have: a place in the gossip pool, the node's own services, and a way to leave."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, succeed
+
+from pyconsul import __version__
+from pyconsul.agent.antientropy import AntiEntropy
+from pyconsul.agent.environment import Environment
+from pyconsul.agent.joining import RetryJoin
+from pyconsul.agent.local import LocalState
+from pyconsul.config.schema import AgentConfig
+from pyconsul.interfaces import Watcher
+from pyconsul.log import make_logger
+from pyconsul.net.gossip import GossipPool, MemberEvent
+from pyconsul.serf.members import Member, Status
+from pyconsul.structs.catalog import Node
+from pyconsul.swim.timing import DEV, LAN, Timing
+
+NETWORK_SEGMENT_META = "consul-network-segment"
+PROTOCOL, PROTOCOL_MIN, PROTOCOL_MAX = 2, 2, 3
+
+
+def gossip_timing(config: AgentConfig) -> Timing:
+    """The pool's timing, with what the configuration changes of it."""
+    return DEV if config.dev else LAN
+
+
+class BaseAgent(MultiService):
+    """An agent of either role; ``ServerAgent`` and ``ClientAgent`` add how requests are answered."""
+
+    is_server = False
+
+    def __init__(self, config: AgentConfig, environment: Environment, node_id: str) -> None:
+        super().__init__()
+        self._log = make_logger("agent")
+        self.config = config
+        self.environment = environment
+        self.clock = environment.clock
+        self.node_name: str = config.node_name
+        self.node_id = node_id
+        self.datacenter: str = config.datacenter
+        self.pool = GossipPool(
+            self.node_name,
+            environment.gossip_transport,
+            environment.clock,
+            environment.rng,
+            gossip_timing(config),
+            self.tags(),
+            accept_member=self._accept_member,
+            on_event=self._member_event,
+        )
+        self.local = LocalState(self.node_name)
+        self.node = Node(
+            id=node_id,
+            node=self.node_name,
+            address=config.advertise_addr,
+            datacenter=self.datacenter,
+            tagged_addresses={
+                "lan": config.advertise_addr,
+                "lan_ipv4": config.advertise_addr,
+                "wan": config.advertise_addr,
+                "wan_ipv4": config.advertise_addr,
+            },
+            meta={NETWORK_SEGMENT_META: "", **dict(config.node_meta)},
+        )
+        self.sync = AntiEntropy(self, self.node, self.local, environment.clock, environment.rng)
+        self.joining = RetryJoin(
+            self.pool, config.retry_join, config.retry_interval, config.retry_max, environment.clock
+        )
+        self.left: Deferred[None] = Deferred()
+        """Fires once this agent has left on request (``leave``) and may be ended."""
+        self._leaving: Deferred[None] | None = None
+
+    # ------------------------------------------------------------ life
+
+    def startService(self) -> None:
+        """Join gossip, begin to sync."""
+        self.pool.start()
+        super().startService()
+        self.sync.start()
+        self.joining.start()
+
+    def stopService(self) -> Deferred[None]:
+        """End at once, without leaving: to the others this looks like a failure."""
+        self.joining.stop()
+        self.sync.stop()
+        self.local.stop()
+        self.pool.stop()
+        done: Deferred[None] | None = super().stopService()
+        return done or succeed(None)
+
+    def leave(self) -> Deferred[None]:
+        """Leave the cluster gracefully; fires when that is done."""
+        if self._leaving is None:
+            self._log.info("starting leave")
+            self.joining.stop()
+            self.sync.stop()
+            self._leaving = Deferred.fromCoroutine(self._leave())
+            self._leaving.addBoth(self._has_left)
+        waiting: Deferred[None] = Deferred()
+        self._leaving.addBoth(lambda result: (waiting.callback(None), result)[1])
+        return waiting
+
+    async def _leave(self) -> None:
+        await self.pool.leave()
+
+    def _has_left(self, result: Any) -> None:
+        if result is not None:
+            self._log.warn("leaving did not go well: {why}", why=result)
+        self._log.info("leave complete")
+        if not self.left.called:
+            self.left.callback(None)
+
+    # ------------------------------------------------------------ gossip
+
+    def tags(self) -> dict[str, str]:
+        """What this agent tells about itself (specs of serf, section 11)."""
+        return {
+            "role": "node",
+            "dc": self.config.datacenter,
+            "segment": "",
+            "id": self.node_id,
+            "vsn": str(PROTOCOL),
+            "vsn_min": str(PROTOCOL_MIN),
+            "vsn_max": str(PROTOCOL_MAX),
+            "build": f"{__version__}:",
+            "acls": "0",
+        }
+
+    def _accept_member(self, member: Member) -> str | None:
+        """Why ``member`` may not be in this pool, if so (specs of serf, section 11, "Merge rules")."""
+        tags = member.tags
+        datacenter = tags.get("dc")
+        if datacenter is not None and datacenter != self.datacenter:
+            return f"Member '{member.name}' part of wrong datacenter '{datacenter}'"
+        segment = tags.get("segment", "")
+        if segment:
+            return f"Member '{member.name}' part of wrong segment '{segment}' (expected '')"
+        node_id = tags.get("id")
+        if node_id and node_id == self.node_id and member.name != self.node_name:
+            return f"Member '{member.name}' has conflicting node ID '{node_id}' with this agent's ID"
+        return None
+
+    def _member_event(self, event: MemberEvent) -> None:
+        raise NotImplementedError
+
+    def members(self) -> list[Member]:
+        """The LAN pool as this agent sees it."""
+        return self.pool.members()
+
+    def join(self, addresses: Sequence[str]) -> Deferred[int]:
+        """Join through ``addresses``; fires with how many answered."""
+        return self.pool.join(addresses)
+
+    # ------------------------------------------------------------ answers
+
+    def ask(self, method: str, request: Any, watcher: Watcher | None = None) -> Any:
+        """See ``pyconsul.interfaces.Agent``."""
+        raise NotImplementedError
+
+    def stats(self) -> dict[str, dict[str, str]]:
+        """The sections of ``pyconsul info``."""
+        checks = self.local.checks.values()
+        return {
+            "agent": {
+                "check_monitors": str(sum(1 for c in checks if c.check.type == "script")),
+                "check_ttls": str(sum(1 for c in checks if c.check.type == "ttl")),
+                "checks": str(len(self.local.checks)),
+                "services": str(len(self.local.services)),
+            },
+            "build": {"prerelease": "", "revision": "", "version": __version__},
+            "consul": self.consul_stats(),
+            "runtime": {
+                "arch": platform.machine(),
+                "implementation": platform.python_implementation(),
+                "os": platform.system().lower(),
+                "version": platform.python_version(),
+            },
+            "serf_lan": self.pool.stats(),
+        }
+
+    def consul_stats(self) -> dict[str, str]:
+        """The ``consul`` section."""
+        raise NotImplementedError
+
+
+def alive(members: Iterable[Member]) -> list[Member]:
+    """Those that are alive."""
+    return [member for member in members if member.status is Status.ALIVE]

@@ -1,0 +1,104 @@
+"""Reads that wait for a change: parked on what they read, with one coarse timer for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from pyconsul.agent.forwarding import JITTER_FRACTION, blocking_time_s
+from pyconsul.endpoints.base import Method, Read
+from pyconsul.errors import PyconsulError
+from pyconsul.net.wheel import Wheel
+from pyconsul.state.watches import Watches
+
+
+class Parking:
+    """Where blocking reads wait.
+
+    :param answer: makes the reply of a ``Read`` complete (index, leader, consistency).
+    :param leave: asked on each wake-up; a Deferred of the reply if the request must go elsewhere
+        (this server no longer leads), else ``None``.
+    """
+
+    def __init__(
+        self,
+        watches: Watches,
+        wheel: Wheel,
+        rng: Random,
+        answer: Callable[[Read, Any], Any],
+        leave: Callable[[Method, Any], Deferred[Any] | None],
+    ) -> None:
+        self.watches = watches
+        self.wheel = wheel
+        self.rng = rng
+        self.answer = answer
+        self.leave = leave
+        self.count = 0
+
+    def park(self, method: Method, request: Any, read: Read, now: float) -> Deferred[Any]:
+        """Wait until the result's index is above ``request.min_query_index``, or the time is over."""
+        wait_s = blocking_time_s(request)
+        parked = _Parked(self, method, request, read)
+        self.count += 1
+        parked.until = now + wait_s + self.rng.random() * wait_s / JITTER_FRACTION
+        parked.slot = self.wheel.add(parked, parked.until - now)
+        self.watches.register(read.watch, parked)
+        return parked.deferred
+
+
+class _Parked:
+    """One parked request. Its identity is what the watches and the wheel know."""
+
+    __slots__ = ("armed", "deferred", "elsewhere", "lot", "method", "read", "request", "slot", "until")
+
+    def __init__(self, lot: Parking, method: Method, request: Any, read: Read) -> None:
+        self.lot = lot
+        self.method = method
+        self.request = request
+        self.read = read
+        self.slot = 0
+        self.until = 0.0
+        self.armed = True
+        self.elsewhere: Deferred[Any] | None = None
+        self.deferred: Deferred[Any] = Deferred(self._gone)
+
+    def wake(self) -> None:
+        """Something that was read has changed; the watches have forgotten us."""
+        elsewhere = self.lot.leave(self.method, self.request)
+        if elsewhere is not None:
+            self._unpark()
+            self.elsewhere = elsewhere
+            elsewhere.chainDeferred(self.deferred)
+            return
+        try:
+            self.read = self.method.call(self.request)
+        except PyconsulError as error:
+            self._unpark()
+            self.deferred.errback(error)
+            return
+        if self.read.index > self.request.min_query_index:
+            self._unpark()
+            self.deferred.callback(self.lot.answer(self.read, self.request))
+        else:
+            self.lot.watches.register(self.read.watch, self)
+
+    def expire(self) -> None:
+        """The time is over: the same data again."""
+        self.lot.watches.cancel(self.read.watch, self)
+        self.lot.count -= 1
+        self.deferred.callback(self.lot.answer(self.read, self.request))
+
+    def _unpark(self) -> None:
+        self.lot.count -= 1
+        self.lot.wheel.remove(self, self.slot)
+
+    def _gone(self, _: object) -> None:
+        """Whoever asked went away."""
+        if self.elsewhere is not None:
+            self.elsewhere.cancel()
+            return
+        self.lot.watches.cancel(self.read.watch, self)
+        self._unpark()

@@ -1,0 +1,60 @@
+"""A client agent: finds servers by gossip alone and passes every request on to one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyconsul.agent.base import BaseAgent
+from pyconsul.agent.environment import Environment
+from pyconsul.agent.forwarding import Forwarder
+from pyconsul.agent.servers import ServerChoice, servers_of
+from pyconsul.config.schema import AgentConfig
+from pyconsul.endpoints.catalog import Catalog
+from pyconsul.endpoints.declared import declared_methods
+from pyconsul.errors import NoServers, Refused, Unreachable
+from pyconsul.interfaces import Watcher
+from pyconsul.net.gossip import MemberEvent
+
+
+class ClientAgent(BaseAgent):
+    """A client agent."""
+
+    def __init__(self, config: AgentConfig, environment: Environment, node_id: str) -> None:
+        super().__init__(config, environment, node_id)
+        self._choice = ServerChoice(environment.rng)
+        self._methods = declared_methods()
+        self._forwarder = Forwarder(
+            environment.rpc_transport, environment.clock, environment.rng, config.performance.rpc_hold_timeout
+        )
+
+    def _member_event(self, event: MemberEvent) -> None:
+        had_none = self._choice.current() is None
+        servers = servers_of(self.members(), self.datacenter)
+        self._choice.update(server.address for server in servers if server.alive)
+        if had_none and self._choice.current() is not None:
+            self.sync.servers_changed()
+
+    def ask(self, method: str, request: Any, watcher: Watcher | None = None) -> Any:
+        """See ``pyconsul.interfaces.Agent``; nothing is ever answered from here."""
+        declared = self._methods.get(method)
+        if declared is None:
+            raise Refused(f"rpc: can't find service {method}")
+        called = [""]
+
+        def attempt() -> Any:
+            address = self._choice.current()
+            if address is None:
+                raise NoServers()
+            called[0] = address
+            return self._forwarder.call(address, declared, request)
+
+        def failed(error: Exception) -> None:
+            if isinstance(error, Unreachable):
+                self._choice.failed(called[0])
+
+        return self._forwarder.persist(attempt, is_read=declared.kind != "write", failed=failed)
+
+    def consul_stats(self) -> dict[str, str]:
+        """The ``consul`` section."""
+        known = {server.address for server in servers_of(self.members(), self.datacenter)}
+        return {"acl": "disabled", "known_servers": str(len(known)), "server": "false"}

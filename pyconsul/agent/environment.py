@@ -1,0 +1,26 @@
+"""The five things that a simulated node has exchanged: clock, chance, disk, network, wall time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from twisted.internet.interfaces import IReactorTime
+
+from pyconsul.interfaces import Disk, GossipTransport, RaftTransport, RpcTransport, WallTime
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Everything an agent's core services know of the world outside.
+
+    :ivar disk: the data folder; a client agent and a ``-dev`` server may do without.
+    """
+
+    clock: IReactorTime
+    rng: Random
+    wall_time: WallTime
+    rpc_transport: RpcTransport
+    gossip_transport: GossipTransport
+    raft_transport: RaftTransport | None = None
+    disk: Disk | None = None

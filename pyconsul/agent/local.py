@@ -1,0 +1,140 @@
+"""What runs on this node: services and checks, and whether the servers know of it.
+
+The agent is the authority for its own node. The catalog is made to follow by ``AntiEntropy``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from pyconsul.errors import Refused
+from pyconsul.structs.catalog import CRITICAL, HealthCheck, NodeService
+
+
+class Runner(Protocol):
+    """Something that finds out a check's state (``pyconsul.checks``)."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(slots=True)
+class LocalService:
+    """A service of this node. ``in_sync``: the servers know it as it is."""
+
+    service: NodeService
+    in_sync: bool = False
+
+
+@dataclass(slots=True)
+class LocalCheck:
+    """A check of this node and what runs it."""
+
+    check: HealthCheck
+    runner: Runner | None = None
+    in_sync: bool = False
+
+
+@dataclass(slots=True)
+class LocalState:
+    """Services and checks by id.
+
+    :ivar changed: called after each change that the servers have to hear of.
+    """
+
+    node_name: str
+    changed: Callable[[], None] = lambda: None
+    services: dict[str, LocalService] = field(default_factory=dict)
+    checks: dict[str, LocalCheck] = field(default_factory=dict)
+    gone_services: set[str] = field(default_factory=set)
+    gone_checks: set[str] = field(default_factory=set)
+
+    def add_service(self, service: NodeService) -> None:
+        """Add ``service``, or replace the one with its id."""
+        old = self.services.get(service.id)
+        self.gone_services.discard(service.id)
+        in_sync = old is not None and old.in_sync and old.service == service
+        self.services[service.id] = LocalService(service, in_sync)
+        for local in self.checks.values():
+            if local.check.service_id == service.id:
+                self._replace(local, service_name=service.service, service_tags=service.tags or [])
+        self.changed()
+
+    def remove_service(self, service_id: str) -> bool:
+        """Remove a service and its checks; false if there is none."""
+        if self.services.pop(service_id, None) is None:
+            return False
+        self.gone_services.add(service_id)
+        for check_id in [c.check.check_id for c in self.checks.values() if c.check.service_id == service_id]:
+            self._drop_check(check_id)
+        self.changed()
+        return True
+
+    def add_check(self, check: HealthCheck, runner: Runner | None) -> None:
+        """Add ``check`` and start ``runner``; a check with the same id is stopped and replaced.
+
+        The state of the check replaced is kept, since nothing says that it has changed.
+        """
+        service = None
+        if check.service_id:
+            local = self.services.get(check.service_id)
+            if local is None:
+                raise Refused(f'ServiceID "{check.service_id}" does not exist')
+            service = local.service
+        old = self.checks.get(check.check_id)
+        if old is not None and old.runner is not None:
+            old.runner.stop()
+        check = msgspec.structs.replace(
+            check,
+            node=self.node_name,
+            service_name=service.service if service is not None else "",
+            service_tags=(service.tags or []) if service is not None else [],
+        )
+        if old is not None and old.check.type == check.type:
+            check = msgspec.structs.replace(check, status=old.check.status, output=old.check.output)
+        self.gone_checks.discard(check.check_id)
+        self.checks[check.check_id] = LocalCheck(check, runner)
+        if runner is not None:
+            runner.start()
+        self.changed()
+
+    def remove_check(self, check_id: str) -> bool:
+        """Stop and remove a check; false if there is none."""
+        if check_id not in self.checks:
+            return False
+        self._drop_check(check_id)
+        self.changed()
+        return True
+
+    def update_check(self, check_id: str, status: str, output: str) -> None:
+        """A check ran; only a change is passed on."""
+        local = self.checks.get(check_id)
+        if local is not None and (local.check.status, local.check.output) != (status, output):
+            self._replace(local, status=status, output=output)
+            self.changed()
+
+    def worst(self, checks: Iterable[HealthCheck]) -> str:
+        """The state that stands for all of ``checks``."""
+        states = {check.status for check in checks}
+        return next((s for s in (CRITICAL, "warning") if s in states), "passing")
+
+    def stop(self) -> None:
+        """Run no check any more."""
+        for local in self.checks.values():
+            if local.runner is not None:
+                local.runner.stop()
+
+    def _drop_check(self, check_id: str) -> None:
+        local = self.checks.pop(check_id)
+        if local.runner is not None:
+            local.runner.stop()
+        self.gone_checks.add(check_id)
+
+    def _replace(self, local: LocalCheck, **changes: object) -> None:
+        local.check = msgspec.structs.replace(local.check, **changes)
+        local.in_sync = False

@@ -1,0 +1,355 @@
+"""One server's replica: the Raft core with its disk, its peers and the state it drives."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec import Struct
+from twisted.internet.defer import Deferred
+
+from pyconsul.agent.environment import Environment
+from pyconsul.errors import LeadershipLost, NoLeader, PyconsulError, Refused
+from pyconsul.interfaces import RaftStorage
+from pyconsul.log import make_logger
+from pyconsul.net.driver import Driver
+from pyconsul.raft import events
+from pyconsul.raft.configuration import Configuration
+from pyconsul.raft.core import RaftCore
+from pyconsul.raft.events import Role
+from pyconsul.raft.messages import COMMAND, Message
+from pyconsul.raft.timing import Timing
+from pyconsul.state.fsm import FSM
+
+PROPOSALS_WAITING_MAX = 100_000
+COMMANDS_PER_PROPOSAL_MAX = 256
+
+
+class _Waiter(Struct):
+    """Who waits for the entry ``index`` of ``term`` to be applied."""
+
+    index: int
+    term: int
+    deferred: Deferred[Any]
+
+
+class Replica:
+    """Propose commands, confirm leadership, and know what is applied.
+
+    All Deferreds fail with ``PyconsulError``: ``NoLeader`` when nothing was appended,
+    ``LeadershipLost`` when the outcome is unknown.
+
+    :ivar role_changed: called with each ``RoleChanged`` once it is in force.
+    :ivar configuration_changed: called with each ``ConfigurationChanged``.
+    :ivar became_ready: called when this leader has applied an entry of its own term, so that its
+        store holds everything that any earlier leader acknowledged.
+    """
+
+    def __init__(
+        self, environment: Environment, server_id: str, timing: Timing, storage: RaftStorage, fsm: FSM
+    ) -> None:
+        self._log = make_logger("agent.server.raft")
+        self._clock = environment.clock
+        self._storage = storage
+        self._fsm = fsm
+        assert environment.raft_transport is not None
+        self._transport = environment.raft_transport
+        self._transport.received = self._received
+        self._transport.unreachable = self._peer_unreachable
+        storage.persisted = self._persisted
+        storage.failed = self._storage_failed
+        recovered = storage.recover()
+        self.core = RaftCore(timing, environment.rng, server_id, recovered, storage.read)
+        self.driver = Driver(
+            self.core,
+            {
+                events.Send: self._send,
+                events.PersistState: lambda e: storage.save_state(e.seq, e.term, e.voted_for),
+                events.PersistEntries: lambda e: storage.append(e.seq, e.entries),
+                events.PersistTruncation: lambda e: storage.truncate(e.seq, e.first_dropped),
+                events.Apply: self._apply,
+                events.RoleChanged: self._role_changed,
+                events.ConfigurationChanged: lambda e: self.configuration_changed(e),
+                events.Proposed: self._proposed,
+                events.ProposalRefused: self._refused,
+                events.LeadershipConfirmed: self._confirmed,
+                events.LeadershipRefused: self._unconfirmed,
+                events.TransferEnded: self._transfer_ended,
+            },
+            environment.clock,
+            events.Tick(),
+        )
+        self.role_changed: Callable[[events.RoleChanged], None] = lambda change: None
+        self.configuration_changed: Callable[[events.ConfigurationChanged], None] = lambda change: None
+        self.became_ready: Callable[[], None] = lambda: None
+        self.applied_index = recovered.snapshot_index
+        self.ready = False
+        """This server leads and its store is up to date; the default reads may be served."""
+        self._barrier = 0
+        self._gathering: list[tuple[bytes, Deferred[Any]]] = []
+        self._proposing: deque[list[Deferred[Any]]] = deque()
+        self._waiters: deque[_Waiter] = deque()
+        self._reads: dict[int, list[Deferred[int]]] = {}
+        self._confirming: list[Deferred[int]] | None = None
+        self._next_token = 1
+        self._until_applied: deque[tuple[int, Deferred[None]]] = deque()
+        self._transfers: deque[Deferred[None]] = deque()
+        self._stopped = False
+
+    # ------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Begin to take part."""
+        self.driver.start()
+
+    def stop(self) -> None:
+        """Take part no longer. Whoever waits is told that the outcome is unknown."""
+        self._stopped = True
+        self.driver.stop()
+        self._storage.close()
+        self._fail_all()
+
+    # ------------------------------------------------------------ asking
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this server leads, as far as it knows."""
+        return self.core.role is Role.LEADER
+
+    def propose(self, command: bytes) -> Deferred[Any]:
+        """Append ``command``; fires with what applying it returned.
+
+        Commands of one turn of the reactor are gathered into one batch for the log, the disk and
+        the followers.
+        """
+        deferred: Deferred[Any] = Deferred()
+        if self._stopped or not self.is_leader:
+            deferred.errback(NoLeader())
+            return deferred
+        if len(self._waiters) + len(self._gathering) >= PROPOSALS_WAITING_MAX:
+            deferred.errback(Refused("too many writes are waiting; try again later"))
+            return deferred
+        if not self._gathering:
+            self._clock.callLater(0, self._flush)
+        self._gathering.append((command, deferred))
+        return deferred
+
+    def confirm(self) -> Deferred[int]:
+        """Ask a majority whether this server still leads; fires with the index that a read needs.
+
+        Everybody who asks in one turn of the reactor shares one round.
+        """
+        deferred: Deferred[int] = Deferred()
+        if self._stopped or not self.is_leader:
+            deferred.errback(NoLeader())
+            return deferred
+        if self._confirming is None:
+            self._confirming = []
+            self._clock.callLater(0, self._ask_majority)
+        self._confirming.append(deferred)
+        return deferred
+
+    def applied(self, index: int) -> Deferred[None]:
+        """Fires once ``index`` is applied here."""
+        deferred: Deferred[None] = Deferred()
+        if index <= self.applied_index:
+            deferred.callback(None)
+        elif self._stopped:
+            deferred.errback(LeadershipLost())
+        else:
+            self._until_applied.append((index, deferred))
+        return deferred
+
+    def bootstrap(self, configuration: Configuration) -> None:
+        """Write the first configuration; ignored unless the log is empty."""
+        self.driver.feed(events.Bootstrap(configuration))
+
+    def change(self, change: events.ChangeConfiguration) -> Deferred[Any]:
+        """Change one server of the configuration; fires when that is committed."""
+        deferred: Deferred[Any] = Deferred()
+        self._proposing.append([deferred])
+        self.driver.feed(change)
+        return deferred
+
+    def transfer(self, target: str = "") -> Deferred[None]:
+        """Hand leadership over to ``target``, or to whoever is most up to date."""
+        deferred: Deferred[None] = Deferred()
+        self._transfers.append(deferred)
+        self.driver.feed(events.TransferLeadership(target))
+        return deferred
+
+    # ------------------------------------------------------------ events
+
+    def _flush(self) -> None:
+        while self._gathering and not self._stopped:
+            batch = self._gathering[:COMMANDS_PER_PROPOSAL_MAX]
+            del self._gathering[:COMMANDS_PER_PROPOSAL_MAX]
+            self._proposing.append([deferred for _, deferred in batch])
+            self.driver.feed(events.Propose([command for command, _ in batch]))
+
+    def _ask_majority(self) -> None:
+        waiting, self._confirming = self._confirming, None
+        if waiting and not self._stopped:
+            token = self._next_token
+            self._next_token += 1
+            self._reads[token] = waiting
+            self.driver.feed(events.ConfirmLeadership(token))
+
+    def _received(self, sender: str, message: Message) -> None:
+        self.driver.feed(events.MessageReceived(sender, message))
+
+    def _peer_unreachable(self, peer: str) -> None:
+        self.driver.feed(events.Unreachable(peer))
+
+    def _persisted(self, seq: int) -> None:
+        self.driver.feed(events.Persisted(seq))
+
+    def _storage_failed(self, seq: int, error: BaseException) -> None:
+        """Without its disk a server can promise nothing: it stops taking part and says so."""
+        self._log.error(
+            "log storage failed, this server takes no part in consensus until it is restarted: {error}",
+            error=error,
+        )
+        self.driver.stop()
+        self._stopped = True
+        self._fail_all()
+
+    # ------------------------------------------------------------ effects
+
+    def _send(self, effect: events.Send) -> None:
+        self._transport.send(effect.to, effect.address, effect.message)
+
+    def _proposed(self, effect: events.Proposed) -> None:
+        deferreds = self._proposing.popleft()
+        for offset, deferred in enumerate(deferreds):
+            self._waiters.append(_Waiter(effect.first_index + offset, effect.term, deferred))
+
+    def _refused(self, effect: events.ProposalRefused) -> None:
+        error = NoLeader if effect.not_leader else Refused
+        for deferred in self._proposing.popleft():
+            deferred.errback(error() if error is NoLeader else error(effect.reason))
+
+    def _apply(self, effect: events.Apply) -> None:
+        waiters = self._waiters
+        apply = self._fsm.apply
+        for entry in effect.entries:
+            index = entry.index
+            result = apply(index, entry.data) if entry.kind == COMMAND else None
+            self.applied_index = index
+            if waiters and waiters[0].index <= index:
+                self._answer(index, entry.term, result)
+        if self._barrier and self.applied_index >= self._barrier and not self.ready:
+            self.ready = True
+            self.became_ready()
+        while self._until_applied and self._until_applied[0][0] <= self.applied_index:
+            self._until_applied.popleft()[1].callback(None)
+
+    def _answer(self, index: int, term: int, result: Any) -> None:
+        waiter = self._waiters.popleft()
+        if waiter.index != index or waiter.term != term:
+            waiter.deferred.errback(LeadershipLost())
+        elif isinstance(result, PyconsulError):
+            waiter.deferred.errback(result)
+        else:
+            waiter.deferred.callback(result)
+
+    def _role_changed(self, change: events.RoleChanged) -> None:
+        led = self._barrier > 0
+        if change.role is Role.LEADER:
+            self._barrier = change.barrier
+            self.ready = self.applied_index >= change.barrier
+        elif led:
+            self._barrier = 0
+            self.ready = False
+            self._fail_waiters()
+        self._log.info(
+            "{role} in term {term}, leader {leader}",
+            role=change.role.value,
+            term=change.term,
+            leader=change.leader_address or "unknown",
+        )
+        self.role_changed(change)
+
+    def _confirmed(self, effect: events.LeadershipConfirmed) -> None:
+        for deferred in self._reads.pop(effect.token, ()):
+            deferred.callback(effect.index)
+
+    def _unconfirmed(self, effect: events.LeadershipRefused) -> None:
+        for deferred in self._reads.pop(effect.token, ()):
+            deferred.errback(NoLeader())
+
+    def _transfer_ended(self, effect: events.TransferEnded) -> None:
+        if self._transfers:
+            deferred = self._transfers.popleft()
+            if effect.error:
+                deferred.errback(Refused(effect.error))
+            else:
+                deferred.callback(None)
+
+    # ------------------------------------------------------------ failures
+
+    def _fail_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, deque()
+        _fail((waiter.deferred for waiter in waiters), LeadershipLost)
+
+    def _fail_all(self) -> None:
+        self._fail_waiters()
+        gathering, self._gathering = self._gathering, []
+        proposing, self._proposing = self._proposing, deque()
+        reads, self._reads = self._reads, {}
+        confirming, self._confirming = self._confirming or [], None
+        applied, self._until_applied = self._until_applied, deque()
+        transfers, self._transfers = self._transfers, deque()
+        _fail((deferred for _, deferred in gathering), NoLeader)
+        _fail((deferred for batch in proposing for deferred in batch), LeadershipLost)
+        _fail((deferred for waiting in reads.values() for deferred in waiting), NoLeader)
+        _fail(confirming, NoLeader)
+        _fail((deferred for _, deferred in applied), LeadershipLost)
+        _fail(transfers, LeadershipLost)
+
+
+def _fail(deferreds: Any, error: type[NoLeader] | type[LeadershipLost]) -> None:
+    for deferred in list(deferreds):
+        if not deferred.called:
+            deferred.errback(error())
+
+
+def stats(replica: Replica, now: float) -> dict[str, str]:
+    """The ``raft`` section of ``/v1/agent/self`` and ``pyconsul info`` (specs of the raft view)."""
+    core = replica.core
+    contact = core.last_contact
+    if core.role is Role.LEADER:
+        last_contact = "0"
+    elif contact is None:
+        last_contact = "never"
+    else:
+        last_contact = f"{max(0.0, now - contact) * 1000:.3f}ms"
+    return {
+        "applied_index": str(replica.applied_index),
+        "commit_index": str(core.commit_index),
+        "fsm_pending": str(max(0, core.commit_index - replica.applied_index)),
+        "last_contact": last_contact,
+        "last_log_index": str(core.last_log_index),
+        "last_log_term": str(core.last_log_term),
+        "last_snapshot_index": "0",
+        "last_snapshot_term": "0",
+        "latest_configuration": _show(core.configuration),
+        "latest_configuration_index": str(core.configuration_index),
+        "num_peers": str(max(0, len(core.configuration.servers) - 1)),
+        "protocol_version": "3",
+        "protocol_version_max": "3",
+        "protocol_version_min": "0",
+        "snapshot_version_max": "1",
+        "snapshot_version_min": "0",
+        "state": core.role.value,
+        "term": str(core.term),
+    }
+
+
+def _show(configuration: Configuration) -> str:
+    servers: Sequence[str] = [
+        f"{{Suffrage:{'Nonvoter' if server.suffrage else 'Voter'} ID:{server.id} Address:{server.address}}}"
+        for server in configuration.servers
+    ]
+    return f"[{' '.join(servers)}]"

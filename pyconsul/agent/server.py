@@ -1,0 +1,271 @@
+"""A server: its replica of the state, the requests it answers, and what it does while it leads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+
+from pyconsul import __version__
+from pyconsul.agent.base import BaseAgent
+from pyconsul.agent.blocking import Parking
+from pyconsul.agent.bootstrap import Bootstrap
+from pyconsul.agent.environment import Environment
+from pyconsul.agent.forwarding import Forwarder, encode
+from pyconsul.agent.leader import LeaderDuties
+from pyconsul.agent.replica import Replica, stats
+from pyconsul.agent.servers import servers_of
+from pyconsul.config.schema import AgentConfig
+from pyconsul.endpoints.base import Method, Read, Registry
+from pyconsul.endpoints.catalog import Catalog
+from pyconsul.endpoints.health import Health
+from pyconsul.endpoints.kvs import KVS
+from pyconsul.endpoints.status import Status, StatusRequest
+from pyconsul.errors import BadRequest, NoLeader, NoPath, PyconsulError, Refused
+from pyconsul.interfaces import RaftStorage, Watcher
+from pyconsul.net.gossip import MemberEvent
+from pyconsul.net.wheel import Wheel
+from pyconsul.raft.configuration import Configuration, Server
+from pyconsul.raft.events import RoleChanged
+from pyconsul.raft.timing import Timing
+from pyconsul.state.fsm import FSM
+from pyconsul.state.store import Store
+
+STATUS_TIMEOUT_S = 5.0
+
+
+class ServerAgent(BaseAgent):
+    """A server agent.
+
+    :param storage: term, vote and log: durable, or in memory for ``-dev``.
+    """
+
+    is_server = True
+
+    def __init__(self, config: AgentConfig, environment: Environment, node_id: str, storage: RaftStorage) -> None:
+        super().__init__(config, environment, node_id)
+        self.rpc_address = f"{config.advertise_addr}:{config.ports.server}"
+        self.store = Store()
+        timing = Timing.dev() if config.dev else Timing.scaled(config.performance.raft_multiplier)
+        self.raft = Replica(environment, node_id, timing, storage, FSM(self.store))
+        self.raft.role_changed = self._role_changed
+        self.raft.became_ready = self._became_ready
+        self._wheel = Wheel(environment.clock)
+        self.parking = Parking(self.store.watches, self._wheel, environment.rng, self._complete, self._elsewhere)
+        self._forwarder = Forwarder(
+            environment.rpc_transport, environment.clock, environment.rng, config.performance.rpc_hold_timeout
+        )
+        self.registry = Registry(
+            [
+                KVS(self.store),
+                Catalog(self.store, self.datacenter),
+                Health(self.store),
+                Status(lambda: self.raft.core.leader_address, self._peers),
+            ]
+        )
+        self._decoders = {m.name: msgspec.msgpack.Decoder(m.request).decode for m in self.registry.methods()}
+        environment.rpc_transport.handler = self.serve
+        expect = config.bootstrap_expect
+        self._bootstrap = Bootstrap(
+            0 if config.bootstrap or config.dev else expect,
+            lambda: servers_of(self.members(), self.datacenter),
+            lambda: self.raft.core.last_log_index == 0,
+            self._ask_peers,
+            self.raft.bootstrap,
+            environment.clock,
+        )
+        self._alone = config.bootstrap or config.dev or expect == 1
+        self._duties = LeaderDuties(
+            server_id=node_id,
+            version=__version__,
+            datacenter=self.datacenter,
+            store=self.store,
+            members=self.members,
+            configuration=lambda: self.raft.core.configuration,
+            propose=self.raft.propose,
+            change=self.raft.change,
+            clock=environment.clock,
+        )
+
+    # ------------------------------------------------------------ life
+
+    def startService(self) -> None:
+        """Take part in Raft, then in gossip."""
+        self.raft.start()
+        if self._alone:
+            self.raft.bootstrap(Configuration([Server(self.node_id, self.rpc_address)]))
+        super().startService()
+        self._bootstrap.look()
+
+    def stopService(self) -> Deferred[None]:
+        """End at once. What was acknowledged is on the disk."""
+        self._bootstrap.stop()
+        self._duties.stop()
+        self.raft.stop()
+        self._wheel.stop()
+        return super().stopService()
+
+    async def _leave(self) -> None:
+        """A leader hands over first, so that the others need no election."""
+        others = [s for s in self.raft.core.configuration.servers if s.id != self.node_id]
+        if self.raft.is_leader and others:
+            try:
+                await self.raft.transfer()
+            except PyconsulError as error:
+                self._log.warn("cannot hand leadership over: {error}", error=error)
+        await super()._leave()
+        if others:
+            drained: Deferred[None] = Deferred()
+            self.clock.callLater(self.config.performance.leave_drain_time, drained.callback, None)
+            await drained
+
+    # ------------------------------------------------------------ events
+
+    def tags(self) -> dict[str, str]:
+        """A client's tags and what makes a server."""
+        config = self.config
+        tags = super().tags()
+        tags.update(role="consul", port=str(config.ports.server), raft_vsn="3", ft_fs="1")
+        tags["wan_join_port"] = str(config.ports.serf_wan)
+        if config.bootstrap or (config.bootstrap_expect == 1 and not config.dev):
+            tags["bootstrap"] = "1"
+        elif config.bootstrap_expect > 1:
+            tags["expect"] = str(config.bootstrap_expect)
+        return tags
+
+    def _member_event(self, event: MemberEvent) -> None:
+        self._bootstrap.look()
+        self._duties.member_changed(event.member, event.kind == "reap")
+
+    def _role_changed(self, change: RoleChanged) -> None:
+        if not self.raft.is_leader:
+            self._duties.stop()
+            # Whoever waits here in default mode has to wait at the new leader, and no cached
+            # answer may outlive the leadership that vouched for it.
+            self.store.watches.wake_all()
+
+    def _became_ready(self) -> None:
+        self._log.info("cluster leadership acquired")
+        self._duties.start()
+
+    def _peers(self) -> list[str]:
+        return [server.address for server in self.raft.core.configuration.servers]
+
+    def _ask_peers(self, address: str) -> Deferred[list[str]]:
+        if address == self.rpc_address:
+            done: Deferred[list[str]] = Deferred()
+            done.callback(self._peers())
+            return done
+        method = self.registry.get("Status.Peers")
+        assert method is not None
+        return self._forwarder.call(address, method, StatusRequest(datacenter=self.datacenter))
+
+    # ------------------------------------------------------------ answers
+
+    def serve(self, method: str, body: bytes) -> Any:
+        """A call that came over the network; the reply's bytes or a Deferred of them."""
+        decode = self._decoders.get(method)
+        if decode is None:
+            raise Refused(f"rpc: can't find service {method}")
+        try:
+            request = decode(body)
+        except msgspec.MsgspecError as error:
+            raise BadRequest(f"cannot decode the request of {method}: {error}") from None
+        answer = self.ask(method, request)
+        if isinstance(answer, Deferred):
+            return answer.addCallback(encode)
+        return encode(answer)
+
+    def ask(self, method: str, request: Any, watcher: Watcher | None = None) -> Any:
+        """See ``pyconsul.interfaces.Agent``."""
+        declared = self.registry.get(method)
+        if declared is None:
+            raise Refused(f"rpc: can't find service {method}")
+        datacenter = request.datacenter
+        if datacenter and datacenter != self.datacenter:
+            raise NoPath()
+        if declared.kind == "read":
+            if request.allow_stale and self.raft.core.leader_id:
+                return self._serve(declared, request, watcher)
+            if self.raft.ready:
+                if request.require_consistent:
+                    return self._serve_confirmed(declared, request)
+                return self._serve(declared, request, watcher)
+            if request.allow_stale and self.raft.core.last_log_index:
+                return self._serve(declared, request, watcher)
+            return self._forwarder.persist(lambda: self._ask_leader(declared, request), is_read=True)
+        if declared.kind == "write":
+            if self.raft.ready:
+                return self.raft.propose(declared.call(request))
+            return self._forwarder.persist(lambda: self._ask_leader(declared, request), is_read=False)
+        return declared.call(request)
+
+    def _ask_leader(self, method: Method, request: Any) -> Any:
+        """One attempt, wherever the leader is now."""
+        if self.raft.ready:
+            if method.kind == "write":
+                return self.raft.propose(method.call(request))
+            if request.require_consistent:
+                return self._serve_confirmed(method, request)
+            return self._serve(method, request, None)
+        address = self.raft.core.leader_address
+        if self.raft.is_leader or not address:
+            raise NoLeader()
+        return self._forwarder.call(address, method, request)
+
+    def _serve(self, method: Method, request: Any, watcher: Watcher | None) -> Any:
+        """Answer from the local store, now or when something has changed."""
+        read: Read = method.call(request)
+        wanted = request.min_query_index
+        if wanted and read.index <= wanted:
+            return self.parking.park(method, request, read, self.clock.seconds())
+        if watcher is not None and not wanted:
+            self.store.watches.register(read.watch, watcher)
+            watcher.armed = True
+        return self._complete(read, request)
+
+    def _serve_confirmed(self, method: Method, request: Any) -> Deferred[Any]:
+        """Answer once a majority has confirmed this leader and the store is as new as it."""
+        confirmed = self.raft.confirm()
+        confirmed.addCallback(self.raft.applied)
+        confirmed.addCallback(lambda _: self._serve(method, request, None))
+        return confirmed
+
+    def _elsewhere(self, method: Method, request: Any) -> Deferred[Any] | None:
+        """Where a parked request has to go on when this server no longer leads."""
+        if self.raft.ready or request.allow_stale:
+            return None
+        return self._forwarder.persist(lambda: self._ask_leader(method, request), is_read=True)
+
+    def _complete(self, read: Read, request: Any) -> Any:
+        reply = read.reply
+        core = self.raft.core
+        reply.index = read.index or 1
+        reply.known_leader = bool(core.leader_id)
+        if self.raft.is_leader:
+            reply.last_contact = 0
+        elif core.last_contact is not None:
+            reply.last_contact = int(max(0.0, self.clock.seconds() - core.last_contact) * 1e9)
+        if request.require_consistent:
+            reply.consistency_level = "consistent"
+        elif request.allow_stale:
+            reply.consistency_level = "stale"
+        else:
+            reply.consistency_level = "leader"
+        return reply
+
+    def stats(self) -> dict[str, dict[str, str]]:
+        """A client's sections and Raft's."""
+        return {**super().stats(), "raft": stats(self.raft, self.clock.seconds())}
+
+    def consul_stats(self) -> dict[str, str]:
+        """The ``consul`` section."""
+        return {
+            "acl": "disabled",
+            "bootstrap": "true" if self._alone and not self.config.dev else "false",
+            "known_datacenters": "1",
+            "leader": "true" if self.raft.is_leader else "false",
+            "leader_addr": self.raft.core.leader_address,
+            "server": "true",
+        }

@@ -1,0 +1,1 @@
+"""Health checks that run where the service lives."""

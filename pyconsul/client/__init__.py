@@ -1,0 +1,1 @@
+"""The API for programs; every command of the command line stands on it."""

@@ -1,0 +1,132 @@
+"""Services, checks and watches as configuration files define them.
+
+They stay plain dicts with Consul's snake_case keys; what registers them turns them into structs.
+Source: specs of the runtime surface, section 1; the reference validator.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyconsul.config import durations
+from pyconsul.config.kinds import ANY_MAP, BOOL, INT, STRING, STRING_MAP, STRINGS, Kind, as_map
+from pyconsul.config.tree import ListOf, MapOf, Spec
+from pyconsul.errors import ConfigurationError
+
+
+def _lists(value: object, where: str) -> object:
+    return {key: STRINGS.shape(item, f"{where}[{key}]") for key, item in as_map(value, where).items()}
+
+
+CHECK: Spec = {
+    "id": STRING,
+    "name": STRING,
+    "notes": STRING,
+    "service_id": STRING,
+    "token": STRING,
+    "status": STRING,
+    "args": STRINGS,
+    "http": STRING,
+    "header": Kind("map of lists", _lists),
+    "method": STRING,
+    "body": STRING,
+    "output_max_size": INT,
+    "tcp": STRING,
+    "interval": STRING,
+    "docker_container_id": STRING,
+    "shell": STRING,
+    "grpc": STRING,
+    "grpc_use_tls": BOOL,
+    "tls_skip_verify": BOOL,
+    "alias_node": STRING,
+    "alias_service": STRING,
+    "timeout": STRING,
+    "ttl": STRING,
+    "success_before_passing": INT,
+    "failures_before_critical": INT,
+    "deregister_critical_service_after": STRING,
+    # spellings of old files, see ALIASES
+    "serviceid": STRING,
+    "scriptargs": STRINGS,
+    "dockercontainerid": STRING,
+    "tlsskipverify": BOOL,
+    "deregistercriticalserviceafter": STRING,
+}
+
+ALIASES = {
+    "serviceid": "service_id",
+    "scriptargs": "args",
+    "dockercontainerid": "docker_container_id",
+    "tlsskipverify": "tls_skip_verify",
+    "deregistercriticalserviceafter": "deregister_critical_service_after",
+}
+
+_DURATIONS = ("interval", "timeout", "ttl", "deregister_critical_service_after")
+
+_MESH_GATEWAY: Spec = {"mode": STRING}
+_EXPOSE: Spec = {
+    "checks": BOOL,
+    "paths": ListOf({"path": STRING, "local_path_port": INT, "listener_port": INT, "protocol": STRING}),
+}
+_UPSTREAM: Spec = {
+    "destination_type": STRING,
+    "destination_namespace": STRING,
+    "destination_name": STRING,
+    "datacenter": STRING,
+    "local_bind_address": STRING,
+    "local_bind_port": INT,
+    "config": ANY_MAP,
+    "mesh_gateway": _MESH_GATEWAY,
+}
+_PROXY: Spec = {
+    "destination_service_name": STRING,
+    "destination_service_id": STRING,
+    "local_service_address": STRING,
+    "local_service_port": INT,
+    "config": ANY_MAP,
+    "upstreams": ListOf(_UPSTREAM),
+    "mesh_gateway": _MESH_GATEWAY,
+    "expose": _EXPOSE,
+}
+_PLAIN_SERVICE: Spec = {
+    "id": STRING,
+    "name": STRING,
+    "tags": STRINGS,
+    "address": STRING,
+    "tagged_addresses": MapOf({"address": STRING, "port": INT}),
+    "meta": STRING_MAP,
+    "port": INT,
+    "check": CHECK,
+    "checks": ListOf(CHECK),
+    "token": STRING,
+    "weights": {"passing": INT, "warning": INT},
+    "enable_tag_override": BOOL,
+    "kind": STRING,
+    "proxy": _PROXY,
+}
+SERVICE: Spec = {
+    **_PLAIN_SERVICE,
+    "connect": {"native": BOOL, "sidecar_service": _PLAIN_SERVICE},
+}
+
+
+def check_definition(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """A check with today's spellings; raises ``ConfigurationError`` for a duration that is none."""
+    found = {ALIASES.get(key, key): value for key, value in raw.items()}
+    for key in _DURATIONS:
+        if key in found:
+            try:
+                durations.parse_ns(found[key])
+            except ConfigurationError as error:
+                problem = f'{where}.{key}: invalid duration: "{found[key]}": {error}'
+                raise ConfigurationError(problem) from None
+    return found
+
+
+def service_definition(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """A service whose ``check`` and ``checks`` are gathered under ``checks``."""
+    found = {key: value for key, value in raw.items() if key not in ("check", "checks")}
+    checks = [*([raw["check"]] if "check" in raw else []), *raw.get("checks", [])]
+    if checks:
+        found["checks"] = [check_definition(check, f"{where}.check[]") for check in checks]
+    return found

@@ -1,0 +1,1 @@
+"""What a DNS question means and which records answer it, pure."""

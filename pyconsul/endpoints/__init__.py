@@ -1,0 +1,1 @@
+"""RPC methods, one class a family, each method declared once."""

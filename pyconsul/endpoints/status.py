@@ -1,0 +1,42 @@
+"""Status.*: who leads, who takes part. Answered by whichever server is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from pyconsul.endpoints.base import node
+
+
+class StatusRequest(Struct, rename="pascal", kw_only=True):
+    """A question about a datacenter's servers."""
+
+    datacenter: str = ""
+
+
+class Status:
+    """What this server knows of its Raft group.
+
+    :param leader: ``ip:port`` of the leader, empty if none is known.
+    :param peers: ``ip:port`` of every server in the latest configuration.
+    """
+
+    def __init__(self, leader: Callable[[], str], peers: Callable[[], list[str]]) -> None:
+        self._leader = leader
+        self._peers = peers
+
+    @node("Status.Ping", StatusRequest, bool)
+    def ping(self, request: StatusRequest) -> bool:
+        """This server lives."""
+        return True
+
+    @node("Status.Leader", StatusRequest, str)
+    def leader(self, request: StatusRequest) -> str:
+        """The leader's address."""
+        return self._leader()
+
+    @node("Status.Peers", StatusRequest, list[str])
+    def peers(self, request: StatusRequest) -> list[str]:
+        """The addresses of the servers in the Raft configuration."""
+        return self._peers()

@@ -1,0 +1,242 @@
+"""What one layer asks of another.
+
+The five things that differ between a real node and a simulated one are arguments everywhere:
+the clock (Twisted's ``IReactorTime``), chance (``random.Random``), the network (``RaftTransport``,
+``RpcTransport``, ``GossipTransport``), the disk (``Disk``) and the wall time (``WallTime``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from pyconsul.raft.messages import Entry, Message
+
+WallTime: TypeAlias = Callable[[], float]
+"""Seconds since 1970; for timestamps that people read, never for durations."""
+
+Address: TypeAlias = tuple[str, int]
+"""An IP address in text form and a port."""
+
+
+class Core(Protocol):
+    """A pure state machine: told what happened and when, it returns what should be done."""
+
+    def handle(self, now: float, event: Any) -> Iterable[Any]:
+        """Take one event; return effects in the order in which they are to be done."""
+        ...
+
+    def next_deadline(self) -> float | None:
+        """When ``Tick`` is due, on the core's clock in seconds; ``None``: not at all."""
+        ...
+
+
+# ---------------------------------------------------------------- disk
+
+
+class DiskFile(Protocol):
+    """An open file. Writes are seen by reads at once and are durable after ``sync``."""
+
+    def write(self, parts: Sequence[bytes], offset: int) -> None:
+        """Write ``parts`` back to back at ``offset``; never blocks for the disk."""
+        ...
+
+    def read(self, size: int, offset: int) -> bytes:
+        """Read up to ``size`` bytes at ``offset``; short at the end of the file."""
+        ...
+
+    def allocate(self, size: int) -> None:
+        """Reserve zeros up to ``size`` bytes, so that later syncs need not touch the inode."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Cut the file to ``size`` bytes."""
+        ...
+
+    def size(self) -> int:
+        """Bytes in the file, what was allocated included."""
+        ...
+
+    def sync(self) -> None:
+        """Make all writes made so far durable (fdatasync).
+
+        Blocks: only in a job of ``Disk.submit``, or before anything is served. In a job it covers
+        what was written before the job was submitted; what is written later may or may not be.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """A folder on a disk. Paths are relative to it, with ``/``; ``""`` is the folder itself.
+
+    Errors are ``OSError``. Like a real disk: what is not synced may be lost, whole or in part and in
+    any order, in a crash; a new, renamed or removed name is durable only after ``sync_folder``.
+    """
+
+    def open(self, path: str, create: bool = False) -> DiskFile:
+        """Open for reading and writing; ``create`` makes an empty file if there is none."""
+        ...
+
+    def list(self, folder: str) -> list[str]:
+        """Names in ``folder``, sorted; empty if there is none."""
+        ...
+
+    def make_folder(self, path: str) -> None:
+        """Create a folder in an existing one; nothing happens if it is there."""
+        ...
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a file or folder within its folder, atomically replacing a file named ``new``."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file or an empty folder."""
+        ...
+
+    def sync_folder(self, path: str) -> None:
+        """Make creations, renames and removals in ``path`` durable. Blocks as ``DiskFile.sync``."""
+        ...
+
+    def submit(self, job: Callable[[], None], done: Callable[[BaseException | None], None]) -> None:
+        """Run ``job`` off the reactor (one thread, in the order submitted), then ``done`` on it."""
+        ...
+
+    def close(self) -> None:
+        """End the thread after the jobs that are queued, each of which gets its ``done``."""
+        ...
+
+
+class Recovered(Protocol):
+    """What a ``RaftStorage`` found on the disk."""
+
+    term: int
+    """Never less than the term of the last entry."""
+    voted_for: str
+    first_index: int
+    """Index of the first entry kept; ``last_index`` is one less when there is none."""
+    last_index: int
+    snapshot_index: int
+    """The log continues after this entry (0: from the start), whose term is the next field.
+
+    Always ``first_index - 1``: when entries that a snapshot covers are kept for slow followers, it
+    lies before the snapshot's own index, which only the snapshot files know.
+    """
+    snapshot_term: int
+    terms: Sequence[int]
+    """The term of each entry from ``first_index`` to ``last_index``."""
+
+
+class RaftStorage(Protocol):
+    """Durable term, vote and log of one server.
+
+    ``persisted(seq)`` is called on the reactor, in order, once everything up to ``seq`` is durable;
+    it stands for all lower numbers, which may be skipped. ``failed(seq, error)`` is called at most
+    once: ``seq`` and all after it are not known to be durable and never will be.
+    """
+
+    persisted: Callable[[int], None]
+    failed: Callable[[int, BaseException], None]
+
+    def recover(self) -> Recovered:
+        """Open or create what is there; raises ``StorageDamaged``. Blocks for the disk."""
+        ...
+
+    def save_state(self, seq: int, term: int, voted_for: str) -> None: ...
+
+    def append(self, seq: int, entries: Sequence[Entry]) -> None: ...
+
+    def truncate(self, seq: int, first_dropped: int) -> None: ...
+
+    def reset(self, seq: int, snapshot_index: int, snapshot_term: int) -> None:
+        """Drop the whole log; it continues after that entry, which a durable snapshot covers."""
+        ...
+
+    def compact(self, first_kept: int) -> int:
+        """Allow entries before ``first_kept`` to be dropped; returns the first index that is kept.
+
+        A durable snapshot has to cover what is dropped. Nothing is reported through ``persisted``.
+        """
+        ...
+
+    def read(self, first: int, end: int, bytes_max: int) -> list[Entry]:
+        """Entries ``first`` to ``end - 1``: at least one, then as many as fit ``bytes_max``.
+
+        The range must be held (a bug otherwise); raises ``StorageDamaged`` if the disk gives back
+        something else than was written.
+        """
+        ...
+
+    def close(self) -> None:
+        """Make durable what is not yet, report nothing more."""
+        ...
+
+
+# ---------------------------------------------------------------- network
+
+
+class RaftTransport(Protocol):
+    """Raft messages between servers: best effort, bounded, in order while a connection stands."""
+
+    received: Callable[[str, Message], None]
+    """Called with the sender's server id and its message."""
+    unreachable: Callable[[str], None]
+    """Called with a server id when its connection broke or could not be made."""
+
+    def send(self, to: str, address: str, message: Message) -> None: ...
+
+
+class RpcTransport(Protocol):
+    """Calls to other servers' endpoints, and theirs to ours."""
+
+    handler: Callable[[str, bytes], Any]
+    """Serves a call of a peer: takes method and body; the reply's bytes or a Deferred of them,
+    or a ``PyconsulError`` raised or failed with. Set by a server; a client agent serves nothing."""
+
+    def call(self, address: str, method: str, body: bytes, timeout_s: float) -> Deferred[bytes]:
+        """The reply's bytes; fails with the peer's ``PyconsulError``, with ``NotSent`` when
+        the call has certainly not been made, else with ``Unreachable``."""
+        ...
+
+
+class GossipTransport(Protocol):
+    """Packets and streams of one gossip pool (specs of memberlist, section 1)."""
+
+    packet_received: Callable[[bytes, Address], None]
+    stream_received: Callable[[bytes, Address], bytes | None]
+    """A whole request that came by TCP; returns the answer's bytes, if there is one."""
+    address: Address
+
+    def send(self, packet: bytes, to: Address) -> None: ...
+
+    def exchange(self, request: bytes, to: Address, timeout_s: float, answer: bool) -> Deferred[bytes]:
+        """Send a stream request; fires with the whole answer, empty if ``answer`` is false."""
+        ...
+
+
+# ---------------------------------------------------------------- the agent, to HTTP and DNS
+
+
+class Watcher(Protocol):
+    """Somebody to be told, once, that what a read returned has changed."""
+
+    def wake(self) -> None: ...
+
+
+class Agent(Protocol):
+    """What HTTP, DNS and the checks need of an agent, whatever its role.
+
+    ``pyconsul.agent`` provides it; nothing below imports that package.
+    """
+
+    def ask(self, method: str, request: Any, watcher: Watcher | None = None) -> Any:
+        """Call the endpoint ``method`` wherever it has to run; the reply struct or a Deferred of it.
+
+        A read that this node answers from its own store registers ``watcher`` on exactly what it
+        read and sets ``watcher.armed = True``.
+        """
+        ...

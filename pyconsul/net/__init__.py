@@ -1,0 +1,1 @@
+"""Twisted protocols and drivers: gossip, Raft and RPC over AMP, DNS, the reactor."""

@@ -1,0 +1,328 @@
+"""Raft and RPC between servers, as AMP over TCP.
+
+Port 8300 tells protocols apart by the first byte, as Consul does; ours is ``AMP_BYTE``, which
+Consul does not use. What follows are AMP boxes of two commands, ``Raft`` (a batch of messages,
+not answered) and ``Call`` (an endpoint). AMP carries at most 65,535 bytes a value, so ``Body``
+spreads over several keys of one box.
+
+``Connection`` speaks for ``amp.AMP`` on the wire, and a test lets the two talk, but it takes boxes
+apart by hand: AMP's own dispatcher spends five Deferreds and a dozen objects on each call, and a
+forwarded read is one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from pyconsul.errors import PyconsulError, Unreachable, from_code
+from pyconsul.log import make_logger
+from pyconsul.net.wheel import Wheel
+
+AMP_BYTE = b"P"
+VALUE_MAX = 65_535
+BOX_BYTES_MAX = 64 * 1024 * 1024
+FIRST_BYTE_TIMEOUT_S = 5.0
+CALLS_SERVED_MAX = 50_000
+
+_log = make_logger("agent.server.rpc")
+
+
+def spread(box: dict[bytes, bytes], name: bytes, value: bytes) -> None:
+    """Put ``value`` into ``box`` under ``name``, ``name.1``, ``name.2``, ..."""
+    box[name] = value[:VALUE_MAX]
+    for number, start in enumerate(range(VALUE_MAX, len(value), VALUE_MAX), 1):
+        box[b"%b.%d" % (name, number)] = value[start : start + VALUE_MAX]
+
+
+def gather(box: dict[bytes, bytes], name: bytes) -> bytes:
+    """The value that ``spread`` put into ``box``. Raises ``KeyError``."""
+    first = box[name]
+    if len(first) < VALUE_MAX:
+        return first
+    parts = [first]
+    while (part := box.get(b"%b.%d" % (name, len(parts)))) is not None:
+        parts.append(part)
+    return b"".join(parts)
+
+
+class Body(amp.Argument):  # type: ignore[misc]
+    """Bytes of any length."""
+
+    def toBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+        spread(strings, name, objects[name.decode()])
+
+    def fromBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
+        objects[name.decode()] = gather(strings, name)
+
+
+class Failed(Exception):
+    """An endpoint refused; the text is ``code``, a newline and what to tell the user."""
+
+
+class Raft(amp.Command):  # type: ignore[misc]
+    """Messages for the receiver's Raft core: MessagePack of ``[sender, [message, ...]]``."""
+
+    commandName = b"Raft"
+    arguments = [(b"body", Body())]
+    requiresAnswer = False
+
+
+class Call(amp.Command):  # type: ignore[misc]
+    """Call the endpoint ``method`` with its request struct as MessagePack."""
+
+    commandName = b"Call"
+    arguments = [(b"method", amp.Unicode()), (b"body", Body())]
+    response = [(b"body", Body())]
+    errors = {Failed: b"FAILED"}
+
+
+class Pending:
+    """A call that waits for its answer."""
+
+    __slots__ = ("connection", "deferred", "slot", "tag")
+
+    def __init__(self, connection: Connection, tag: bytes, deferred: Deferred[bytes]) -> None:
+        self.connection = connection
+        self.tag = tag
+        self.deferred = deferred
+        self.slot = 0
+
+    def expire(self) -> None:
+        """Nobody answered in time; an answer that comes later is dropped."""
+        self.connection.forget(self.tag)
+        self.deferred.errback(Unreachable("timed out waiting for an answer"))
+
+
+class Connection(amp.BinaryBoxProtocol):  # type: ignore[misc]
+    """One AMP connection, either side.
+
+    :param served: answers ``Call``: method and body to bytes or a Deferred of bytes.
+    :param raft: takes the body of ``Raft``.
+    """
+
+    noisy = False
+
+    def __init__(
+        self, wheel: Wheel, served: Callable[[str, bytes], Any], raft: Callable[[bytes], None]
+    ) -> None:
+        super().__init__(self)
+        self._wheel = wheel
+        self._served = served
+        self._raft = raft
+        self._pending: dict[bytes, Pending] = {}
+        self._serving: set[Deferred[Any]] = set()
+        self._next_tag = 0
+        self._box_bytes = 0
+        self.lost = False
+        self.paused = False
+        self.on_lost: Callable[[], None] = lambda: None
+
+    # ------------------------------------------------------------ sending
+
+    def send_raft(self, body: bytes) -> None:
+        """Send a batch of messages."""
+        box = amp.AmpBox({amp.COMMAND: b"Raft"})
+        spread(box, b"body", body)
+        self.transport.write(box.serialize())
+
+    def call(self, method: str, body: bytes, timeout_s: float) -> Deferred[bytes]:
+        """Call an endpoint; fails with ``PyconsulError`` in every case."""
+        self._next_tag += 1
+        tag = b"%x" % self._next_tag
+        box = amp.AmpBox({amp.COMMAND: b"Call", amp.ASK: tag, b"method": method.encode()})
+        spread(box, b"body", body)
+        deferred: Deferred[bytes] = Deferred(lambda _: self._abandon(tag))
+        pending = self._pending[tag] = Pending(self, tag, deferred)
+        pending.slot = self._wheel.add(pending, timeout_s)
+        self.transport.write(box.serialize())
+        return deferred
+
+    def forget(self, tag: bytes) -> None:
+        """Expect no answer to ``tag``."""
+        self._pending.pop(tag, None)
+
+    def _abandon(self, tag: bytes) -> None:
+        pending = self._pending.pop(tag, None)
+        if pending is not None:
+            self._wheel.remove(pending, pending.slot)
+
+    # ------------------------------------------------------------ receiving
+
+    def proto_value(self, string: bytes) -> str:
+        """Bound a box by the bytes in hand: AMP itself would take keys without end."""
+        self._box_bytes += len(string)
+        if self._box_bytes > BOX_BYTES_MAX:
+            self.transport.abortConnection()
+        state: str = super().proto_value(string)
+        return state
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            super().dataReceived(data)
+        except Exception:
+            _log.failure("closing an AMP connection that sent what cannot be understood")
+            self.transport.abortConnection()
+
+    def startReceivingBoxes(self, sender: object) -> None:
+        """Part of IBoxReceiver."""
+
+    def ampBoxReceived(self, box: dict[bytes, bytes]) -> None:
+        """Take one box apart (IBoxReceiver)."""
+        self._box_bytes = 0
+        tag = box.get(amp.ANSWER)
+        if tag is not None:
+            pending = self._settle(tag)
+            if pending is not None:
+                pending.deferred.callback(gather(box, b"body"))
+        elif (tag := box.get(amp.ERROR)) is not None:
+            pending = self._settle(tag)
+            if pending is not None:
+                pending.deferred.errback(_error_of(box))
+        elif (command := box.get(amp.COMMAND)) == b"Raft":
+            self._raft(gather(box, b"body"))
+        elif command == b"Call":
+            self._serve(box)
+        else:
+            self.transport.abortConnection()
+
+    def _settle(self, tag: bytes) -> Pending | None:
+        pending = self._pending.pop(tag, None)
+        if pending is not None:
+            self._wheel.remove(pending, pending.slot)
+        return pending
+
+    def _serve(self, box: dict[bytes, bytes]) -> None:
+        tag = box[amp.ASK]
+        if len(self._serving) >= CALLS_SERVED_MAX:
+            self._answer_error(tag, PyconsulError("too many calls at once on one connection"))
+            return
+        try:
+            answer = self._served(box[b"method"].decode(), gather(box, b"body"))
+        except PyconsulError as error:
+            self._answer_error(tag, error)
+            return
+        except Exception:
+            _log.failure("a bug in the endpoint {method}", method=box.get(b"method"))
+            self._answer_error(tag, PyconsulError("internal error"))
+            return
+        if type(answer) is bytes:
+            self._answer(tag, answer)
+            return
+        self._serving.add(answer)
+        answer.addBoth(self._served_late, tag, answer)
+
+    def _served_late(self, result: bytes | Failure, tag: bytes, serving: Deferred[Any]) -> None:
+        self._serving.discard(serving)
+        if self.lost:
+            return
+        if not isinstance(result, Failure):
+            self._answer(tag, result)
+        elif isinstance(result.value, PyconsulError):
+            self._answer_error(tag, result.value)
+        else:
+            _log.failure("a bug in an endpoint", failure=result)
+            self._answer_error(tag, PyconsulError("internal error"))
+
+    def _answer(self, tag: bytes, body: bytes) -> None:
+        box = amp.AmpBox({amp.ANSWER: tag})
+        spread(box, b"body", body)
+        self.transport.write(box.serialize())
+
+    def _answer_error(self, tag: bytes, error: PyconsulError) -> None:
+        text = f"{error.code}\n{error}".encode()[:VALUE_MAX]
+        box = amp.AmpBox({amp.ERROR: tag, amp.ERROR_CODE: b"FAILED", amp.ERROR_DESCRIPTION: text})
+        self.transport.write(box.serialize())
+
+    # ------------------------------------------------------------ life
+
+    def connectionMade(self) -> None:
+        """Learn when the peer does not keep up."""
+        if hasattr(self.transport, "setTcpNoDelay"):
+            self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full (IPushProducer)."""
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        """There is room again (IPushProducer)."""
+        self.paused = False
+
+    def stopProducing(self) -> None:
+        """The connection is going away (IPushProducer)."""
+
+    def stopReceivingBoxes(self, reason: Failure) -> None:
+        """The connection is gone (IBoxReceiver): fail what waits, stop what is served."""
+        self.lost = True
+        pending, self._pending = self._pending, {}
+        for waiting in pending.values():
+            self._wheel.remove(waiting, waiting.slot)
+            waiting.deferred.errback(Unreachable("the connection was lost before the answer came"))
+        serving, self._serving = self._serving, set()
+        for deferred in serving:
+            deferred.cancel()
+        self.on_lost()
+
+    def unhandledError(self, failure: Failure) -> None:
+        """Part of IBoxSender; nothing gets here, since every error is answered."""
+        _log.failure("unexpected AMP failure", failure=failure)
+
+
+def _error_of(box: dict[bytes, bytes]) -> PyconsulError:
+    code, _, text = box.get(amp.ERROR_DESCRIPTION, b"").decode("utf-8", "replace").partition("\n")
+    return from_code(code, text) if text or code else PyconsulError("the peer gave no reason")
+
+
+class Doorman(Protocol):
+    """Reads the first byte of a connection to the server port and hands it to who speaks that.
+
+    :param speakers: first byte to a function that makes the protocol.
+    """
+
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, speakers: dict[bytes, Callable[[], Protocol]]) -> None:
+        self._clock = clock
+        self._speakers = speakers
+        self._inner: Protocol | None = None
+
+    def connectionMade(self) -> None:
+        """Wait for the byte, but not for ever."""
+        self._timeout = self._clock.callLater(FIRST_BYTE_TIMEOUT_S, self._too_late)
+
+    def _too_late(self) -> None:
+        if self._inner is None and self.transport is not None:
+            self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def dataReceived(self, data: bytes) -> None:
+        """Choose once, then pass everything on."""
+        if self._inner is not None:
+            self._inner.dataReceived(data)
+            return
+        speaker = self._speakers.get(data[:1])
+        assert self.transport is not None
+        if speaker is None:
+            _log.warn("unrecognized RPC byte {byte} from {peer}", byte=data[0], peer=self.transport.getPeer())
+            self.transport.abortConnection()  # type: ignore[attr-defined]
+            return
+        if self._timeout.active():
+            self._timeout.cancel()
+        self._inner = speaker()
+        self._inner.makeConnection(self.transport)
+        if len(data) > 1:
+            self._inner.dataReceived(data[1:])
+
+    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+        """Tell who speaks."""
+        if self._timeout.active():
+            self._timeout.cancel()
+        if self._inner is not None:
+            self._inner.connectionLost(reason)

@@ -1,0 +1,1 @@
+"""Consensus: a pure Raft core, its log, messages and configuration."""

@@ -1,0 +1,108 @@
+"""What Raft servers say to each other, as array-like MessagePack structs.
+
+Names are those of the Raft paper and of Ongaro's dissertation; every message carries the sender's
+``term``. Delivery is best effort: a message may be lost, delayed, doubled or overtaken.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+
+COMMAND = 0
+NOOP = 1
+CONFIGURATION = 2
+
+
+class Entry(Struct, array_like=True, frozen=True, gc=False):
+    """One log entry.
+
+    :ivar kind: ``COMMAND`` (``data`` goes to the state machine), ``NOOP`` (a new leader's first
+        entry) or ``CONFIGURATION`` (``data`` is an encoded ``Configuration``).
+    """
+
+    term: int
+    index: int
+    kind: int
+    data: bytes
+
+
+class RequestVote(Struct, array_like=True, frozen=True, tag=1):
+    """Ask for a vote, or with ``pre_vote`` whether one would be given in ``term``.
+
+    :ivar transfer: the leader told the candidate to start (dissertation, 3.10), so receivers do
+        not protect a live leader.
+    """
+
+    term: int
+    last_log_index: int
+    last_log_term: int
+    pre_vote: bool = False
+    transfer: bool = False
+
+
+class RequestVoteResponse(Struct, array_like=True, frozen=True, tag=2):
+    """The answer to ``RequestVote``; for a granted pre-vote ``term`` is the term asked about."""
+
+    term: int
+    granted: bool
+    pre_vote: bool = False
+
+
+class AppendEntries(Struct, array_like=True, frozen=True, tag=3):
+    """Entries that follow ``prev_log_index``; none to pass on the commit index or to probe."""
+
+    term: int
+    prev_log_index: int
+    prev_log_term: int
+    leader_commit: int
+    entries: Sequence[Entry] = ()
+
+
+class AppendEntriesResponse(Struct, array_like=True, frozen=True, tag=4):
+    """The answer to ``AppendEntries``.
+
+    :ivar match_index: on success, up to where the follower's log is durable and equals the leader's.
+    :ivar prev_log_index: of the request answered, so that a late reject can be told from a new one.
+    :ivar hint_index: on a reject, the last index at which the logs may still agree.
+    :ivar hint_term: the follower's term at ``hint_index``.
+    """
+
+    term: int
+    success: bool
+    match_index: int
+    prev_log_index: int
+    hint_index: int = 0
+    hint_term: int = 0
+
+
+class Heartbeat(Struct, array_like=True, frozen=True, tag=5):
+    """The leader lives. ``context`` comes back in the answer and confirms reads (6.4)."""
+
+    term: int
+    leader_commit: int
+    context: int
+
+
+class HeartbeatResponse(Struct, array_like=True, frozen=True, tag=6):
+    """The answer to ``Heartbeat``."""
+
+    term: int
+    context: int
+
+
+class TimeoutNow(Struct, array_like=True, frozen=True, tag=7):
+    """Start an election at once: leadership is handed over to the receiver."""
+
+    term: int
+
+
+Message: TypeAlias = (
+    RequestVote
+    | RequestVoteResponse
+    | AppendEntries
+    | AppendEntriesResponse
+    | Heartbeat
+    | HeartbeatResponse
+    | TimeoutNow
+)

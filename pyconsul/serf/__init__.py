@@ -1,0 +1,1 @@
+"""The serf layer above SWIM: Lamport clocks, intents, tags, pure."""

@@ -1,0 +1,1 @@
+"""The replicated state: tables, watches and the commands that change them, pure."""

@@ -1,0 +1,1 @@
+"""Durable term, vote and log: the only code that asks the disk to sync."""

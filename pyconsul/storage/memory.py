@@ -1,0 +1,62 @@
+"""Term, vote and log in memory, for ``-dev``: nothing survives the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pyconsul.raft.messages import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """What a server finds that has never run."""
+
+    term: int = 0
+    voted_for: str = ""
+    first_index: int = 1
+    last_index: int = 0
+    snapshot_index: int = 0
+    snapshot_term: int = 0
+    terms: Sequence[int] = ()
+
+
+class MemoryStorage:
+    """A ``RaftStorage`` that calls everything durable at once."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self.persisted: Callable[[int], None] = lambda seq: None
+        self.failed: Callable[[int, BaseException], None] = lambda seq, error: None
+
+    def recover(self) -> Nothing:
+        """There is never anything."""
+        return Nothing()
+
+    def save_state(self, seq: int, term: int, voted_for: str) -> None:
+        """Keep nothing: the core knows its term."""
+        self.persisted(seq)
+
+    def append(self, seq: int, entries: Sequence[Entry]) -> None:
+        """Keep ``entries``."""
+        self._entries.extend(entries)
+        self.persisted(seq)
+
+    def truncate(self, seq: int, first_dropped: int) -> None:
+        """Drop the end of the log."""
+        del self._entries[first_dropped - 1 :]
+        self.persisted(seq)
+
+    def read(self, first: int, end: int, bytes_max: int) -> list[Entry]:
+        """See ``RaftStorage``."""
+        found: list[Entry] = []
+        size = 0
+        for entry in self._entries[first - 1 : end - 1]:
+            size += len(entry.data)
+            if found and size > bytes_max:
+                break
+            found.append(entry)
+        return found
+
+    def close(self) -> None:
+        """Nothing to do."""

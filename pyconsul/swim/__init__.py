@@ -1,0 +1,1 @@
+"""Membership: SWIM with Lifeguard in the wire format of memberlist, pure."""

@@ -1,0 +1,1 @@
+"""Simulated worlds, fakes and real-process fixtures, for our tests and yours."""

@@ -1,0 +1,294 @@
+"""AMP connections, without sockets."""
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport, StringTransportWithDisconnection
+from twisted.protocols import amp
+from twisted.test import iosim
+from twisted.trial.unittest import SynchronousTestCase
+
+from pyconsul.errors import BadRequest, NoLeader, PyconsulError, Unreachable
+from pyconsul.net import amp as ours
+from pyconsul.net.amp import Body, Call, Connection, Doorman, Raft, gather, spread
+from pyconsul.net.wheel import Wheel
+
+
+class BodyTests(SynchronousTestCase):
+    def test_any_length(self) -> None:
+        """A value of any length comes back, also at the edges of AMP's 65,535 bytes."""
+        for size in (0, 1, 65_534, 65_535, 65_536, 131_070, 131_071, 1_000_000):
+            value = bytes(range(256)) * (size // 256 + 1)
+            value = value[:size]
+            box: dict[bytes, bytes] = {}
+            spread(box, b"body", value)
+            self.assertTrue(all(len(part) <= 65_535 for part in box.values()))
+            self.assertEqual(gather(box, b"body"), value, size)
+
+    def test_as_an_amp_argument(self) -> None:
+        """``Body`` does the same for AMP's own machinery."""
+        strings: dict[bytes, bytes] = {}
+        Body().toBox(b"body", strings, {"body": b"x" * 70_000}, None)
+        objects: dict[str, bytes] = {}
+        Body().fromBox(b"body", strings, objects, None)
+        self.assertEqual(objects["body"], b"x" * 70_000)
+
+
+class ConnectionTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.wheel = Wheel(self.clock)
+        self.raft: list[bytes] = []
+        self.served: Callable[[str, bytes], Any] = lambda method, body: method.encode() + b":" + body
+        self.client = Connection(self.wheel, lambda method, body: b"", self.raft.append)
+        self.server = Connection(self.wheel, lambda m, b: self.served(m, b), self.raft.append)
+        self.pump = self.connect(self.client, self.server)
+
+    def connect(self, client: Protocol, server: Protocol) -> Any:
+        return iosim.connect(
+            server, iosim.FakeTransport(server, True), client, iosim.FakeTransport(client, False)
+        )
+
+    def test_call(self) -> None:
+        """A call brings the endpoint's answer, however long."""
+        answer = self.client.call("KVS.Get", b"x" * 200_000, 5.0)
+        self.pump.flush()
+        self.assertEqual(self.successResultOf(answer), b"KVS.Get:" + b"x" * 200_000)
+
+    def test_pipelined_and_out_of_order(self) -> None:
+        """Answers find their calls whatever their order."""
+        waiting: list[Deferred[bytes]] = []
+
+        def serve(method: str, body: bytes) -> Deferred[bytes]:
+            waiting.append(Deferred())
+            return waiting[-1]
+
+        self.served = serve
+        first = self.client.call("A", b"", 5.0)
+        second = self.client.call("B", b"", 5.0)
+        self.pump.flush()
+        waiting[1].callback(b"two")
+        waiting[0].callback(b"one")
+        self.pump.flush()
+        self.assertEqual((self.successResultOf(first), self.successResultOf(second)), (b"one", b"two"))
+
+    def test_expected_errors_travel(self) -> None:
+        """The kind and the text of a failure arrive, raised or failed with."""
+
+        def serve(method: str, body: bytes) -> Deferred[bytes]:
+            if method == "raise":
+                raise BadRequest("Missing key name")
+            failing: Deferred[bytes] = Deferred()
+            failing.errback(NoLeader())
+            return failing
+
+        self.served = serve
+        raised, failed = self.client.call("raise", b"", 5.0), self.client.call("fail", b"", 5.0)
+        self.pump.flush()
+        self.assertEqual(str(self.failureResultOf(raised, BadRequest).value), "Missing key name")
+        self.assertEqual(str(self.failureResultOf(failed, NoLeader).value), "No cluster leader")
+
+    def test_a_bug_is_logged_and_hidden(self) -> None:
+        """An unexpected exception is logged here and told as an internal error; the connection stays."""
+
+        def serve(method: str, body: bytes) -> bytes:
+            raise ZeroDivisionError("secret")
+
+        self.served = serve
+        answer = self.client.call("A", b"", 5.0)
+        self.pump.flush()
+        error = self.failureResultOf(answer, PyconsulError).value
+        self.assertEqual(str(error), "internal error")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_timeout(self) -> None:
+        """A call that nobody answers fails after its time; an answer after that is dropped."""
+        late: Deferred[bytes] = Deferred()
+        self.served = lambda method, body: late
+        answer = self.client.call("A", b"", 5.0)
+        self.pump.flush()
+        self.clock.advance(4.9)
+        self.assertNoResult(answer)
+        self.clock.advance(0.3)
+        self.failureResultOf(answer, Unreachable)
+        late.callback(b"late")
+        self.pump.flush()
+
+    def test_lost_connection(self) -> None:
+        """When the connection goes, calls in flight fail and what is served is cancelled."""
+        cancelled: list[object] = []
+        self.served = lambda method, body: Deferred(cancelled.append)
+        lost: list[bool] = []
+        self.client.on_lost = lambda: lost.append(True)
+        answer = self.client.call("A", b"", 5.0)
+        self.pump.flush()
+        self.client.transport.loseConnection()
+        self.pump.flush()
+        self.failureResultOf(answer, Unreachable)
+        self.assertEqual((lost, len(cancelled)), ([True], 1))
+
+    def test_cancel(self) -> None:
+        """A caller that gives up is forgotten; the answer goes nowhere."""
+        answer = self.client.call("A", b"", 5.0)
+        answer.addErrback(lambda failure: None)
+        answer.cancel()
+        self.pump.flush()
+        self.clock.advance(10)
+        self.assertIsNone(self.successResultOf(answer))
+
+    def test_raft(self) -> None:
+        """Raft bodies arrive in order and are not answered."""
+        self.client.send_raft(b"one")
+        self.client.send_raft(b"t" * 100_000)
+        self.pump.flush()
+        self.assertEqual(self.raft, [b"one", b"t" * 100_000])
+
+    def test_pause(self) -> None:
+        """A transport that is full says so."""
+        self.client.pauseProducing()
+        self.assertTrue(self.client.paused)
+        self.client.resumeProducing()
+        self.assertFalse(self.client.paused)
+
+
+class AmpItself(amp.AMP):  # type: ignore[misc]
+    """What Twisted's own dispatcher makes of our commands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raft: list[bytes] = []
+
+    @Call.responder
+    def call(self, method: str, body: bytes) -> dict[str, bytes]:
+        if method == "refuse":
+            raise ours.Failed("NO_LEADER\nNo cluster leader")
+        return {"body": body[::-1]}
+
+    @Raft.responder
+    def raft_messages(self, body: bytes) -> dict[str, bytes]:
+        self.raft.append(body)
+        return {}
+
+
+class AmpCompatibilityTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.wheel = Wheel(Clock())
+        self.theirs = AmpItself()
+        self.raft: list[bytes] = []
+        self.ours = Connection(self.wheel, lambda method, body: body.upper(), self.raft.append)
+        self.pump = iosim.connect(
+            self.theirs,
+            iosim.FakeTransport(self.theirs, True),
+            self.ours,
+            iosim.FakeTransport(self.ours, False),
+        )
+
+    def test_we_call(self) -> None:
+        """Stock AMP answers our calls and takes our Raft batches."""
+        answer = self.ours.call("A", b"ab" * 50_000, 5.0)
+        refused = self.ours.call("refuse", b"", 5.0)
+        self.ours.send_raft(b"batch")
+        self.pump.flush()
+        self.assertEqual(self.successResultOf(answer), b"ba" * 50_000)
+        self.failureResultOf(refused, NoLeader)
+        self.assertEqual(self.theirs.raft, [b"batch"])
+
+    def test_they_call(self) -> None:
+        """We answer the calls of stock AMP."""
+        answer = self.theirs.callRemote(Call, method="A", body=b"abc" * 40_000)
+        self.theirs.callRemote(Raft, body=b"batch")
+        self.pump.flush()
+        self.assertEqual(self.successResultOf(answer)["body"], b"ABC" * 40_000)
+        self.assertEqual(self.raft, [b"batch"])
+
+
+class HostileTests(SynchronousTestCase):
+    def connection(self) -> tuple[Connection, StringTransport]:
+        def decode(body: bytes) -> None:
+            raise ValueError("not a batch")
+
+        connection = Connection(Wheel(Clock()), lambda method, body: b"", decode)
+        transport = StringTransportWithDisconnection()
+        transport.protocol = connection
+        connection.makeConnection(transport)
+        return connection, transport
+
+    def test_a_box_without_end(self) -> None:
+        """A box may not grow past its bound."""
+        self.patch(ours, "BOX_BYTES_MAX", 200_000)
+        connection, transport = self.connection()
+        for number in range(10):
+            key = b"k%d" % number
+            connection.dataReceived(bytes([0, len(key)]) + key + b"\xff\xff" + b"x" * 65_535)
+            if transport.disconnected:
+                break
+        self.assertTrue(transport.disconnected)
+        self.assertLess(number, 5)
+
+    def test_what_cannot_be_understood(self) -> None:
+        """Boxes without a command, calls without their parts, batches that do not decode: closed."""
+        boxes = [
+            {b"a": b"b"},
+            {b"_command": b"Nope", b"_ask": b"1"},
+            {b"_command": b"Call", b"_ask": b"1"},
+            {b"_command": b"Raft", b"body": b"junk"},
+            {b"_answer": b"1"},
+        ]
+        closed = []
+        for box in boxes:
+            connection, transport = self.connection()
+            connection.dataReceived(amp.AmpBox(box).serialize())
+            closed.append(transport.disconnected)
+        self.flushLoggedErrors()
+        self.assertEqual(closed, [True, True, False, True, False])
+
+    def test_key_too_long(self) -> None:
+        """A key length above 255 is not AMP."""
+        connection, transport = self.connection()
+        connection.dataReceived(b"\x01\x00" + b"x" * 256)
+        self.assertFalse(transport.connected)
+
+
+class Recorder(Protocol):
+    def __init__(self) -> None:
+        self.data = b""
+        self.lost = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self.data += data
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.lost = True
+
+
+class DoormanTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.inner = Recorder()
+        self.doorman = Doorman(self.clock, {b"P": lambda: self.inner})
+        self.transport = StringTransportWithDisconnection()
+        self.transport.protocol = self.doorman
+        self.doorman.makeConnection(self.transport)
+
+    def test_hands_over(self) -> None:
+        """The rest of the first segment and all later ones go to who was chosen."""
+        self.doorman.dataReceived(b"Pab")
+        self.doorman.dataReceived(b"Pcd")
+        self.assertEqual(self.inner.data, b"abPcd")
+        self.transport.loseConnection()
+        self.assertTrue(self.inner.lost)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_unknown_byte(self) -> None:
+        """Nobody speaks Consul's Raft here."""
+        self.doorman.dataReceived(b"\x01rest")
+        self.assertTrue(self.transport.disconnected)
+        self.assertEqual(self.inner.data, b"")
+
+    def test_silence(self) -> None:
+        """A connection that says nothing is closed."""
+        self.clock.advance(ours.FIRST_BYTE_TIMEOUT_S + 0.1)
+        self.assertTrue(self.transport.disconnected)
