@@ -1,0 +1,127 @@
+"""Trying again, and when not to."""
+
+from random import Random
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pyconsul.agent.forwarding import Forwarder, blocking_time_s
+from pyconsul.endpoints.declared import declared_methods
+from pyconsul.errors import LeadershipLost, NoLeader, NotSent, PyconsulError, Refused, Unreachable
+from pyconsul.structs.kv import IndexedDirEntries, KeyRequest
+
+
+class Transport:
+    """An RpcTransport that notes calls and answers when told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, bytes, float]] = []
+        self.answer: Deferred[bytes] = Deferred()
+        self.handler: Any = None
+
+    def call(self, address: str, method: str, body: bytes, timeout_s: float) -> Deferred[bytes]:
+        self.calls.append((address, method, body, timeout_s))
+        return self.answer
+
+
+class ForwarderTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.transport = Transport()
+        self.forwarder = Forwarder(self.transport, self.clock, Random(1), 7.0)
+
+    def test_call(self) -> None:
+        """A call sends the request struct and gives the reply struct."""
+        method = declared_methods()["KVS.Get"]
+        answer = self.forwarder.call("127.0.0.2:8300", method, KeyRequest(key="a"))
+        address, name, body, timeout_s = self.transport.calls[0]
+        self.assertEqual((address, name, timeout_s), ("127.0.0.2:8300", "KVS.Get", 30.0))
+        self.assertEqual(msgspec.msgpack.decode(body, type=KeyRequest).key, "a")
+        self.transport.answer.callback(msgspec.msgpack.encode(IndexedDirEntries(index=5)))
+        self.assertEqual(self.successResultOf(answer).index, 5)
+
+    def test_blocking_calls_wait_longer(self) -> None:
+        """The timeout of a blocking read covers its wait, its random extra and some grace."""
+        method = declared_methods()["KVS.Get"]
+        request = KeyRequest(key="a", min_query_index=3, max_query_time=160_000_000_000)
+        self.forwarder.call("x:1", method, request).addErrback(lambda f: None)
+        self.assertEqual(self.transport.calls[0][3], 160 + 10 + 10)
+
+    def test_blocking_time(self) -> None:
+        """Absent or negative is the default, and no wait is above the maximum."""
+        self.assertEqual(blocking_time_s(KeyRequest()), 300)
+        self.assertEqual(blocking_time_s(KeyRequest(max_query_time=-1)), 300)
+        self.assertEqual(blocking_time_s(KeyRequest(max_query_time=2_000_000_000)), 2)
+        self.assertEqual(blocking_time_s(KeyRequest(max_query_time=10**13)), 600)
+
+    def persist(self, outcomes: list[Any], is_read: bool = True) -> tuple[Deferred[Any], list[Any]]:
+        left = list(outcomes)
+
+        def attempt() -> Any:
+            outcome = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(outcome, Exception):
+                if isinstance(outcome, Unreachable):
+                    failing: Deferred[Any] = Deferred()
+                    failing.errback(outcome)
+                    return failing
+                raise outcome
+            return outcome
+
+        return self.forwarder.persist(attempt, is_read=is_read), left
+
+    def test_first_answer(self) -> None:
+        """An answer at once needs no clock."""
+        answer, _ = self.persist(["yes"])
+        self.assertEqual(self.successResultOf(answer), "yes")
+
+    def test_until_there_is_a_leader(self) -> None:
+        """Without a leader the request waits for one."""
+        answer, _ = self.persist([NoLeader(), NoLeader(), "yes"], is_read=False)
+        self.assertNoResult(answer)
+        self.clock.pump([0.3] * 6)
+        self.assertEqual(self.successResultOf(answer), "yes")
+
+    def test_gives_up(self) -> None:
+        """After the hold time the last error is told."""
+        answer, _ = self.persist([NoLeader()])
+        self.clock.pump([0.25] * 27)
+        self.assertNoResult(answer)
+        self.clock.pump([0.25] * 6)
+        self.failureResultOf(answer, NoLeader)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_write_that_may_have_been_made(self) -> None:
+        """A write whose connection broke is never made twice; a read is."""
+        write, _ = self.persist([Unreachable("broke"), "yes"], is_read=False)
+        self.failureResultOf(write, Unreachable)
+        read, _ = self.persist([Unreachable("broke"), "yes"], is_read=True)
+        self.clock.advance(1)
+        self.assertEqual(self.successResultOf(read), "yes")
+
+    def test_a_write_that_was_not_sent(self) -> None:
+        """A write that never left is safe to repeat."""
+        write, _ = self.persist([NotSent("refused"), "yes"], is_read=False)
+        self.clock.advance(1)
+        self.assertEqual(self.successResultOf(write), "yes")
+
+    def test_final_errors(self) -> None:
+        """What trying again cannot mend is told at once."""
+        for error in (Refused("no"), LeadershipLost(), PyconsulError("x")):
+            answer, _ = self.persist([error, "yes"])
+            self.failureResultOf(answer, type(error))
+
+    def test_cancel(self) -> None:
+        """Who gives up is not kept waiting for, neither between attempts nor in one."""
+        answer, _ = self.persist([NoLeader()])
+        answer.addErrback(lambda f: None)
+        answer.cancel()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        cancelled: list[object] = []
+        inner: Deferred[Any] = Deferred(cancelled.append)
+        answer = self.forwarder.persist(lambda: inner, is_read=True)
+        answer.addErrback(lambda f: None)
+        answer.cancel()
+        self.assertEqual(len(cancelled), 1)

@@ -1,0 +1,130 @@
+"""Connections to other servers, over loopback."""
+
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from pyconsul.errors import NotSent, Refused, Unreachable
+from pyconsul.net import peers
+from pyconsul.net.peers import AmpNetwork
+from pyconsul.raft.messages import AppendEntries, Entry, Heartbeat, Message
+
+HOST = "127.0.26.1"
+
+
+class AmpNetworkTests(TestCase):
+    timeout = 10
+
+    def setUp(self) -> None:
+        self.one, self.two = AmpNetwork(reactor, "one"), AmpNetwork(reactor, "two")
+        self.port = reactor.listenTCP(0, self.two.make_factory(), interface=HOST)  # type: ignore[attr-defined]
+        self.address = f"{HOST}:{self.port.getHost().port}"
+        self.addCleanup(self.port.stopListening)
+        self.addCleanup(self.one.close)
+        self.addCleanup(self.two.close)
+        self.got: list[tuple[str, Message]] = []
+        self.awaited: Deferred[None] = Deferred()
+        self.expecting = 0
+
+    def expect(self, count: int) -> Deferred[None]:
+        self.expecting = count
+
+        def received(sender: str, message: Message) -> None:
+            self.got.append((sender, message))
+            if len(self.got) == self.expecting:
+                self.awaited.callback(None)
+
+        self.two.received = received
+        return self.awaited
+
+    @inlineCallbacks
+    def test_raft_messages(self) -> Any:
+        """Messages sent before the connection stands and after it arrive in order, with their sender."""
+        all_there = self.expect(101)
+        sent: list[Message] = [Heartbeat(1, number, 0) for number in range(100)]
+        sent.append(AppendEntries(1, 1, 1, 1, [Entry(1, 2, 0, b"x" * 200_000)]))
+        for message in sent[:50]:
+            self.one.send("two", self.address, message)
+        yield deferLater(reactor, 0.05)
+        for message in sent[50:]:
+            self.one.send("two", self.address, message)
+        yield all_there
+        self.assertEqual([sender for sender, _ in self.got], ["one"] * 101)
+        self.assertEqual([message for _, message in self.got], sent)
+
+    @inlineCallbacks
+    def test_calls(self) -> Any:
+        """Calls are answered, also those made while the connection is being dialled."""
+        self.two.handler = lambda method, body: body + method.encode()
+        first = self.one.call(self.address, "A", b"1", 5.0)
+        second = self.one.call(self.address, "B", b"2", 5.0)
+        self.assertEqual((yield first), b"1A")
+        self.assertEqual((yield second), b"2B")
+        self.assertEqual((yield self.one.call(self.address, "C", b"", 5.0)), b"C")
+
+    def test_a_client_agent_serves_nothing(self) -> Deferred[Any]:
+        """Who has set no handler refuses every call."""
+        return self.assertFailure(self.one.call(self.address, "KVS.Get", b"", 5.0), Refused)
+
+    @inlineCallbacks
+    def test_nobody_there(self) -> Any:
+        """A call to nobody was certainly not made; Raft hears that its peer is unreachable."""
+        unreachable: Deferred[str] = Deferred()
+        self.one.unreachable = unreachable.callback
+        nobody = f"{HOST}:9"
+        yield self.assertFailure(self.one.call(nobody, "A", b"", 5.0), NotSent)
+        self.one.send("gone", nobody, Heartbeat(1, 1, 1))
+        self.assertEqual((yield unreachable), "gone")
+
+    @inlineCallbacks
+    def test_the_peer_dies(self) -> Any:
+        """A call in flight fails with an unknown outcome, and the next one dials anew."""
+        hanging: list[Deferred[bytes]] = []
+
+        def serve(method: str, body: bytes) -> Any:
+            if method == "hang":
+                hanging.append(Deferred())
+                self.two.close()
+                return hanging[-1]
+            return b"ok"
+
+        self.two.handler = serve
+        yield self.assertFailure(self.one.call(self.address, "hang", b"", 5.0), Unreachable)
+        yield self.port.stopListening()
+        yield self.assertFailure(self.one.call(self.address, "again", b"", 5.0), NotSent)
+
+    @inlineCallbacks
+    def test_bounds(self) -> Any:
+        """Neither calls nor messages pile up for a server that is not there."""
+        self.patch(peers, "CALLS_WAITING_MAX", 2)
+        self.patch(peers, "RAFT_MESSAGES_WAITING_MAX", 3)
+        calls = [self.one.call(self.address, "A", b"", 5.0) for _ in range(3)]
+        yield self.assertFailure(calls[2], NotSent)
+        self.two.handler = lambda method, body: b"ok"
+        yield calls[0]
+        yield calls[1]
+        there = self.expect(3)
+        for number in range(10):
+            self.one.send("two", self.address, Heartbeat(1, number, 0))
+        yield there
+        yield deferLater(reactor, 0.05)
+        self.assertEqual(len(self.got), 3)
+
+    @inlineCallbacks
+    def test_closed(self) -> Any:
+        """A network that is closed sends nothing."""
+        self.one.close()
+        self.one.send("two", self.address, Heartbeat(1, 1, 1))
+        yield self.assertFailure(self.one.call(self.address, "A", b"", 5.0), NotSent)
+        self.assertEqual(self.got, [])
+
+    @inlineCallbacks
+    def test_forget(self) -> Any:
+        """A server that is gone for good leaves no connection behind."""
+        self.two.handler = lambda method, body: b"ok"
+        yield self.one.call(self.address, "A", b"", 5.0)
+        self.one.forget(self.address)
+        yield self.one.call(self.address, "A", b"", 5.0)
