@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from pyconsul.raft.messages import Entry, Message
+    from pyconsul.serf.members import Member
+    from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
+    from pyconsul.structs.catalog import HealthCheck, NodeService
 
 WallTime: TypeAlias = Callable[[], float]
 """Seconds since 1970; for timestamps that people read, never for durations."""
@@ -239,4 +242,56 @@ class Agent(Protocol):
         A read that this node answers from its own store registers ``watcher`` on exactly what it
         read and sets ``watcher.armed = True``.
         """
+        ...
+
+
+class LocalAgent(Agent, Protocol):
+    """What ``/v1/agent/`` needs besides: the node itself, its services and its checks."""
+
+    def members(self) -> Sequence[Member]:
+        """The gossip pool as this agent sees it."""
+        ...
+
+    def join(self, addresses: Sequence[str]) -> Deferred[int]:
+        """Join through ``addresses``; fires with how many answered."""
+        ...
+
+    def leave(self) -> Deferred[None]:
+        """Leave gracefully, then end."""
+        ...
+
+    def force_leave(self, name: str, prune: bool) -> None:
+        """Make a failed member one that left; raises ``PyconsulError`` if there is none."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """``/v1/agent/self``."""
+        ...
+
+    def services(self) -> dict[str, NodeService]:
+        """The services registered with this agent, by id."""
+        ...
+
+    def checks(self) -> dict[str, HealthCheck]:
+        """The checks registered with this agent, by id."""
+        ...
+
+    def register_service(self, definition: ServiceDefinition, replace_checks: bool) -> None:
+        """Add or replace a service; raises ``PyconsulError``."""
+        ...
+
+    def deregister_service(self, service_id: str) -> None:
+        """Remove a service and its checks; an unknown one is no error."""
+        ...
+
+    def register_check(self, definition: CheckDefinition) -> None:
+        """Add or replace a check; raises ``PyconsulError``."""
+        ...
+
+    def deregister_check(self, check_id: str) -> None:
+        """Stop and remove a check; an unknown one is no error."""
+        ...
+
+    def update_ttl(self, check_id: str, status: str, output: str) -> None:
+        """Set the state of a TTL check; raises ``PyconsulError`` if it is not one."""
         ...

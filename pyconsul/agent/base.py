@@ -6,29 +6,46 @@ import platform
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, succeed
 
 from pyconsul import __version__
 from pyconsul.agent.antientropy import AntiEntropy
+from pyconsul.agent.describe import config_summary, debug_config
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.joining import RetryJoin
 from pyconsul.agent.local import LocalState
+from pyconsul.agent.registration import Registrations
+from pyconsul.checks.factory import CheckFactory
 from pyconsul.config.schema import AgentConfig
+from pyconsul.errors import Refused
 from pyconsul.interfaces import Watcher
 from pyconsul.log import make_logger
-from pyconsul.net.gossip import GossipPool, MemberEvent
+from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.serf.members import Member, Status
-from pyconsul.structs.catalog import Node
-from pyconsul.swim.timing import DEV, LAN, Timing
+from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
+from pyconsul.structs.catalog import HealthCheck, Node, NodeService
+from pyconsul.swim.keyring import Keyring
+from pyconsul.swim.timing import LAN, Timing
 
 NETWORK_SEGMENT_META = "consul-network-segment"
 PROTOCOL, PROTOCOL_MIN, PROTOCOL_MAX = 2, 2, 3
 
 
 def gossip_timing(config: AgentConfig) -> Timing:
-    """The pool's timing, with what the configuration changes of it."""
-    return DEV if config.dev else LAN
+    """The LAN pool's timing, with what the configuration changes of it."""
+    lan = config.gossip_lan
+    return replace(
+        LAN,
+        gossip_interval_s=lan.gossip_interval,
+        gossip_nodes=lan.gossip_nodes,
+        probe_interval_s=lan.probe_interval,
+        probe_timeout_s=lan.probe_timeout,
+        suspicion_mult=lan.suspicion_mult,
+        retransmit_mult=lan.retransmit_mult,
+        reconnect_timeout_s=config.reconnect_timeout,
+    )
 
 
 class BaseAgent(MultiService):
@@ -36,7 +53,14 @@ class BaseAgent(MultiService):
 
     is_server = False
 
-    def __init__(self, config: AgentConfig, environment: Environment, node_id: str) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        environment: Environment,
+        node_id: str,
+        keyring: Keyring | None = None,
+        resolver: Resolver = literals_only,
+    ) -> None:
         super().__init__()
         self._log = make_logger("agent")
         self.config = config
@@ -52,8 +76,13 @@ class BaseAgent(MultiService):
             environment.rng,
             gossip_timing(config),
             self.tags(),
+            keyring=keyring,
+            verify_incoming=config.encrypt_verify_incoming,
+            verify_outgoing=config.encrypt_verify_outgoing,
             accept_member=self._accept_member,
             on_event=self._member_event,
+            advertise=(config.advertise_addr, environment.gossip_transport.address[1]),
+            resolver=resolver,
         )
         self.local = LocalState(self.node_name)
         self.node = Node(
@@ -68,6 +97,11 @@ class BaseAgent(MultiService):
                 "wan_ipv4": config.advertise_addr,
             },
             meta={NETWORK_SEGMENT_META: "", **dict(config.node_meta)},
+        )
+        self._registrations = Registrations(
+            self.local,
+            CheckFactory(environment.clock, environment.rng),
+            config.enable_script_checks,
         )
         self.sync = AntiEntropy(self, self.node, self.local, environment.clock, environment.rng)
         self.joining = RetryJoin(
@@ -158,7 +192,54 @@ class BaseAgent(MultiService):
         """Join through ``addresses``; fires with how many answered."""
         return self.pool.join(addresses)
 
+    def force_leave(self, name: str, prune: bool) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        if self.pool.member(name) is None:
+            raise Refused(f"agent: No node found with name '{name}'")
+        self.pool.force_leave(name, prune)
+
+    # ------------------------------------------------------------ services and checks
+
+    def services(self) -> dict[str, NodeService]:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return {key: entry.service for key, entry in self.local.services.items()}
+
+    def checks(self) -> dict[str, HealthCheck]:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return {key: entry.check for key, entry in self.local.checks.items()}
+
+    def register_service(self, definition: ServiceDefinition, replace_checks: bool) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        self._registrations.register_service(definition, replace_checks)
+
+    def deregister_service(self, service_id: str) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        self._registrations.deregister_service(service_id)
+
+    def register_check(self, definition: CheckDefinition) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        self._registrations.register_check(definition)
+
+    def deregister_check(self, check_id: str) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        self._registrations.deregister_check(check_id)
+
+    def update_ttl(self, check_id: str, status: str, output: str) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        self._registrations.update_ttl(check_id, status, output)
+
     # ------------------------------------------------------------ answers
+
+    def describe(self) -> dict[str, Any]:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return {
+            "Config": config_summary(self.config, self.node_id),
+            "DebugConfig": debug_config(self.config),
+            "Coord": self.pool.coordinates.coordinate,
+            "Member": self.pool.local,
+            "Stats": self.stats(),
+            "Meta": self.node.meta,
+        }
 
     def ask(self, method: str, request: Any, watcher: Watcher | None = None) -> Any:
         """See ``pyconsul.interfaces.Agent``."""

@@ -71,7 +71,9 @@ class Bootstrap:
             return
         for server in found:
             if server.expect and server.expect != self._expect:
-                self._log.error("server {name} has a conflicting expect value, all must agree", name=server.name)
+                self._log.error(
+                    "server {name} has a conflicting expect value, all must agree", name=server.name
+                )
                 return
         voters = [server for server in found if not server.nonvoter]
         if len(voters) < self._expect:
@@ -95,9 +97,7 @@ class Bootstrap:
         )
         self._done = True
         self._write(
-            Configuration(
-                [Server(s.id, s.address, NONVOTER if s.nonvoter else VOTER) for s in servers]
-            )
+            Configuration([Server(s.id, s.address, NONVOTER if s.nonvoter else VOTER) for s in servers])
         )
 
     def _ask_again(self, failure: Failure) -> None:

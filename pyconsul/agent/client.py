@@ -9,18 +9,25 @@ from pyconsul.agent.environment import Environment
 from pyconsul.agent.forwarding import Forwarder
 from pyconsul.agent.servers import ServerChoice, servers_of
 from pyconsul.config.schema import AgentConfig
-from pyconsul.endpoints.catalog import Catalog
 from pyconsul.endpoints.declared import declared_methods
 from pyconsul.errors import NoServers, Refused, Unreachable
 from pyconsul.interfaces import Watcher
-from pyconsul.net.gossip import MemberEvent
+from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
+from pyconsul.swim.keyring import Keyring
 
 
 class ClientAgent(BaseAgent):
     """A client agent."""
 
-    def __init__(self, config: AgentConfig, environment: Environment, node_id: str) -> None:
-        super().__init__(config, environment, node_id)
+    def __init__(
+        self,
+        config: AgentConfig,
+        environment: Environment,
+        node_id: str,
+        keyring: Keyring | None = None,
+        resolver: Resolver = literals_only,
+    ) -> None:
+        super().__init__(config, environment, node_id, keyring, resolver)
         self._choice = ServerChoice(environment.rng)
         self._methods = declared_methods()
         self._forwarder = Forwarder(

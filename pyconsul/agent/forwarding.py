@@ -61,7 +61,11 @@ class Forwarder:
         return answer
 
     def persist(
-        self, attempt: Callable[[], Any], *, is_read: bool, failed: Callable[[Exception], None] = lambda e: None
+        self,
+        attempt: Callable[[], Any],
+        *,
+        is_read: bool,
+        failed: Callable[[Exception], None] = lambda e: None,
     ) -> Deferred[Any]:
         """Make attempts until one gives an answer or an error that trying again cannot mend.
 
@@ -72,7 +76,18 @@ class Forwarder:
 
 
 class _Persistence:
-    __slots__ = ("_attempt", "_call", "_clock", "_failed", "_inner", "_is_read", "_pause_s", "_result", "_rng", "_until")
+    __slots__ = (
+        "_attempt",
+        "_call",
+        "_clock",
+        "_failed",
+        "_inner",
+        "_is_read",
+        "_pause_s",
+        "_result",
+        "_rng",
+        "_until",
+    )
 
     def __init__(
         self,
@@ -143,4 +158,6 @@ class _Persistence:
             self._result.errback(error)
             return
         pause_s = self._pause_s * (0.5 + self._rng.random())
-        self._call = self._clock.callLater(min(pause_s, self._until - self._clock.seconds() + 0.001), self._try)
+        self._call = self._clock.callLater(
+            min(pause_s, self._until - self._clock.seconds() + 0.001), self._try
+        )

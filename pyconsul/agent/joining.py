@@ -71,5 +71,7 @@ class RetryJoin:
         early = self._attempt < len(FIRST_RETRIES_S)
         delay_s = min(self._interval_s, FIRST_RETRIES_S[self._attempt]) if early else self._interval_s
         self._attempt += 1
-        self._log.warn("Join failed, will retry in {delay_s} s: {why}", delay_s=delay_s, why=failure.getErrorMessage())
+        self._log.warn(
+            "Join failed, will retry in {delay_s} s: {why}", delay_s=delay_s, why=failure.getErrorMessage()
+        )
         self._call = self._clock.callLater(delay_s, self._try)

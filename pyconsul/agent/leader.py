@@ -137,7 +137,10 @@ class LeaderDuties:
             and node.id == member.tags.get("id", "")
             and check is not None
             and check.status == status
-            and (service is None or (known is not None and (known.port, known.meta) == (service.port, service.meta)))
+            and (
+                service is None
+                or (known is not None and (known.port, known.meta) == (service.port, service.meta))
+            )
         ):
             return
         self._log.info(
@@ -217,7 +220,12 @@ class LeaderDuties:
         change = self._next_change()
         if change is None:
             return
-        self._log.info("{what}: id={id} address={address}", what=change.kind.value, id=change.server, address=change.address)
+        self._log.info(
+            "{what}: id={id} address={address}",
+            what=change.kind.value,
+            id=change.server,
+            address=change.address,
+        )
         self._changing = True
         self._change(change).addCallbacks(self._changed, self._not_changed)
 

@@ -24,15 +24,19 @@ from pyconsul.endpoints.kvs import KVS
 from pyconsul.endpoints.status import Status, StatusRequest
 from pyconsul.errors import BadRequest, NoLeader, NoPath, PyconsulError, Refused
 from pyconsul.interfaces import RaftStorage, Watcher
-from pyconsul.net.gossip import MemberEvent
+from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.configuration import Configuration, Server
 from pyconsul.raft.events import RoleChanged
 from pyconsul.raft.timing import Timing
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Store
+from pyconsul.swim.keyring import Keyring
 
-STATUS_TIMEOUT_S = 5.0
+
+def raft_timing(config: AgentConfig) -> Timing:
+    """Raft's timers: Consul's, times ``raft_multiplier``; very short for ``-dev``."""
+    return Timing.dev() if config.dev else Timing.scaled(config.performance.raft_multiplier)
 
 
 class ServerAgent(BaseAgent):
@@ -43,16 +47,25 @@ class ServerAgent(BaseAgent):
 
     is_server = True
 
-    def __init__(self, config: AgentConfig, environment: Environment, node_id: str, storage: RaftStorage) -> None:
-        super().__init__(config, environment, node_id)
+    def __init__(
+        self,
+        config: AgentConfig,
+        environment: Environment,
+        node_id: str,
+        storage: RaftStorage,
+        keyring: Keyring | None = None,
+        resolver: Resolver = literals_only,
+    ) -> None:
+        super().__init__(config, environment, node_id, keyring, resolver)
         self.rpc_address = f"{config.advertise_addr}:{config.ports.server}"
         self.store = Store()
-        timing = Timing.dev() if config.dev else Timing.scaled(config.performance.raft_multiplier)
-        self.raft = Replica(environment, node_id, timing, storage, FSM(self.store))
+        self.raft = Replica(environment, node_id, raft_timing(config), storage, FSM(self.store))
         self.raft.role_changed = self._role_changed
         self.raft.became_ready = self._became_ready
         self._wheel = Wheel(environment.clock)
-        self.parking = Parking(self.store.watches, self._wheel, environment.rng, self._complete, self._elsewhere)
+        self.parking = Parking(
+            self.store.watches, self._wheel, environment.rng, self._complete, self._elsewhere
+        )
         self._forwarder = Forwarder(
             environment.rpc_transport, environment.clock, environment.rng, config.performance.rpc_hold_timeout
         )

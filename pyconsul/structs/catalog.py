@@ -1,22 +1,26 @@
 """Nodes, services and checks, as the catalog holds them and as requests carry them.
 
-Field names and nesting are those of Consul 1.8.7 (specs of the RPC, section 6).
+Field names and nesting are those of Consul 1.8.7 (specs of the RPC, section 6); the rows have the
+shape of its JSON. ``pyconsul.structs.canonical`` brings what peers send into that shape.
 """
 
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Struct, UnsetType, field
 
-from pyconsul.structs.query import QueryMeta, QueryOptions, WriteRequest
+from pyconsul.structs.query import DCSpecificRequest, QueryMeta, QueryOptions, QuerySource, WriteRequest
 
-PASSING, WARNING, CRITICAL = "passing", "warning", "critical"
+UNSET = msgspec.UNSET
+
+PASSING, WARNING, CRITICAL, ANY = "passing", "warning", "critical", "any"
 
 SERF_CHECK_ID = "serfHealth"
 SERF_CHECK_NAME = "Serf Health Status"
 SERF_ALIVE_OUTPUT = "Agent alive and reachable"
 SERF_FAILED_OUTPUT = "Agent not live or unreachable"
 CONSUL_SERVICE = "consul"
+CONNECT_PROXY = "connect-proxy"
 
 
 class Node(Struct, rename="pascal", frozen=True, kw_only=True):
@@ -40,15 +44,24 @@ class ServiceAddress(Struct, rename="pascal", frozen=True):
 
 
 class Weights(Struct, rename="pascal", frozen=True):
-    """DNS weights by health."""
+    """DNS weights by health. Both 0 stands for both 1, which is also what rows have unless told."""
 
-    passing: int = 1
-    warning: int = 1
+    passing: int = 0
+    warning: int = 0
 
 
-class Proxy(Struct, rename="pascal", frozen=True):
-    """Proxy settings; both fields are always shown. Kept as given, since the mesh comes later."""
+WEIGHTS = Weights(passing=1, warning=1)
 
+
+class Proxy(Struct, rename="pascal", frozen=True, kw_only=True):
+    """Proxy settings, kept as given; the last two fields are always shown."""
+
+    destination_service_name: str | UnsetType = UNSET
+    destination_service_id: str | UnsetType = field(default=UNSET, name="DestinationServiceID")
+    local_service_address: str | UnsetType = UNSET
+    local_service_port: int | UnsetType = UNSET
+    config: dict[str, Any] | UnsetType | None = UNSET
+    upstreams: list[dict[str, Any]] | UnsetType | None = UNSET
     mesh_gateway: dict[str, Any] = {}
     expose: dict[str, Any] = {}
 
@@ -56,20 +69,47 @@ class Proxy(Struct, rename="pascal", frozen=True):
 class NodeService(Struct, rename="pascal", frozen=True, kw_only=True):
     """A service instance as its node knows it; ``id`` is unique on the node."""
 
-    kind: str | msgspec.UnsetType = msgspec.UNSET
+    kind: str | UnsetType = UNSET
     id: str = field(default="", name="ID")
     service: str = ""
     tags: list[str] | None = None
     address: str = ""
-    tagged_addresses: dict[str, ServiceAddress] | msgspec.UnsetType = msgspec.UNSET
+    tagged_addresses: dict[str, ServiceAddress] | UnsetType | None = UNSET
     meta: dict[str, str] | None = None
     port: int = 0
-    weights: Weights = Weights()
+    weights: Weights | None = WEIGHTS
     enable_tag_override: bool = False
     proxy: Proxy = Proxy()
-    connect: dict[str, Any] = {}
+    connect: dict[str, Any] | None = {}
     create_index: int = 0
     modify_index: int = 0
+
+
+class CheckDefinition(Struct, rename="pascal", frozen=True, kw_only=True, omit_defaults=True):
+    """How a check is run, as far as it was told; for readers only.
+
+    Durations are texts such as ``1m0s``, or nanoseconds as peers send them; ``ttl`` stays a
+    number, for Consul shows it so.
+    """
+
+    interval: str | int = ""
+    timeout: str | int = ""
+    deregister_critical_service_after: str | int = ""
+    ttl: str | int = field(default=0, name="TTL")
+    http: str = field(default="", name="HTTP")
+    tls_skip_verify: bool = field(default=False, name="TLSSkipVerify")
+    header: dict[str, list[str]] | None = None
+    method: str = ""
+    body: str = ""
+    tcp: str = field(default="", name="TCP")
+    grpc: str = field(default="", name="GRPC")
+    grpc_use_tls: bool = field(default=False, name="GRPCUseTLS")
+    script_args: list[str] | None = None
+    docker_container_id: str = field(default="", name="DockerContainerID")
+    shell: str = ""
+    alias_node: str = ""
+    alias_service: str = ""
+    output_max_size: int = 0
 
 
 class HealthCheck(Struct, rename="pascal", frozen=True, kw_only=True):
@@ -85,7 +125,7 @@ class HealthCheck(Struct, rename="pascal", frozen=True, kw_only=True):
     service_name: str = ""
     service_tags: list[str] | None = []
     type: str = ""
-    definition: dict[str, Any] = {}
+    definition: CheckDefinition = CheckDefinition()
     create_index: int = 0
     modify_index: int = 0
 
@@ -104,19 +144,19 @@ class ServiceNode(Struct, rename="pascal", frozen=True, kw_only=True):
     service_name: str = ""
     service_tags: list[str] | None = None
     service_address: str = ""
-    service_tagged_addresses: dict[str, ServiceAddress] | msgspec.UnsetType = msgspec.UNSET
-    service_weights: Weights = Weights()
+    service_tagged_addresses: dict[str, ServiceAddress] | UnsetType | None = UNSET
+    service_weights: Weights | None = WEIGHTS
     service_meta: dict[str, str] | None = None
     service_port: int = 0
     service_enable_tag_override: bool = False
     service_proxy: Proxy = Proxy()
-    service_connect: dict[str, Any] = {}
+    service_connect: dict[str, Any] | None = {}
     create_index: int = 0
     modify_index: int = 0
 
 
 class CheckServiceNode(Struct, rename="pascal", frozen=True):
-    """A row of /v1/health/service."""
+    """A row of /v1/health/service. Checks of the node come first, then those of the service."""
 
     node: Node
     service: NodeService
@@ -128,6 +168,13 @@ class NodeServices(Struct, rename="pascal", frozen=True):
 
     node: Node
     services: dict[str, NodeService]
+
+
+class NodeServiceList(Struct, rename="pascal", frozen=True):
+    """A node and its services; ``None`` for an unknown node, and where there is no service."""
+
+    node: Node | None = None
+    services: list[NodeService] | None = None
 
 
 # ---------------------------------------------------------------- requests
@@ -159,14 +206,23 @@ class DeregisterRequest(WriteRequest, rename="pascal", kw_only=True):
 
 
 class ServiceSpecificRequest(QueryOptions, rename="pascal", kw_only=True):
-    """Reads about one service name."""
+    """Reads about one service name.
+
+    :ivar service_tags: with ``tag_filter``, all of them are needed, without regard to case.
+    :ivar service_tag: the one tag that old clients send.
+    :ivar connect: instances through which the service is reached in the mesh.
+    """
 
     datacenter: str = ""
-    node_meta_filters: dict[str, str] = {}
+    node_meta_filters: dict[str, str] | None = None
     service_name: str = ""
-    service_tags: list[str] = []
+    service_tag: str = ""
+    service_tags: list[str] | None = None
+    service_address: str = ""
     tag_filter: bool = False
     connect: bool = False
+    ingress: bool = False
+    source: QuerySource = QuerySource()
 
 
 class NodeSpecificRequest(QueryOptions, rename="pascal", kw_only=True):
@@ -176,11 +232,9 @@ class NodeSpecificRequest(QueryOptions, rename="pascal", kw_only=True):
     node: str = ""
 
 
-class ChecksInStateRequest(QueryOptions, rename="pascal", kw_only=True):
+class ChecksInStateRequest(DCSpecificRequest, rename="pascal", kw_only=True):
     """Health.ChecksInState; ``state`` may be ``any``."""
 
-    datacenter: str = ""
-    node_meta_filters: dict[str, str] = {}
     state: str = ""
 
 
@@ -188,24 +242,42 @@ class ChecksInStateRequest(QueryOptions, rename="pascal", kw_only=True):
 
 
 class IndexedNodes(QueryMeta, rename="pascal", kw_only=True):
+    """Catalog.ListNodes, by name."""
+
     nodes: list[Node] = []
 
 
 class IndexedServices(QueryMeta, rename="pascal", kw_only=True):
+    """Catalog.ListServices: each name with the tags of all its instances."""
+
     services: dict[str, list[str]] = {}
 
 
 class IndexedServiceNodes(QueryMeta, rename="pascal", kw_only=True):
+    """Catalog.ServiceNodes, by node and service id."""
+
     service_nodes: list[ServiceNode] = []
 
 
 class IndexedNodeServices(QueryMeta, rename="pascal", kw_only=True):
+    """Catalog.NodeServices; ``None`` for an unknown node."""
+
     node_services: NodeServices | None = None
 
 
+class IndexedNodeServiceList(QueryMeta, rename="pascal", kw_only=True):
+    """Catalog.NodeServiceList."""
+
+    node_services: NodeServiceList = NodeServiceList()
+
+
 class IndexedCheckServiceNodes(QueryMeta, rename="pascal", kw_only=True):
+    """Health.ServiceNodes, by node and service id."""
+
     nodes: list[CheckServiceNode] = []
 
 
 class IndexedHealthChecks(QueryMeta, rename="pascal", kw_only=True):
+    """Health.ChecksInState, NodeChecks and ServiceChecks, by node and check id."""
+
     health_checks: list[HealthCheck] = []

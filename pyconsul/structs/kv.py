@@ -52,10 +52,10 @@ class KeyListRequest(QueryOptions, rename="pascal", kw_only=True):
 class IndexedDirEntries(QueryMeta, rename="pascal", kw_only=True):
     """Entries in the order of their keys."""
 
-    entries: list[DirEntry] | None = None
+    entries: list[DirEntry] = []
 
 
 class IndexedKeyList(QueryMeta, rename="pascal", kw_only=True):
     """Key names in order."""
 
-    keys: list[str] | None = None
+    keys: list[str] = []

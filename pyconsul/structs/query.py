@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 
-class QuerySource(Struct, rename="pascal", kw_only=True):
+class QuerySource(Struct, rename="pascal", frozen=True, kw_only=True):
     """From where results are sorted by distance: a node's name, empty for no sorting."""
 
     datacenter: str = ""

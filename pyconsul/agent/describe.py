@@ -1,0 +1,47 @@
+"""``/v1/agent/self``: what an agent says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyconsul import __version__
+from pyconsul.config.schema import AgentConfig
+from pyconsul.config.setting import declared
+from pyconsul.structs.durations import format_ns
+
+HIDDEN = "hidden"
+
+
+def debug_config(config: AgentConfig) -> dict[str, Any]:
+    """Every setting by its key in files; secrets are hidden, durations are texts."""
+    shown: dict[str, Any] = {}
+    for item in declared(config):
+        group = shown
+        *path, name = item.path.split(".")
+        for part in path:
+            group = group.setdefault(part, {})
+        value = item.default
+        if item.setting.secret and value:
+            value = HIDDEN
+        group[name] = _show(value)
+    return shown
+
+
+def _show(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_show(item) for item in value]
+    if isinstance(value, float) and value >= 0:
+        return format_ns(int(value * 1e9))
+    return value
+
+
+def config_summary(config: AgentConfig, node_id: str) -> dict[str, Any]:
+    """The ``Config`` part."""
+    return {
+        "Datacenter": config.datacenter,
+        "NodeName": config.node_name,
+        "NodeID": node_id,
+        "Revision": "",
+        "Server": config.server,
+        "Version": __version__,
+    }

@@ -1,0 +1,65 @@
+"""The listeners for clients: HTTP and DNS, on every client address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+
+from pyconsul.agent.base import BaseAgent
+from pyconsul.config.schema import AgentConfig
+from pyconsul.http import agent as agent_routes
+from pyconsul.http.app import make_site
+from pyconsul.http.settings import HttpSettings
+
+UNIX_PREFIX = "unix://"
+
+
+def http_settings(config: AgentConfig) -> HttpSettings:
+    """The part of the configuration that HTTP needs."""
+    return HttpSettings(
+        response_headers=config.http_config.response_headers,
+        block_endpoints=config.http_config.block_endpoints,
+        allow_write_from=config.http_config.allow_write_http_from,
+        node_name=config.node_name,
+        datacenter=config.datacenter,
+        always_pretty=config.dev,
+        translate_wan_addrs=config.translate_wan_addrs,
+        ui=config.ui,
+        allow_unprintable=config.disable_http_unprintable_char_filter,
+        kv_value_bytes_max=config.limits.kv_max_value_size,
+        txn_bytes_max=config.limits.txn_max_req_len,
+        connections_per_client_max=config.limits.http_max_conns_per_client,
+    )
+
+
+class HttpService(Service):
+    """The HTTP API on ``addresses.http``."""
+
+    def __init__(self, agent: BaseAgent, config: AgentConfig, reactor: Any) -> None:
+        self._reactor = reactor
+        self._addresses = config.addresses.http or config.client_addr
+        self._number = config.ports.http
+        self.site = make_site(
+            agent, http_settings(config), reactor, agent.environment.wall_time, [agent_routes.add_routes]
+        )
+        self._ports: list[Any] = []
+
+    def startService(self) -> None:
+        """Listen; raises ``CannotListenError``."""
+        super().startService()
+        for address in self._addresses:
+            if address.startswith(UNIX_PREFIX):
+                port = self._reactor.listenUNIX(address[len(UNIX_PREFIX) :], self.site)
+            else:
+                port = self._reactor.listenTCP(self._number, self.site, backlog=1024, interface=address)
+            self._ports.append(port)
+
+    def stopService(self) -> Deferred[Any]:
+        """Close the ports and every connection."""
+        super().stopService()
+        ports, self._ports = self._ports, []
+        closing = DeferredList([maybeDeferred(port.stopListening) for port in ports])
+        self.site.close()
+        return closing

@@ -1,0 +1,237 @@
+"""From a configuration to a running agent: the one function that all ways of starting share.
+
+``pyconsul agent``, ``twistd pyconsul`` and an embedding program all call ``make_agent``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from random import Random, SystemRandom
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+
+from pyconsul.agent.banner import banner
+from pyconsul.agent.client import ClientAgent
+from pyconsul.agent.environment import Environment
+from pyconsul.agent.identity import node_id
+from pyconsul.agent.listening import DnsService, HttpService
+from pyconsul.agent.notify import notify
+from pyconsul.agent.server import ServerAgent
+from pyconsul.config.schema import AgentConfig
+from pyconsul.errors import ConfigurationError, PyconsulError
+from pyconsul.interfaces import RaftStorage
+from pyconsul.log import make_logger
+from pyconsul.net.gossip_transport import UdpTcpGossipTransport, reactor_resolver
+from pyconsul.net.peers import AmpNetwork
+from pyconsul.storage.disk import RealDisk
+from pyconsul.storage.memory import MemoryStorage
+from pyconsul.storage.raft_storage import SegmentedStorage
+from pyconsul.swim.keyring import Keyring
+
+log = make_logger("agent")
+
+
+class Sockets(Service):
+    """The sockets between agents. Open before anything uses them, closed after."""
+
+    def __init__(
+        self, reactor: Any, config: AgentConfig, gossip: UdpTcpGossipTransport, amp: AmpNetwork
+    ) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._gossip = gossip
+        self._amp = amp
+        self._port: Any = None
+
+    def startService(self) -> None:
+        """Listen; raises ``CannotListenError``."""
+        super().startService()
+        self._gossip.start()
+        if self._config.server:
+            self._port = self._reactor.listenTCP(
+                self._config.ports.server, self._amp.make_factory(), interface=self._config.bind_addr
+            )
+
+    def stopService(self) -> Deferred[Any]:
+        """Close everything."""
+        super().stopService()
+        closing: list[Deferred[Any]] = [self._gossip.stop()]
+        if self._port is not None:
+            closing.append(maybeDeferred(self._port.stopListening))
+        self._amp.close()
+        return DeferredList(closing)
+
+
+class AgentService(MultiService):
+    """A whole agent with its listeners.
+
+    :ivar agent: the role, to be asked in process.
+    """
+
+    def __init__(
+        self, agent: ServerAgent | ClientAgent, children: Sequence[Service], disk: RealDisk | None
+    ) -> None:
+        super().__init__()
+        self.agent = agent
+        self._disk = disk
+        for child in children:
+            child.setServiceParent(self)
+
+    def startService(self) -> None:
+        """Start the children in order: sockets, the role, HTTP, DNS."""
+        super().startService()
+        notify("READY=1")
+
+    def stopService(self) -> Deferred[Any]:
+        """Stop everything; the disk comes last, since the log is closed on it."""
+        notify("STOPPING=1")
+        stopping: Deferred[Any] = maybeDeferred(super().stopService)
+
+        def close_disk(result: Any) -> Any:
+            if self._disk is not None:
+                self._disk.close()
+            return result
+
+        return stopping.addBoth(close_disk)
+
+
+def make_agent(config: AgentConfig, reactor: Any) -> AgentService:
+    """The agent that ``config`` describes, not yet started.
+
+    :raises ConfigurationError: if it cannot be made; nothing has been opened then but the data folder.
+    """
+    rng = Random(SystemRandom().getrandbits(128))
+    data_dir = "" if config.dev and not config.data_dir else config.data_dir
+    identity = node_id(config.node_id, data_dir, rng)
+    gossip = UdpTcpGossipTransport(reactor, config.serf_lan or config.bind_addr, config.ports.serf_lan)
+    amp = AmpNetwork(reactor, identity if config.server else "")
+    disk: RealDisk | None = None
+    storage: RaftStorage | None = None
+    if config.server:
+        if data_dir:
+            disk = RealDisk(data_dir, reactor)
+            segmented = SegmentedStorage(disk, rng)
+            storage = segmented
+        else:
+            storage = MemoryStorage()
+    environment = Environment(
+        clock=reactor,
+        rng=rng,
+        wall_time=time.time,
+        rpc_transport=amp,
+        gossip_transport=gossip,
+        raft_transport=amp,
+        disk=disk,
+    )
+    keyring = Keyring.from_base64([config.encrypt]) if config.encrypt else None
+    agent: ServerAgent | ClientAgent
+    if storage is not None:
+        agent = ServerAgent(config, environment, identity, storage, keyring, reactor_resolver(reactor))
+    else:
+        agent = ClientAgent(config, environment, identity, keyring, reactor_resolver(reactor))
+    children: list[Any] = [Sockets(reactor, config, gossip, amp), agent]
+    if config.ports.http >= 0:
+        children.append(HttpService(agent, config, reactor))
+    if config.ports.dns >= 0:
+        children.append(DnsService(agent, config, reactor, rng))
+    return AgentService(agent, children, disk)
+
+
+# ---------------------------------------------------------------- as a process of its own
+
+
+class _Run:
+    """One run of ``pyconsul agent``: signals, the reactor, the exit status."""
+
+    def __init__(self, config: AgentConfig, reactor: Any) -> None:
+        self._config = config
+        self._reactor = reactor
+        self._status = 1
+        self._leaving = False
+        self.service = make_agent(config, reactor)
+
+    def run(self) -> int:
+        agent = self.service.agent
+        agent.left.addCallback(lambda _: self._end(0))
+        agent.joining.gave_up = lambda: self._end(1)
+        self._reactor.callWhenRunning(self._start)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self.service.stopService)
+        self._reactor.run(installSignalHandlers=False)
+        return self._status
+
+    def _start(self) -> None:
+        for name, leaves in (
+            ("SIGINT", self._leaves_on_interrupt()),
+            ("SIGTERM", self._leaves_on_terminate()),
+        ):
+            signal.signal(
+                getattr(signal, name),
+                lambda number, frame, name=name, leaves=leaves: self._reactor.callFromThread(
+                    self._signalled, name, leaves
+                ),
+            )
+        try:
+            self.service.startService()
+        except Exception as error:
+            print(f"==> Failed to start the agent: {error}", file=sys.stderr, flush=True)
+            self._end(1)
+            return
+        print("==> Consul agent running!", flush=True)
+
+    def _leaves_on_interrupt(self) -> bool:
+        skip = self._config.skip_leave_on_interrupt
+        return not (self._config.server if skip is None else skip)
+
+    def _leaves_on_terminate(self) -> bool:
+        leave = self._config.leave_on_terminate
+        return (not self._config.server) if leave is None else leave
+
+    def _signalled(self, name: str, leaves: bool) -> None:
+        log.info("Caught: signal={name}", name=name)
+        if self._leaving or not leaves:
+            self._end(1)
+            return
+        self._leaving = True
+        log.info("Gracefully shutting down agent...")
+        self.service.agent.leave()
+
+    def _end(self, status: int) -> None:
+        self._status = status
+        log.info("Exit code: code={status}", status=status)
+        if self._reactor.running:
+            self._reactor.stop()
+
+
+def run(config: AgentConfig) -> int:
+    """Run an agent until a signal ends it; returns the exit status."""
+    from twisted.internet import reactor
+
+    try:
+        runner = _Run(config, reactor)
+    except PyconsulError as error:
+        print(f"==> {error}", file=sys.stderr)
+        return 1
+    for warning in config.warnings:
+        print(f"==> WARNING: {warning}")
+    print(banner(config, runner.service.agent.node_id), flush=True)
+    if config.pid_file:
+        try:
+            with open(config.pid_file, "w", encoding="ascii") as file:
+                file.write(str(os.getpid()))
+        except OSError as error:
+            print(f"==> Could not write pid file: {error}", file=sys.stderr)
+            return 1
+    try:
+        return runner.run()
+    finally:
+        if config.pid_file:
+            os.unlink(config.pid_file)
+
+
+__all__ = ["AgentService", "ConfigurationError", "make_agent", "run"]

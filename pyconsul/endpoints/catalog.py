@@ -1,0 +1,219 @@
+"""Catalog.*: which nodes and services there are.
+
+Lists in replies are shared with the store and with other replies: to filter or sort one, make
+another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyconsul.endpoints.base import Read, node, read, write
+from pyconsul.errors import Refused
+from pyconsul.state import commands
+from pyconsul.state.catalog import Catalog as CatalogTable
+from pyconsul.state.shelves import Group, meta_matches
+from pyconsul.state.store import Store
+from pyconsul.state.uuids import node_id_fault
+from pyconsul.structs.catalog import (
+    CONNECT_PROXY,
+    DeregisterRequest,
+    IndexedNodes,
+    IndexedNodeServiceList,
+    IndexedNodeServices,
+    IndexedServiceNodes,
+    IndexedServices,
+    NodeService,
+    NodeServiceList,
+    NodeServices,
+    NodeSpecificRequest,
+    RegisterRequest,
+    ServiceSpecificRequest,
+)
+from pyconsul.structs.query import DCSpecificRequest, Empty, QueryOptions
+
+
+class DatacentersRequest(QueryOptions, rename="pascal", kw_only=True):
+    """Catalog.ListDatacenters."""
+
+    datacenter: str = ""
+
+
+class Catalog:
+    """Registers, deregisters and lists.
+
+    :param datacenter: the name of this one.
+    """
+
+    def __init__(self, store: Store, datacenter: str) -> None:
+        self._catalog = store.catalog
+        self._datacenter = datacenter
+
+    # ------------------------------------------------------------ writes
+
+    @write("Catalog.Register", RegisterRequest, Empty, "node:write")
+    def register(self, request: RegisterRequest) -> bytes:
+        """A node, with a service and checks on it.
+
+        :raises Refused: if something is missing or malformed.
+        """
+        if not request.node:
+            raise Refused("Must provide node")
+        if not request.address and not request.skip_node_update:
+            raise Refused("Must provide address if SkipNodeUpdate is not set")
+        fault = node_id_fault(request.id) if request.id else ""
+        if fault:
+            raise Refused(fault)
+        if request.service is not None:
+            _validate_service(request.service)
+        for check in (*(request.checks or ()), request.check):
+            if check is not None and check.node and check.node != request.node:
+                raise Refused(f'check node "{check.node}" does not match node "{request.node}"')
+        if not request.datacenter:
+            request.datacenter = self._datacenter
+        return commands.encode_register(request)
+
+    @write("Catalog.Deregister", DeregisterRequest, Empty, "node:write")
+    def deregister(self, request: DeregisterRequest) -> bytes:
+        """A service, a check, or a whole node; what is not there is no error.
+
+        :raises Refused: if no node is named.
+        """
+        if not request.node:
+            raise Refused("Must provide node")
+        return commands.encode_deregister(request)
+
+    # ------------------------------------------------------------ reads
+
+    @node("Catalog.ListDatacenters", DatacentersRequest, list[str])
+    def list_datacenters(self, request: DatacentersRequest) -> list[str]:
+        """The datacenters that are known, this one first."""
+        return [self._datacenter]
+
+    @read("Catalog.ListNodes", DCSpecificRequest, IndexedNodes, "node:read")
+    def list_nodes(self, request: DCSpecificRequest) -> Read:
+        """All nodes, or those with certain metadata."""
+        rows = self._catalog.nodes()
+        if request.node_meta_filters:
+            wanted = request.node_meta_filters
+            rows = [row for row in rows if meta_matches(row, wanted)]
+        return Read(self._catalog.nodes_index, IndexedNodes(nodes=rows), (("nodes",),))
+
+    @read("Catalog.ListServices", DCSpecificRequest, IndexedServices, "service:read")
+    def list_services(self, request: DCSpecificRequest) -> Read:
+        """The names of all services, with their tags."""
+        catalog = self._catalog
+        reply = IndexedServices(services=catalog.services(request.node_meta_filters))
+        if request.node_meta_filters:
+            index = max(catalog.services_index, catalog.nodes_index)
+            return Read(index, reply, (("services",), ("nodes",)))
+        return Read(catalog.services_index, reply, (("services",),))
+
+    @read("Catalog.ServiceNodes", ServiceSpecificRequest, IndexedServiceNodes, "service:read")
+    def service_nodes(self, request: ServiceSpecificRequest) -> Read:
+        """The instances of a service and where they are.
+
+        :raises Refused: if no service is named.
+        """
+        index, watch, group = find_group(self._catalog, request, health=False)
+        if group is None:
+            return Read(index, IndexedServiceNodes(), (watch,))
+        rows = group.nodes()
+        keep = instances_wanted(request, group)
+        if keep is not None:
+            rows = [rows[place] for place in keep]
+        if request.service_address:
+            rows = [row for row in rows if row.service_address == request.service_address]
+        return Read(index, IndexedServiceNodes(service_nodes=rows), (watch,))
+
+    @read("Catalog.NodeServices", NodeSpecificRequest, IndexedNodeServices, "node:read")
+    def node_services(self, request: NodeSpecificRequest) -> Read:
+        """A node and its services by id.
+
+        :raises Refused: if no node is named.
+        """
+        index, row, services = self._catalog.node_services(_named(request))
+        found = None if row is None else NodeServices(row, {service.id: service for service in services})
+        return Read(index, IndexedNodeServices(node_services=found), (("node", request.node.lower()),))
+
+    @read("Catalog.NodeServiceList", NodeSpecificRequest, IndexedNodeServiceList, "node:read")
+    def node_service_list(self, request: NodeSpecificRequest) -> Read:
+        """A node and its services in the order of their ids.
+
+        :raises Refused: if no node is named.
+        """
+        index, row, services = self._catalog.node_services(_named(request))
+        found = NodeServiceList() if row is None else NodeServiceList(row, services or None)
+        return Read(index, IndexedNodeServiceList(node_services=found), (("node", request.node.lower()),))
+
+
+def _named(request: NodeSpecificRequest) -> str:
+    if not request.node:
+        raise Refused("Must provide node")
+    return request.node
+
+
+def _validate_service(service: NodeService) -> None:
+    """Refuse what Consul 1.8.7 refuses, in its words."""
+    if not service.service:
+        if service.id:
+            raise Refused("Must provide service name with ID")
+        raise Refused("failed inserting service: failed inserting service: object missing primary index")
+    if service.kind == CONNECT_PROXY:
+        faults = []
+        if not service.proxy.destination_service_name:
+            faults.append("Proxy.DestinationServiceName must be non-empty for Connect proxy services")
+        if not service.port:
+            faults.append("Port must be set for a Connect proxy")
+        if service.connect and service.connect.get("Native"):
+            faults.append("A Proxy cannot also be Connect Native, only typical services")
+        if faults:
+            plural = "s" if len(faults) > 1 else ""
+            listed = "".join(f"\t* {fault}\n" for fault in faults)
+            raise Refused(f"{len(faults)} error{plural} occurred:\n{listed}\n")
+
+
+# ---------------------------------------------------------------- shared with Health.*
+
+
+def find_group(
+    catalog: CatalogTable, request: ServiceSpecificRequest, *, health: bool
+) -> tuple[int, tuple[str, str], Group | None]:
+    """Index, watch key and instances of what ``request`` asks about.
+
+    :raises Refused: if no service is named.
+    """
+    if not request.service_name:
+        raise Refused("Must provide service name")
+    name = request.service_name.lower()
+    kinds = ("connect", "connect-health") if request.connect else ("service", "health")
+    watch = (kinds[health], name)
+    group = catalog.group(name, request.connect)
+    if group is None:
+        return catalog.group_gone(request.connect), watch, None
+    return group.health_index if health else group.index, watch, group
+
+
+def instances_wanted(request: ServiceSpecificRequest, group: Group) -> list[int] | None:
+    """The places in ``group.ordered()`` that have the tags and node metadata; ``None``: all."""
+    tags = _wanted_tags(request)
+    meta = request.node_meta_filters
+    if not tags and not meta:
+        return None
+    return [
+        place
+        for place, instance in enumerate(group.ordered())
+        if (not tags or _has_tags(tags, instance.row.tags))
+        and (not meta or meta_matches(instance.node.row, meta))
+    ]
+
+
+def _wanted_tags(request: ServiceSpecificRequest) -> frozenset[str]:
+    if not request.tag_filter:
+        return frozenset()
+    tags = request.service_tags or ((request.service_tag,) if request.service_tag else ())
+    return frozenset(tag.lower() for tag in tags)
+
+
+def _has_tags(wanted: frozenset[str], tags: Iterable[str] | None) -> bool:
+    return wanted <= {tag.lower() for tag in tags or ()}

@@ -1,0 +1,44 @@
+"""KVS.*: the key/value table."""
+
+from __future__ import annotations
+
+from pyconsul.endpoints.base import Read, read, write
+from pyconsul.errors import Refused
+from pyconsul.state import commands
+from pyconsul.state.store import Store
+from pyconsul.structs.kv import IndexedDirEntries, IndexedKeyList, KeyListRequest, KeyRequest, KVSRequest
+
+
+class KVS:
+    """Reads and writes of keys."""
+
+    def __init__(self, store: Store) -> None:
+        self._kv = store.kv
+
+    @write("KVS.Apply", KVSRequest, bool, "key:write")
+    def apply(self, request: KVSRequest) -> bytes:
+        """One write; the reply tells whether it was done.
+
+        :raises PyconsulError: if the operation is unknown or lacks a key.
+        """
+        if not request.dir_ent.key and request.op != "delete-tree":
+            raise Refused("Must provide key")
+        return commands.encode_kv(request)
+
+    @read("KVS.Get", KeyRequest, IndexedDirEntries, "key:read")
+    def get(self, request: KeyRequest) -> Read:
+        """The entry of one key, or none."""
+        index, row = self._kv.get(request.key)
+        return Read(index, IndexedDirEntries(entries=[] if row is None else [row]), (("kv", request.key),))
+
+    @read("KVS.List", KeyRequest, IndexedDirEntries, "key:list")
+    def list(self, request: KeyRequest) -> Read:
+        """All entries under a prefix."""
+        index, rows = self._kv.under(request.key)
+        return Read(index, IndexedDirEntries(entries=rows), (("kvp", request.key),))
+
+    @read("KVS.ListKeys", KeyListRequest, IndexedKeyList, "key:list")
+    def list_keys(self, request: KeyListRequest) -> Read:
+        """The names of all keys under a prefix."""
+        index, keys = self._kv.names(request.prefix, request.separator)
+        return Read(index, IndexedKeyList(keys=keys), (("kvp", request.prefix),))

@@ -1,0 +1,103 @@
+"""The commands in the log: a byte that tells the kind, then MessagePack.
+
+Kinds carry Consul's own numbers. A command is array-like: fields may be added at its end, with
+defaults, but not be moved. Tokens never get into one. Encoding is where requests get their
+canonical form, so that applying needs no judgement.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from pyconsul.errors import BadRequest
+from pyconsul.state.catalog import Deregistration, Registration
+from pyconsul.structs.canonical import canonical_check, canonical_service
+from pyconsul.structs.catalog import DeregisterRequest, RegisterRequest
+from pyconsul.structs.kv import KVSRequest
+
+REGISTER, DEREGISTER, KVS, SESSION, ACL, TOMBSTONE = range(6)
+
+KV_OPS = ("set", "delete", "delete-cas", "delete-tree", "cas", "lock", "unlock")
+SET, DELETE, DELETE_CAS, DELETE_TREE, CAS, LOCK, UNLOCK = range(len(KV_OPS))
+_NUMBERS = {op: number for number, op in enumerate(KV_OPS)}
+
+_encode = msgspec.msgpack.Encoder().encode
+_encode_into = msgspec.msgpack.Encoder().encode_into
+
+
+class KVCommand(Struct, array_like=True, frozen=True, gc=False):
+    """The log command of KVS.Apply.
+
+    :ivar op: a place in ``KV_OPS``.
+    :ivar key: for ``delete-tree`` a prefix. :ivar expected: for the two cas operations.
+    """
+
+    op: int
+    key: str
+    value: bytes | None = None
+    flags: int = 0
+    session: str = ""
+    expected: int = 0
+
+
+class CollectGraves(Struct, array_like=True, frozen=True):
+    """Forget deletions of keys up to ``index``; the leader decides when."""
+
+    index: int
+
+
+def encode(kind: int, command: Struct) -> bytes:
+    """The entry of the log for a command of ``kind``."""
+    buffer = bytearray((kind,))
+    _encode_into(command, buffer, 1)
+    return bytes(buffer)
+
+
+def encode_kv(request: KVSRequest) -> bytes:
+    """The entry for a write of the key/value table.
+
+    :raises BadRequest: if there is no such operation.
+    """
+    op = _NUMBERS.get(request.op)
+    if op is None:
+        raise BadRequest(f'Invalid KVS operation "{request.op}"')
+    entry = request.dir_ent
+    command = KVCommand(op, entry.key, entry.value, entry.flags, entry.session or "", entry.modify_index)
+    return b"\x02" + _encode(command)
+
+
+def encode_register(request: RegisterRequest) -> bytes:
+    """The entry for a registration; ``check`` is applied after ``checks``.
+
+    :raises BadRequest: if the definition of a check holds what is no duration.
+    """
+    checks = [*(request.checks or ()), *((request.check,) if request.check is not None else ())]
+    try:
+        canonical = [canonical_check(check) for check in checks]
+    except ValueError as error:
+        raise BadRequest(f"Request decode failed: {error}") from None
+    return encode(
+        REGISTER,
+        Registration(
+            datacenter=request.datacenter,
+            id=request.id,
+            node=request.node,
+            address=request.address,
+            tagged_addresses=request.tagged_addresses,
+            node_meta=request.node_meta,
+            skip_node_update=request.skip_node_update,
+            service=None if request.service is None else canonical_service(request.service),
+            checks=canonical,
+        ),
+    )
+
+
+def encode_deregister(request: DeregisterRequest) -> bytes:
+    """The entry for a deregistration."""
+    return encode(DEREGISTER, Deregistration(request.node, request.service_id, request.check_id))
+
+
+def encode_collect_graves(index: int) -> bytes:
+    """The entry that makes all servers forget deletions of keys up to ``index``."""
+    return encode(TOMBSTONE, CollectGraves(index))

@@ -1,0 +1,335 @@
+"""The key/value table.
+
+What an index stands for (beyond Consul 1.8.7, whose reads of missing keys follow the whole table):
+
+- a key that exists: its ``modify_index``;
+- a key that does not: when it was last deleted;
+- a prefix: the newest of its entries and of its deletions.
+
+Deletions are remembered as *graves*, one per key or one for a whole deleted prefix, so that a
+prefix's index keeps growing when entries go. Graves are collected by a log command, or when there
+are too many; ``_floor`` is the newest collected and stands for all that is forgotten. So an index
+never falls, and a read that nothing touched keeps its index whatever its neighbours do, apart from
+one step when graves are collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from operator import attrgetter
+
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
+from sortedcontainers import SortedList
+
+from pyconsul.errors import PyconsulError, Refused
+from pyconsul.state.uuids import session_id_fault
+from pyconsul.state.watches import Watches
+from pyconsul.structs.kv import DirEntry
+
+GRAVES_MAX = 32_768
+GRAVES_COLLECTED = 1_024
+
+_modified = attrgetter("modify_index")
+_LAST = 0x10FFFF
+
+
+class KVSnapshot(Struct):
+    """All of the table: rows in the order of their keys and what is known of deletions."""
+
+    entries: list[DirEntry]
+    graves: dict[str, int]
+    trees: dict[str, int]
+    floor: int
+
+
+def after_prefix(prefix: str) -> str | None:
+    """The smallest text greater than all that start with ``prefix``; ``None``: there is none."""
+    while prefix:
+        last = ord(prefix[-1])
+        if last < _LAST:
+            return prefix[:-1] + chr(last + 1)
+        prefix = prefix[:-1]
+    return None
+
+
+class KVTable:
+    """Entries by key, and in order.
+
+    Rows are replaced, never changed, so that a snapshot may hold old ones. Each method that
+    writes takes the log index of the command, and the watches are told of each key concerned.
+
+    :ivar session_exists: whether a session of that id lives; the session table provides it.
+    """
+
+    def __init__(self, watches: Watches) -> None:
+        self._watches = watches
+        self._rows: dict[str, DirEntry] = {}
+        self._keys = SortedList()
+        self._graves: dict[str, int] = {}
+        """In the order of their indexes."""
+        self._grave_keys = SortedList()
+        self._trees: dict[str, int] = {}
+        self._tree_keys = SortedList()
+        self._floor = 0
+        self._held: dict[str, dict[str, None]] = {}
+        """Keys locked by each session."""
+        self.session_exists: Callable[[str], bool] = lambda session: False
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    # ------------------------------------------------------------ reading
+
+    def get(self, key: str) -> tuple[int, DirEntry | None]:
+        """The index to wait on, and the entry if there is one."""
+        row = self._rows.get(key)
+        return (self._absent_index(key), None) if row is None else (row.modify_index, row)
+
+    def under(self, prefix: str) -> tuple[int, list[DirEntry]]:
+        """All entries whose keys start with ``prefix``, in the order of their keys."""
+        rows = self._rows
+        found = [rows[key] for key in _under(self._keys, prefix)]
+        return max(self._gone_index(prefix), max(map(_modified, found), default=0)), found
+
+    def names(self, prefix: str, separator: str) -> tuple[int, list[str]]:
+        """Key names, each cut after the first ``separator`` behind the prefix, without repeats."""
+        index, found = self.under(prefix)
+        if not separator:
+            return index, [row.key for row in found]
+        start, size = len(prefix), len(separator)
+        names: dict[str, None] = {}
+        for row in found:
+            at = row.key.find(separator, start)
+            names[row.key if at < 0 else row.key[: at + size]] = None
+        return index, [*names]
+
+    def held_by(self, session: str) -> list[str]:
+        """The keys that ``session`` has locked."""
+        return [*self._held.get(session, ())]
+
+    def _absent_index(self, key: str) -> int:
+        return max(self._floor, self._graves.get(key, 0), self._covering_index(key))
+
+    def _gone_index(self, prefix: str) -> int:
+        """The newest deletion under ``prefix``."""
+        index = max(self._floor, self._covering_index(prefix))
+        if self._graves:
+            graves = self._graves
+            index = max(index, max((graves[key] for key in _under(self._grave_keys, prefix)), default=0))
+        if self._trees:
+            trees = self._trees
+            index = max(index, max((trees[key] for key in _under(self._tree_keys, prefix)), default=0))
+        return index
+
+    def _covering_index(self, text: str) -> int:
+        """The newest deletion of a whole prefix that ``text`` lies under."""
+        if not self._trees:
+            return 0
+        trees = self._trees
+        lengths = {len(tree) for tree in trees} if len(trees) < len(text) else range(len(text) + 1)
+        return max((trees.get(text[:length], 0) for length in lengths), default=0)
+
+    # ------------------------------------------------------------ writing
+
+    def set(self, index: int, key: str, value: bytes | None, flags: int) -> bool:
+        """Write an entry; a lock on it stays as it is. Always done."""
+        old = self._rows.get(key)
+        if old is None:
+            self._insert(index, key, value, flags, 0, "")
+        elif old.value != (value or None) or old.flags != flags:
+            self._put(
+                DirEntry(
+                    lock_index=old.lock_index,
+                    key=old.key,
+                    flags=flags,
+                    value=value or None,
+                    session=old.session,
+                    create_index=old.create_index,
+                    modify_index=index,
+                )
+            )
+        return True
+
+    def cas(self, index: int, key: str, value: bytes | None, flags: int, expected: int) -> bool:
+        """``set`` if the entry was last modified at ``expected``; 0: if there is none."""
+        old = self._rows.get(key)
+        if (0 if old is None else old.modify_index) != expected:
+            return False
+        return self.set(index, key, value, flags)
+
+    def delete(self, index: int, key: str) -> bool:
+        """Remove an entry, if there is one. Always done."""
+        row = self._rows.pop(key, None)
+        if row is not None:
+            self._keys.remove(key)
+            self._let_go(row)
+            self._graves[key] = index
+            self._grave_keys.add(key)
+            self._watches.touch_entry(key)
+            if len(self._graves) > GRAVES_MAX:
+                self._collect([*islice(self._graves, GRAVES_COLLECTED)])
+        return True
+
+    def delete_cas(self, index: int, key: str, expected: int) -> bool:
+        """Remove an entry that was last modified at ``expected``; done if there is none."""
+        row = self._rows.get(key)
+        return row is None or (row.modify_index == expected and self.delete(index, key))
+
+    def delete_tree(self, index: int, prefix: str) -> bool:
+        """Remove every entry whose key starts with ``prefix``. Always done."""
+        doomed = [*_under(self._keys, prefix)]
+        if not doomed:
+            return True
+        everything = len(doomed) == len(self._rows)
+        if everything:
+            self._keys.clear()
+        for key in doomed:
+            if not everything:
+                self._keys.remove(key)
+            self._let_go(self._rows.pop(key))
+            self._watches.touch_entry(key)
+        if prefix not in self._trees:
+            self._tree_keys.add(prefix)
+        self._trees.pop(prefix, None)
+        self._trees[prefix] = index
+        if len(self._trees) > GRAVES_MAX:
+            self._collect_trees([*islice(self._trees, GRAVES_COLLECTED)])
+        return True
+
+    def lock(
+        self, index: int, key: str, value: bytes | None, flags: int, session: str
+    ) -> bool | PyconsulError:
+        """Write an entry and hold it, unless another session does."""
+        refusal = self.lock_refusal(session)
+        if refusal is not None:
+            return refusal
+        old = self._rows.get(key)
+        if old is None:
+            self._insert(index, key, value, flags, 1, session)
+            return True
+        if old.session and old.session != session:
+            return False
+        held = old.session == session
+        self._change(old, index, value, flags, old.lock_index + (not held), session)
+        return True
+
+    def lock_refusal(self, session: str) -> PyconsulError | None:
+        """Why ``session`` cannot lock anything."""
+        if not session:
+            return Refused("missing session")
+        if not self.session_exists(session):
+            return Refused(session_id_fault(session) or f'invalid session "{session}"')
+        return None
+
+    def unlock(
+        self, index: int, key: str, value: bytes | None, flags: int, session: str
+    ) -> bool | PyconsulError:
+        """Write an entry and let it go, if ``session`` holds it."""
+        if not session:
+            return Refused("missing session")
+        old = self._rows.get(key)
+        if old is None or old.session != session:
+            return False
+        self._change(old, index, value, flags, old.lock_index, "")
+        return True
+
+    def release(self, index: int, session: str, delete: bool) -> list[str]:
+        """A session has ended: let its keys go, or delete them. Returns them."""
+        keys = self.held_by(session)
+        for key in keys:
+            if delete:
+                self.delete(index, key)
+            else:
+                old = self._rows[key]
+                self._change(old, index, old.value, old.flags, old.lock_index, "")
+        return keys
+
+    def collect_graves(self, index: int) -> None:
+        """Forget deletions up to ``index``."""
+        self._collect([key for key, at in self._graves.items() if at <= index])
+        self._collect_trees([prefix for prefix, at in self._trees.items() if at <= index])
+
+    # ------------------------------------------------------------ the parts
+
+    def _insert(
+        self, index: int, key: str, value: bytes | None, flags: int, lock_index: int, session: str
+    ) -> None:
+        self._keys.add(key)
+        if self._graves and self._graves.pop(key, None) is not None:
+            self._grave_keys.remove(key)
+        if session:
+            self._held.setdefault(session, {})[key] = None
+        self._put(
+            DirEntry(
+                lock_index=lock_index,
+                key=key,
+                flags=flags,
+                value=value or None,
+                session=session or UNSET,
+                create_index=index,
+                modify_index=index,
+            )
+        )
+
+    def _change(
+        self, old: DirEntry, index: int, value: bytes | None, flags: int, lock_index: int, session: str
+    ) -> None:
+        """Put a new row over ``old``, unless they would say the same."""
+        row = replace(old, lock_index=lock_index, flags=flags, value=value or None, session=session or UNSET)
+        if row == old:
+            return
+        if row.session != old.session:
+            self._let_go(old)
+            if session:
+                self._held.setdefault(session, {})[old.key] = None
+        self._put(replace(row, modify_index=index))
+
+    def _put(self, row: DirEntry) -> None:
+        self._rows[row.key] = row
+        self._watches.touch_entry(row.key)
+
+    def _let_go(self, row: DirEntry) -> None:
+        """``row`` is no longer held by its session, if it was."""
+        if row.session:
+            held = self._held[row.session]
+            del held[row.key]
+            if not held:
+                del self._held[row.session]
+
+    def _collect(self, keys: list[str]) -> None:
+        for key in keys:
+            self._floor = max(self._floor, self._graves.pop(key))
+            self._grave_keys.remove(key)
+
+    def _collect_trees(self, prefixes: list[str]) -> None:
+        for prefix in prefixes:
+            self._floor = max(self._floor, self._trees.pop(prefix))
+            self._tree_keys.remove(prefix)
+
+    # ------------------------------------------------------------ snapshots
+
+    def snapshot(self) -> KVSnapshot:
+        """References to all rows; later writes do not show in it."""
+        rows = self._rows
+        return KVSnapshot(
+            [rows[key] for key in self._keys], dict(self._graves), dict(self._trees), self._floor
+        )
+
+    def restore(self, snapshot: KVSnapshot) -> None:
+        """Become what the snapshot holds; watchers are the caller's affair."""
+        self._rows = {row.key: row for row in snapshot.entries}
+        self._keys = SortedList(self._rows)
+        self._graves, self._trees, self._floor = dict(snapshot.graves), dict(snapshot.trees), snapshot.floor
+        self._grave_keys, self._tree_keys = SortedList(self._graves), SortedList(self._trees)
+        self._held = {}
+        for row in snapshot.entries:
+            if row.session:
+                self._held.setdefault(row.session, {})[row.key] = None
+
+
+def _under(keys: SortedList, prefix: str) -> Iterator[str]:
+    """Those of the sorted ``keys`` that start with ``prefix``."""
+    found: Iterator[str] = keys.irange(prefix, after_prefix(prefix), (True, False))
+    return found

@@ -1,0 +1,48 @@
+"""The replicated state of one server: its tables and who watches them."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import msgspec
+from msgspec import Struct
+
+from pyconsul.state.catalog import Catalog, CatalogSnapshot
+from pyconsul.state.kv import KVSnapshot, KVTable
+from pyconsul.state.watches import Watches
+
+
+class Snapshot(Struct):
+    """All of a store at one index, as references to its rows."""
+
+    index: int
+    kv: KVSnapshot
+    catalog: CatalogSnapshot
+
+
+class Store:
+    """What all servers of a datacenter hold alike. Only ``pyconsul.state.fsm`` changes it.
+
+    :ivar index: the index of the last command applied.
+    """
+
+    def __init__(self) -> None:
+        self.index = 0
+        self.watches = Watches()
+        self.kv = KVTable(self.watches)
+        self.catalog = Catalog(self.watches)
+
+    def snapshot(self) -> Snapshot:
+        """Everything as it is now; later commands do not show in it. Costs one list of references."""
+        return Snapshot(self.index, self.kv.snapshot(), self.catalog.snapshot())
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become what ``snapshot`` holds, and wake everybody."""
+        self.index = snapshot.index
+        self.kv.restore(snapshot.kv)
+        self.catalog.restore(snapshot.catalog)
+        self.watches.wake_all()
+
+    def digest(self) -> str:
+        """A hash over all rows and all indexes, equal on servers that have applied the same commands."""
+        return blake2b(msgspec.msgpack.encode(self.snapshot()), digest_size=16).hexdigest()
