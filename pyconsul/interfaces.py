@@ -117,21 +117,40 @@ class Disk(Protocol):
 class Recovered(Protocol):
     """What a ``RaftStorage`` found on the disk."""
 
-    term: int
-    """Never less than the term of the last entry."""
-    voted_for: str
-    first_index: int
-    """Index of the first entry kept; ``last_index`` is one less when there is none."""
-    last_index: int
-    snapshot_index: int
-    """The log continues after this entry (0: from the start), whose term is the next field.
+    @property
+    def term(self) -> int:
+        """Never less than the term of the last entry."""
+        ...
 
-    Always ``first_index - 1``: when entries that a snapshot covers are kept for slow followers, it
-    lies before the snapshot's own index, which only the snapshot files know.
-    """
-    snapshot_term: int
-    terms: Sequence[int]
-    """The term of each entry from ``first_index`` to ``last_index``."""
+    @property
+    def voted_for(self) -> str: ...
+
+    @property
+    def first_index(self) -> int:
+        """Index of the first entry kept; ``last_index`` is one less when there is none."""
+        ...
+
+    @property
+    def last_index(self) -> int: ...
+
+    @property
+    def snapshot_index(self) -> int:
+        """The log continues after this entry (0: from the start): always ``first_index - 1``.
+
+        When entries that a snapshot covers are kept for slow followers, this lies before the
+        snapshot's own index, which only the snapshot files know.
+        """
+        ...
+
+    @property
+    def snapshot_term(self) -> int:
+        """The term of the entry ``snapshot_index``."""
+        ...
+
+    @property
+    def terms(self) -> Sequence[int]:
+        """The term of each entry from ``first_index`` to ``last_index``."""
+        ...
 
 
 class RaftStorage(Protocol):
@@ -225,7 +244,14 @@ class GossipTransport(Protocol):
 
 
 class Watcher(Protocol):
-    """Somebody to be told, once, that what a read returned has changed."""
+    """Somebody to be told, once, that what a read returned has changed.
+
+    :ivar armed: set by ``Agent.ask`` once ``wake`` will be called.
+    :ivar watch: set by ``Agent.ask``; ``Agent.forget`` needs it.
+    """
+
+    armed: bool
+    watch: Any
 
     def wake(self) -> None: ...
 
@@ -242,6 +268,10 @@ class Agent(Protocol):
         A read that this node answers from its own store registers ``watcher`` on exactly what it
         read and sets ``watcher.armed = True``.
         """
+        ...
+
+    def forget(self, watcher: Watcher) -> None:
+        """Take back the registration of an armed ``watcher`` that was not woken."""
         ...
 
 

@@ -144,14 +144,16 @@ class AntiEntropy:
             theirs = remote_services.pop(service_id, None)
             local.in_sync = theirs is not None and _same(theirs, local.service)
         remote_services.pop(CONSUL_SERVICE, None)
-        self._local.gone_services.update(remote_services)
+        self._local.gone_services.update(dict.fromkeys(remote_services))
         remote_checks = {check.check_id: check for check in checks.health_checks}
         for check_id, local_check in self._local.checks.items():
             their_check = remote_checks.pop(check_id, None)
             local_check.in_sync = their_check is not None and _same(their_check, local_check.check)
         remote_checks.pop(SERF_CHECK_ID, None)
         self._local.gone_checks.update(
-            check_id for check_id, check in remote_checks.items() if check.service_id not in remote_services
+            (check_id, None)
+            for check_id, check in remote_checks.items()
+            if check.service_id not in remote_services
         )
 
     # ------------------------------------------------------------ sending
@@ -162,13 +164,13 @@ class AntiEntropy:
             if service_id in local.services:
                 continue
             await self._ask("Catalog.Deregister", self._gone(service_id=service_id))
-            local.gone_services.discard(service_id)
+            local.gone_services.pop(service_id, None)
             self._log.info("Deregistered service: service={service}", service=service_id)
         for check_id in list(local.gone_checks):
             if check_id in local.checks:
                 continue
             await self._ask("Catalog.Deregister", self._gone(check_id=check_id))
-            local.gone_checks.discard(check_id)
+            local.gone_checks.pop(check_id, None)
             self._log.info("Deregistered check: check={check}", check=check_id)
         if not self._node_in_sync:
             await self._ask("Catalog.Register", self._registration(None, []))

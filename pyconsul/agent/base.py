@@ -245,6 +245,10 @@ class BaseAgent(MultiService):
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 
+    def forget(self, watcher: Watcher) -> None:
+        """See ``pyconsul.interfaces.Agent``."""
+        raise NotImplementedError
+
     def stats(self) -> dict[str, dict[str, str]]:
         """The sections of ``pyconsul info``."""
         checks = self.local.checks.values()

@@ -39,6 +39,7 @@ class ClientAgent(BaseAgent):
         servers = servers_of(self.members(), self.datacenter)
         self._choice.update(server.address for server in servers if server.alive)
         if had_none and self._choice.current() is not None:
+            self._forwarder.hurry()
             self.sync.servers_changed()
 
     def ask(self, method: str, request: Any, watcher: Watcher | None = None) -> Any:
@@ -60,6 +61,9 @@ class ClientAgent(BaseAgent):
                 self._choice.failed(called[0])
 
         return self._forwarder.persist(attempt, is_read=declared.kind != "write", failed=failed)
+
+    def forget(self, watcher: Watcher) -> None:
+        """See ``pyconsul.interfaces.Agent``; nobody is ever registered here."""
 
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from pyconsul.endpoints.base import Method
@@ -42,10 +42,11 @@ class Forwarder:
 
     def __init__(self, transport: RpcTransport, clock: IReactorTime, rng: Random, hold_s: float) -> None:
         self._transport = transport
-        self._clock = clock
-        self._rng = rng
-        self._hold_s = hold_s
+        self.clock = clock
+        self.rng = rng
+        self.hold_s = hold_s
         self._decoders: dict[Any, Callable[[bytes], Any]] = {}
+        self.pausing: dict[_Persistence, None] = {}  # in order, so that a simulation repeats
 
     def call(self, address: str, method: Method, request: Any) -> Deferred[Any]:
         """One attempt; fires with the reply struct."""
@@ -72,48 +73,46 @@ class Forwarder:
         :param attempt: gives the reply or a Deferred of it, or raises.
         :param failed: told of each failure, so that the next attempt may choose another server.
         """
-        return _Persistence(self._clock, self._rng, self._hold_s, attempt, is_read, failed).begin()
+        return _Persistence(self, attempt, is_read, failed).begin()
+
+    def hurry(self) -> None:
+        """There is a leader or a server now: let everybody who pauses try at once."""
+        for persistence in list(self.pausing):
+            persistence.hurry()
 
 
 class _Persistence:
-    __slots__ = (
-        "_attempt",
-        "_call",
-        "_clock",
-        "_failed",
-        "_inner",
-        "_is_read",
-        "_pause_s",
-        "_result",
-        "_rng",
-        "_until",
-    )
+    """One request and its attempts."""
+
+    __slots__ = ("_attempt", "_call", "_failed", "_forwarder", "_inner", "_is_read", "_result", "_until")
 
     def __init__(
         self,
-        clock: IReactorTime,
-        rng: Random,
-        hold_s: float,
+        forwarder: Forwarder,
         attempt: Callable[[], Any],
         is_read: bool,
         failed: Callable[[Exception], None],
     ) -> None:
-        self._clock = clock
-        self._rng = rng
+        self._forwarder = forwarder
         self._attempt = attempt
         self._is_read = is_read
         self._failed = failed
-        self._until = clock.seconds() + hold_s
-        self._pause_s = hold_s / JITTER_FRACTION
+        self._until = forwarder.clock.seconds() + forwarder.hold_s
         self._result: Deferred[Any] = Deferred(self._cancel)
         self._inner: Deferred[Any] | None = None
-        self._call: Any = None
+        self._call: IDelayedCall | None = None
 
     def begin(self) -> Deferred[Any]:
         self._try()
         return self._result
 
+    def hurry(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._try()
+
     def _cancel(self, _: object) -> None:
+        self._forwarder.pausing.pop(self, None)
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -122,6 +121,7 @@ class _Persistence:
 
     def _try(self) -> None:
         self._call = None
+        self._forwarder.pausing.pop(self, None)
         try:
             answer = self._attempt()
         except PyconsulError as error:
@@ -152,12 +152,13 @@ class _Persistence:
         mendable = isinstance(error, NoLeader | NoServers | NotSent) or (
             self._is_read and isinstance(error, Unreachable)
         )
-        if not mendable or self._clock.seconds() >= self._until:
+        forwarder = self._forwarder
+        left_s = self._until - forwarder.clock.seconds()
+        if not mendable or left_s <= 0:
             if isinstance(error, NotSent):
                 error = NoLeader()
             self._result.errback(error)
             return
-        pause_s = self._pause_s * (0.5 + self._rng.random())
-        self._call = self._clock.callLater(
-            min(pause_s, self._until - self._clock.seconds() + 0.001), self._try
-        )
+        pause_s = forwarder.hold_s / JITTER_FRACTION * (0.5 + forwarder.rng.random())
+        forwarder.pausing[self] = None
+        self._call = forwarder.clock.callLater(min(pause_s, left_s + 0.001), self._try)

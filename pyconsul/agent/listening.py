@@ -1,4 +1,4 @@
-"""The listeners for clients: HTTP and DNS, on every client address."""
+"""The interfaces for clients: how HTTP and DNS are set up from the configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from pyconsul.agent.base import BaseAgent
 from pyconsul.config.schema import AgentConfig
+from pyconsul.dns.settings import DnsSettings, Soa
 from pyconsul.http import agent as agent_routes
 from pyconsul.http.app import make_site
 from pyconsul.http.settings import HttpSettings
@@ -31,6 +32,33 @@ def http_settings(config: AgentConfig) -> HttpSettings:
         kv_value_bytes_max=config.limits.kv_max_value_size,
         txn_bytes_max=config.limits.txn_max_req_len,
         connections_per_client_max=config.limits.http_max_conns_per_client,
+    )
+
+
+def dns_settings(config: AgentConfig) -> DnsSettings:
+    """The part of the configuration that DNS needs."""
+    dns = config.dns_config
+    soa = dns.soa
+    return DnsSettings(
+        datacenter=config.datacenter,
+        node_name=config.node_name,
+        domain=config.domain,
+        alt_domain=config.alt_domain,
+        addresses=config.addresses.dns or config.client_addr,
+        port=config.ports.dns,
+        allow_stale=dns.allow_stale,
+        max_stale_s=dns.max_stale,
+        node_ttl_s=int(dns.node_ttl),
+        service_ttl_s={name: int(ttl_s) for name, ttl_s in dns.service_ttl.items()},
+        only_passing=dns.only_passing,
+        enable_truncate=dns.enable_truncate,
+        disable_compression=dns.disable_compression,
+        udp_answer_limit=dns.udp_answer_limit,
+        a_record_limit=dns.a_record_limit,
+        additional_node_meta_txt=dns.enable_additional_node_meta_txt,
+        soa=Soa(refresh=soa.refresh, retry=soa.retry, expire=soa.expire, min_ttl=soa.min_ttl),
+        recursors=config.recursors,
+        recursor_timeout_s=dns.recursor_timeout,
     )
 
 

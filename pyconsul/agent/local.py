@@ -45,19 +45,20 @@ class LocalState:
     """Services and checks by id.
 
     :ivar changed: called after each change that the servers have to hear of.
+    :ivar gone_services: ids that the servers still have to forget, in order; as for ``gone_checks``.
     """
 
     node_name: str
     changed: Callable[[], None] = lambda: None
     services: dict[str, LocalService] = field(default_factory=dict)
     checks: dict[str, LocalCheck] = field(default_factory=dict)
-    gone_services: set[str] = field(default_factory=set)
-    gone_checks: set[str] = field(default_factory=set)
+    gone_services: dict[str, None] = field(default_factory=dict)
+    gone_checks: dict[str, None] = field(default_factory=dict)
 
     def add_service(self, service: NodeService) -> None:
         """Add ``service``, or replace the one with its id."""
         old = self.services.get(service.id)
-        self.gone_services.discard(service.id)
+        self.gone_services.pop(service.id, None)
         in_sync = old is not None and old.in_sync and old.service == service
         self.services[service.id] = LocalService(service, in_sync)
         for local in self.checks.values():
@@ -69,7 +70,7 @@ class LocalState:
         """Remove a service and its checks; false if there is none."""
         if self.services.pop(service_id, None) is None:
             return False
-        self.gone_services.add(service_id)
+        self.gone_services[service_id] = None
         for check_id in [c.check.check_id for c in self.checks.values() if c.check.service_id == service_id]:
             self._drop_check(check_id)
         self.changed()
@@ -97,7 +98,7 @@ class LocalState:
         )
         if old is not None and old.check.type == check.type:
             check = msgspec.structs.replace(check, status=old.check.status, output=old.check.output)
-        self.gone_checks.discard(check.check_id)
+        self.gone_checks.pop(check.check_id, None)
         self.checks[check.check_id] = LocalCheck(check, runner)
         if runner is not None:
             runner.start()
@@ -133,7 +134,7 @@ class LocalState:
         local = self.checks.pop(check_id)
         if local.runner is not None:
             local.runner.stop()
-        self.gone_checks.add(check_id)
+        self.gone_checks[check_id] = None
 
     def _replace(self, local: LocalCheck, **changes: object) -> None:
         local.check = msgspec.structs.replace(local.check, **changes)

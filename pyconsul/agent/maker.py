@@ -20,13 +20,14 @@ from pyconsul.agent.banner import banner
 from pyconsul.agent.client import ClientAgent
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.identity import node_id
-from pyconsul.agent.listening import DnsService, HttpService
+from pyconsul.agent.listening import HttpService, dns_settings
 from pyconsul.agent.notify import notify
 from pyconsul.agent.server import ServerAgent
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import ConfigurationError, PyconsulError
 from pyconsul.interfaces import RaftStorage
 from pyconsul.log import make_logger
+from pyconsul.net.dns import make_dns
 from pyconsul.net.gossip_transport import UdpTcpGossipTransport, reactor_resolver
 from pyconsul.net.peers import AmpNetwork
 from pyconsul.storage.disk import RealDisk
@@ -139,7 +140,7 @@ def make_agent(config: AgentConfig, reactor: Any) -> AgentService:
     if config.ports.http >= 0:
         children.append(HttpService(agent, config, reactor))
     if config.ports.dns >= 0:
-        children.append(DnsService(agent, config, reactor, rng))
+        children.append(make_dns(agent, dns_settings(config), reactor, reactor, rng, time.time))
     return AgentService(agent, children, disk)
 
 

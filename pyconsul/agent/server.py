@@ -152,6 +152,8 @@ class ServerAgent(BaseAgent):
         self._duties.member_changed(event.member, event.kind == "reap")
 
     def _role_changed(self, change: RoleChanged) -> None:
+        if change.leader_address and not self.raft.is_leader:
+            self._forwarder.hurry()
         if not self.raft.is_leader:
             self._duties.stop()
             # Whoever waits here in default mode has to wait at the new leader, and no cached
@@ -160,6 +162,7 @@ class ServerAgent(BaseAgent):
 
     def _became_ready(self) -> None:
         self._log.info("cluster leadership acquired")
+        self._forwarder.hurry()
         self._duties.start()
 
     def _peers(self) -> list[str]:
@@ -214,6 +217,10 @@ class ServerAgent(BaseAgent):
             return self._forwarder.persist(lambda: self._ask_leader(declared, request), is_read=False)
         return declared.call(request)
 
+    def forget(self, watcher: Watcher) -> None:
+        """See ``pyconsul.interfaces.Agent``."""
+        self.store.watches.cancel(watcher.watch, watcher)
+
     def _ask_leader(self, method: Method, request: Any) -> Any:
         """One attempt, wherever the leader is now."""
         if self.raft.ready:
@@ -235,6 +242,7 @@ class ServerAgent(BaseAgent):
             return self.parking.park(method, request, read, self.clock.seconds())
         if watcher is not None and not wanted:
             self.store.watches.register(read.watch, watcher)
+            watcher.watch = read.watch
             watcher.armed = True
         return self._complete(read, request)
 

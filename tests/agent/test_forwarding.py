@@ -84,6 +84,14 @@ class ForwarderTests(SynchronousTestCase):
         self.clock.pump([0.3] * 6)
         self.assertEqual(self.successResultOf(answer), "yes")
 
+    def test_hurry(self) -> None:
+        """Who pauses tries at once when there is a leader; the pause does not end a second time."""
+        answer, _ = self.persist([NoLeader(), "yes"])
+        self.forwarder.hurry()
+        self.assertEqual(self.successResultOf(answer), "yes")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.forwarder.hurry()
+
     def test_gives_up(self) -> None:
         """After the hold time the last error is told."""
         answer, _ = self.persist([NoLeader()])

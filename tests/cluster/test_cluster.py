@@ -1,0 +1,162 @@
+"""Three servers and a client agent as processes: the main job, end to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.cluster.processes import Agent, ClusterTestCase, eventually, need
+
+
+class Twistd(Agent):
+    """A server as ``twistd pyconsul`` runs it."""
+
+    def command(self) -> list[str]:
+        own = ["--node", self.name, "--bind", self.ip, "--client", self.ip]
+        own += ["--data-dir", os.path.join(self.folder, "data"), "--hcl", "performance { raft_multiplier = 1 }"]
+        own += ["--" + text[1:] if text[:1] == "-" else text for text in self._arguments]
+        return [sys.executable, "-m", "twisted", "--log-format=text", "pyconsul", *own]
+
+
+class Web(BaseHTTPRequestHandler):
+    """A web server that answers every GET with 200."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"fine")
+
+    def log_message(self, *args: object) -> None:
+        """Be quiet."""
+
+
+class MainJobTests(ClusterTestCase):
+    block = "127.0.31"
+
+    def make(self, name: str, ip: str, *arguments: str) -> Agent:
+        kind = Twistd if "-server" in arguments else Agent
+        return kind(self, self.folder, ip, name, *arguments)
+
+    def test_main_job(self) -> None:
+        """Servers find each other, a key written through the client is read everywhere, a service
+        with a check is found over HTTP and DNS while it passes, and left out when it fails."""
+        self.start_all()
+        self.assertEqual(len(self.client.get("status/peers")), 3)
+        self.assertEqual(self.client.put("kv/some/key", b"value"), b"true")
+        for agent in self.agents:
+            self.assertEqual(agent.request("GET", "kv/some/key?raw"), (200, b"value"))
+            members = eventually(lambda agent=agent: [m for m in agent.get("agent/members") if m["Status"] == 1])
+            self.assertEqual(sorted(m["Name"] for m in members), ["c5", "s2", "s3", "s4"])
+        self.check_service()
+
+    def check_service(self) -> None:
+        address = (f"{self.block}.6", 8080)
+        web = ThreadingHTTPServer(address, Web)
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        self.addCleanup(web.server_close)
+        self.addCleanup(web.shutdown)
+        self.client.put(
+            "agent/service/register",
+            {
+                "Name": "web",
+                "Address": address[0],
+                "Port": address[1],
+                "Check": {"HTTP": f"http://{address[0]}:{address[1]}/", "Interval": "1s", "Timeout": "1s"},
+            },
+        )
+        eventually(lambda: self.client.get("health/service/web?passing"))
+        for agent in self.agents:
+            rows = eventually(lambda agent=agent: agent.get("health/service/web?passing"), 2.0)
+            self.assertEqual((rows[0]["Node"]["Node"], rows[0]["Service"]["Port"]), ("c5", 8080))
+        if need("dig") is None:
+            for agent in self.agents:
+                self.assertEqual(agent.dig("s3.node.consul"), [f"{self.block}.3"])
+                found = eventually(lambda agent=agent: agent.dig("web.service.consul", "SRV"), 2.0)
+                self.assertIn("8080", found[0])
+        web.shutdown()
+        web.server_close()
+        eventually(lambda: self.client.get("health/service/web?passing") == [])
+        for agent in self.agents:
+            eventually(lambda agent=agent: agent.get("health/service/web?passing") == [], 2.0)
+            if need("dig") is None:
+                eventually(lambda agent=agent: agent.dig("web.service.consul", "SRV") == [], 2.0)
+
+
+class Writer:
+    """Writes numbered keys one after another and remembers which were acknowledged."""
+
+    def __init__(self, agents: list[Agent], prefix: str) -> None:
+        self._agents = agents
+        self._prefix = prefix
+        self._stop = threading.Event()
+        self.acknowledged: list[str] = []
+        self.gaps_s: list[float] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        number, last = 0, time.monotonic()
+        while not self._stop.is_set():
+            number += 1
+            key = f"{self._prefix}/{number}"
+            try:
+                status, body = self._agents[number % len(self._agents)].request("PUT", f"kv/{key}", key.encode(), 12)
+            except OSError:
+                time.sleep(0.01)
+                continue
+            if (status, body) == (200, b"true"):
+                now = time.monotonic()
+                self.acknowledged.append(key)
+                self.gaps_s.append(now - last)
+                last = now
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(15)
+
+
+class CrashTests(ClusterTestCase):
+    block = "127.0.32"
+
+    def lost(self, writers: list[Writer]) -> list[str]:
+        listed = self.client.request("GET", "kv/w?keys")[1].decode()
+        return [key for writer in writers for key in writer.acknowledged if f'"{key}"' not in listed]
+
+    def test_kill_the_leader_then_all(self) -> None:
+        """kill -9 of the leader and later of all servers loses nothing that was acknowledged."""
+        self.start_all()
+        leader = self.leader()
+        survivors = [server for server in self.servers if server is not leader]
+        writers = [Writer(survivors, f"w/{number}") for number in range(3)]
+        eventually(lambda: all(len(writer.acknowledged) > 30 for writer in writers))
+        leader.kill(signal.SIGKILL)
+        counts = [len(writer.acknowledged) for writer in writers]
+        eventually(
+            lambda: all(len(w.acknowledged) > n + 30 for w, n in zip(writers, counts, strict=True)), within_s=30
+        )
+        self.assertLess(max(gap for writer in writers for gap in writer.gaps_s), 15)
+        leader.start()
+        for server in self.servers:
+            if server is not leader:
+                server.kill(signal.SIGKILL)
+        leader.kill(signal.SIGKILL)
+        for writer in writers:
+            writer.stop()
+        for server in self.servers:
+            server.start()
+        eventually(lambda: self.client.request("GET", "kv/w?keys")[0] == 200, within_s=30)
+        self.assertEqual(self.lost(writers), [])
+
+    def test_leave(self) -> None:
+        """A client that is interrupted leaves: its node goes out of the catalog and it exits with 0."""
+        self.start_all()
+        self.assertEqual(self.client.kill(signal.SIGINT), 0)
+        survivor = self.servers[0]
+        eventually(lambda: len(survivor.get("catalog/nodes")) == 3)
+        left = {m["Name"]: m["Status"] for m in survivor.get("agent/members")}
+        self.assertEqual(left["c5"], 3)
+        self.assertEqual(survivor.kill(signal.SIGTERM), 1)
