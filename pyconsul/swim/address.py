@@ -17,7 +17,7 @@ def host_of(packed: bytes) -> str:
     if len(packed) == 16 and packed[:12] == _MAPPED:
         packed = packed[12:]
     if len(packed) == 4:
-        return "%d.%d.%d.%d" % tuple(packed)
+        return ".".join(map(str, packed))
     if len(packed) == 16:
         return str(IPv6Address(packed))
     raise DecodeError(f"an address of {len(packed)} bytes")

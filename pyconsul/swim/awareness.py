@@ -6,7 +6,7 @@ from __future__ import annotations
 class Awareness:
     """A score from 0 (healthy) to ``largest``; probes take ``score + 1`` times as long."""
 
-    __slots__ = ("score", "_largest")
+    __slots__ = ("_largest", "score")
 
     def __init__(self, largest: int) -> None:
         self.score = 0

@@ -22,7 +22,7 @@ class Broadcast:
     :ivar done: called once, when the message will not be sent any more.
     """
 
-    __slots__ = ("message", "about", "done", "transmits", "number")
+    __slots__ = ("about", "done", "message", "number", "transmits")
 
     def __init__(self, message: bytes, about: str, done: Callable[[], None] | None, number: int) -> None:
         self.message = message

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from random import Random
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from pyconsul.swim.messages import (
-    STATE_ALIVE, STATE_DEAD, STATE_LEFT, STATE_SUSPECT, Alive, NodeState,
-)  # fmt: skip
+from pyconsul.interfaces import Address
+from pyconsul.swim.messages import STATE_DEAD, Alive, NodeState
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyconsul.interfaces import Address
+    from random import Random
 
 NODES_MAX = 1 << 17
 """Nodes beyond these are not taken in."""
 
 
-class Node(Struct, gc=False):
+class Node(Struct, gc=False, eq=False):
     """One node.
 
     :ivar address: ``addr`` and ``port`` in the form that transports take.
@@ -107,31 +105,33 @@ class NodeTable:
         """
         for _ in range(len(self._ring) + 1):
             if self._next >= len(self._ring):
-                self._begin_round(now, forget_after_s)
+                self._begin_round(now, me, forget_after_s)
             node = self._ring[self._next]
             self._next += 1
             if node.name != me and not node.gone:
                 return node
         return None
 
-    def _begin_round(self, now: float, forget_after_s: float) -> None:
-        kept = [node for node in self._ring if not (node.gone and now - node.changed > forget_after_s)]
+    def _begin_round(self, now: float, me: str, forget_after_s: float) -> None:
+        kept = [
+            node for node in self._ring
+            if not node.gone or node.name == me or now - node.changed <= forget_after_s
+        ]  # fmt: skip
         if len(kept) < len(self._ring):
-            self._nodes = {node.name: node for node in self._nodes.values() if node in _Identities(kept)}
+            self._nodes = {node.name: node for node in kept}
         self._rng.shuffle(kept)
         self._ring, self._next = kept, 0
 
     def choose(self, count: int, fits: Callable[[Node], bool]) -> list[Node]:
         """Up to ``count`` different random nodes that fit; gives up after some draws."""
-        ring, chosen = self._ring, []
+        ring = self._ring
+        chosen: list[Node] = []
         randrange, size = self._rng.randrange, len(self._ring)
         for _ in range(3 * size):
             if len(chosen) == count:
                 break
             node = ring[randrange(size)]
-            if node not in chosen and fits(node):
+            if fits(node) and node not in chosen:
                 chosen.append(node)
         return chosen
 
-
-__all__ = ["NODES_MAX", "STATE_ALIVE", "STATE_DEAD", "STATE_LEFT", "STATE_SUSPECT", "Node", "NodeTable"]

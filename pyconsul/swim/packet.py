@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from zlib import crc32
 
 from pyconsul.swim import messages
-from pyconsul.swim.layers import Layers, decompressed, compressed
+from pyconsul.swim.layers import Layers, compressed, decompressed
 from pyconsul.swim.wire import DecodeError
 
 BUFFER_SIZE = 1400
@@ -15,6 +15,7 @@ BUFFER_SIZE = 1400
 COMPOUND_HEADER = 2
 COMPOUND_ENTRY = 2
 COMPOUND_MAX = 255
+CRC_HEADER = 5
 
 _PLAIN_MAX = 256 * 1024
 """Most bytes that one datagram may grow to by decompression; honest ones stay below 10 KiB."""
@@ -48,7 +49,7 @@ def encode_packet(layers: Layers, message: bytes, with_crc: bool = False) -> byt
 class Packet:
     """What was in a datagram: messages as type and body, and what was wrong with the rest."""
 
-    __slots__ = ("messages", "problems", "_room")
+    __slots__ = ("_room", "messages", "problems")
 
     def __init__(self) -> None:
         self.messages: list[tuple[int, bytes]] = []
@@ -109,7 +110,7 @@ def decode_packet(layers: Layers, data: bytes) -> Packet:
             if layers.verify_incoming:
                 raise
     if data and data[0] == messages.CRC:
-        if len(data) < 5:
+        if len(data) < CRC_HEADER:
             raise DecodeError("CRC header cut off")
         expected = int.from_bytes(data[1:5], "big")
         data = data[5:]

@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 class Timer:
     """A call that waits for its time."""
 
-    __slots__ = ("when", "number", "call")
+    __slots__ = ("call", "number", "when")
 
     def __init__(self, when: float, number: int, call: Callable[[], None] | None) -> None:
         self.when = when

@@ -72,6 +72,17 @@ def unpack_next(parser: msgpack.Unpacker) -> Any:
         raise DecodeError(f"msgpack: {type(error).__name__}") from error
 
 
+def skip_next(parser: msgpack.Unpacker) -> None:
+    """Pass over the next object of ``parser``.
+
+    :raises DecodeError: if there is no whole object.
+    """
+    try:
+        parser.skip()
+    except (msgpack.OutOfData, msgpack.BufferFull, ValueError, TypeError) as error:
+        raise DecodeError(f"msgpack: {type(error).__name__}") from error
+
+
 def values(body: Any, names: Sequence[bytes]) -> list[Any]:
     """The values of the fields ``names``, in that order, ``None`` for those that are absent.
 

@@ -1,0 +1,450 @@
+"""A gossip pool as agents use it: a serf core with a network, a clock and callbacks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any, TypeAlias
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from pyconsul.errors import PyconsulError, Unreachable
+from pyconsul.interfaces import Address, GossipTransport
+from pyconsul.log import make_logger
+from pyconsul.serf.coordinates import CoordinateClient, CoordinateSource
+from pyconsul.serf.core import SerfCore
+from pyconsul.serf.events import (
+    AnnounceJoin,
+    FireEvent,
+    ForceLeave,
+    QueryReceived,
+    QueryResponseReceived,
+    SetTags,
+    StartLeave,
+    UserEventReceived,
+)
+from pyconsul.serf.members import Member, MemberEvent, Status
+from pyconsul.serf.messages import Query, UserEvent
+from pyconsul.serf.tags import encode_tags
+from pyconsul.swim.address import is_literal, is_unspecified
+from pyconsul.swim.core import VERSIONS
+from pyconsul.swim.events import (
+    Answer,
+    Exchange,
+    ExchangeEnded,
+    LeaveEnded,
+    PacketReceived,
+    Problem,
+    PushPull,
+    PushPullEnded,
+    Send,
+    StreamReceived,
+    Tick,
+)
+from pyconsul.swim.keyring import Keyring
+from pyconsul.swim.layers import Layers
+from pyconsul.swim.timing import Timing
+
+Resolver: TypeAlias = Callable[[str], Deferred[Sequence[str]]]
+"""All IP addresses of a host; fails with the reason."""
+
+USER_EVENT_MAX = 512
+"""Most bytes of a user event's name and payload, and of the whole message."""
+
+_JOINS_MAX = 8
+"""Addresses that are tried at the same time by one join."""
+
+__all__ = ["GossipPool", "Member", "MemberEvent", "Resolver", "Status", "literals_only"]
+
+
+def literals_only(host: str) -> Deferred[Sequence[str]]:
+    """The resolver that knows no names."""
+    if is_literal(host):
+        return succeed([host])
+    return fail(Unreachable(f"lookup {host}: no such host"))
+
+
+def _accept_all(member: Member) -> str | None:
+    return None
+
+
+def _ignore(_: Any) -> None:
+    return None
+
+
+class GossipPool:
+    """One node's place in one pool.
+
+    :ivar on_event: called with each change of a member, this node included.
+    :ivar on_user_event: called with each user event, once.
+    :ivar on_query: called with each query, once; filters are not applied.
+    :param transport: already listening; it belongs to the caller, who closes it after ``stop``.
+    :param accept_member: why a member may not be in this pool, or ``None``; asked about every member
+        that is new or has news, and about all members of another pool before it is merged.
+    :param advertise: where others reach this node; by default where the transport listens.
+    :param random_bytes: nonces of the encryption; a simulation may take its own.
+    :param versions: protocol min, max, current and those of the serf layer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        transport: GossipTransport,
+        clock: IReactorTime,
+        rng: Random,
+        timing: Timing,
+        tags: Mapping[str, str],
+        *,
+        keyring: Keyring | None = None,
+        verify_incoming: bool = True,
+        verify_outgoing: bool = True,
+        compress: bool = False,
+        accept_member: Callable[[Member], str | None] = _accept_all,
+        on_event: Callable[[MemberEvent], None] = _ignore,
+        on_user_event: Callable[[UserEvent], None] = _ignore,
+        on_query: Callable[[Query], None] = _ignore,
+        advertise: Address | None = None,
+        resolver: Resolver = literals_only,
+        coordinates: CoordinateSource | None = None,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        versions: bytes = VERSIONS,
+    ) -> None:
+        self._log = make_logger("gossip")
+        self.name = name
+        self.tags = dict(tags)
+        self.keyring = keyring
+        self.on_event, self.on_user_event, self.on_query = on_event, on_user_event, on_query
+        self._transport = transport
+        self._clock = clock
+        self._rng = rng
+        self._timing = timing
+        self._accept_member = accept_member
+        self._advertise = advertise
+        self._resolve = resolver
+        self.coordinates: CoordinateSource = coordinates or CoordinateClient(rng)
+        self._layers = Layers(
+            random_bytes,
+            keyring,
+            verify_incoming=verify_incoming,
+            verify_outgoing=verify_outgoing,
+            compress=compress,
+        )
+        self._versions = versions
+        self._core: SerfCore | None = None
+        self._timer: IDelayedCall | None = None
+        self._timer_at = 0.0
+        self._joining: dict[int, Deferred[None]] = {}
+        self._exchanges: set[Deferred[bytes]] = set()
+        self._token = 0
+        self._left: Deferred[None] | None = None
+        self._perform: dict[type[Any], Callable[[Any], None]] = {
+            Send: lambda effect: transport.send(effect.packet, effect.to),
+            Exchange: self._exchange,
+            PushPullEnded: self._push_pull_ended,
+            LeaveEnded: self._leave_ended,
+            MemberEvent: self._member_event,
+            UserEventReceived: lambda effect: self._tell(self.on_user_event, effect.event),
+            QueryReceived: lambda effect: self._tell(self.on_query, effect.query),
+            QueryResponseReceived: _ignore,
+            Problem: self._problem,
+            Answer: _ignore,
+        }
+
+    # ------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Become the member of one's own pool of one."""
+        assert self._core is None, "started twice"
+        self._core = SerfCore(
+            self.name,
+            self._advertised(),
+            self._timing,
+            self._layers,
+            self._rng,
+            refuse=self._accept_member,
+            coordinates=self.coordinates,
+            versions=self._versions,
+        )
+        self._transport.packet_received = self._packet_received
+        self._transport.stream_received = self._stream_received
+        self._carry_out(self._core.start(self._clock.seconds(), self.tags))
+
+    def _advertised(self) -> Address:
+        address = self._advertise or self._transport.address
+        if is_unspecified(address[0]):
+            raise PyconsulError("a gossip pool that listens on every address needs one to advertise")
+        return address
+
+    def stop(self) -> None:
+        """End at once, without leaving: to the others this looks like a failure."""
+        if self._core is None:
+            return
+        self._core = None
+        self._transport.packet_received = lambda packet, source: None
+        self._transport.stream_received = lambda request, source: None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for exchange in list(self._exchanges):
+            exchange.cancel()
+        joining, self._joining = self._joining, {}
+        for waiting in joining.values():
+            waiting.errback(Unreachable("shutting down"))
+        if self._left is not None and not self._left.called:
+            self._left.callback(None)
+
+    def _running(self) -> SerfCore:
+        if self._core is None:
+            raise PyconsulError("gossip is not running")
+        return self._core
+
+    # ------------------------------------------------------------ members
+
+    def members(self) -> list[Member]:
+        """All members, this one included."""
+        if self._core is None:
+            return []
+        return [record.member for record in self._core.roster.records.values()]
+
+    def member(self, name: str) -> Member | None:
+        """The member called ``name``."""
+        record = self._core.roster.records.get(name) if self._core is not None else None
+        return record.member if record is not None else None
+
+    @property
+    def local(self) -> Member:
+        """This node."""
+        record = self._running().roster.records[self.name]
+        return record.member
+
+    def stats(self) -> dict[str, str]:
+        """The figures of one pool in ``consul info``."""
+        return self._running().stats()
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Tell everybody that this node's tags are now these.
+
+        :raises PyconsulError: if there are too many.
+        """
+        encode_tags(tags)
+        self.tags = dict(tags)
+        if self._core is not None:
+            self._feed(SetTags(self.tags))
+
+    def force_leave(self, name: str, prune: bool = False) -> None:
+        """Have everybody count a failed member as gone, or with ``prune`` forget it."""
+        self._running()
+        self._feed(ForceLeave(name, prune))
+
+    def fire_event(self, name: str, payload: bytes, coalesce: bool = False) -> None:
+        """Send a user event to everybody, this node included.
+
+        :raises PyconsulError: if it is too large.
+        """
+        core = self._running()
+        if len(name.encode()) + len(payload) > USER_EVENT_MAX:
+            raise PyconsulError(
+                f"user event exceeds configured limit of {USER_EVENT_MAX} bytes before encoding"
+            )
+        encoded = UserEvent(core.event_clock.time(), name, payload, coalesce).encode()
+        if len(encoded) > USER_EVENT_MAX:
+            raise PyconsulError(
+                f"user event exceeds configured limit of {USER_EVENT_MAX} bytes after encoding"
+            )
+        self._feed(FireEvent(name, payload, coalesce))
+
+    # ------------------------------------------------------------ join
+
+    def join(self, addresses: Sequence[str], ignore_old: bool = True) -> Deferred[int]:
+        """Join the pools of the nodes at ``addresses``; fires with how many answered.
+
+        An address is ``host``, ``host:port`` or ``name/host:port``. It fails if none answered.
+
+        :param ignore_old: do not replay user events from before.
+        """
+        return Deferred.fromCoroutine(self._join(list(addresses), ignore_old))
+
+    async def _join(self, addresses: list[str], ignore_old: bool) -> int:
+        self._running()
+        errors: list[str] = []
+        targets: list[Address] = []
+        for text in addresses:
+            try:
+                host, port = self._split(text)
+                targets += [(found, port) for found in await self._resolve(host)]
+            except PyconsulError as error:
+                errors.append(f"Failed to resolve {text}: {error}")
+        joined = 0
+        for first in range(0, len(targets), _JOINS_MAX):
+            some = targets[first : first + _JOINS_MAX]
+            started = [(to, self._push_pull(to, ignore_old)) for to in some]
+            for to, waiting in started:
+                try:
+                    await waiting
+                    joined += 1
+                except PyconsulError as error:
+                    errors.append(f"Failed to join {to[0]}: {error}")
+        if errors and not joined:
+            raise PyconsulError(_several(errors))
+        if joined:
+            self._feed(AnnounceJoin())
+        return joined
+
+    def _split(self, text: str) -> Address:
+        """Host and port of what the user wrote."""
+        _, _, place = text.rpartition("/")
+        if is_literal(place):
+            return place, self._transport.address[1]
+        if place.startswith("["):
+            host, _, rest = place[1:].partition("]")
+            port = rest.removeprefix(":")
+        else:
+            host, _, port = place.partition(":")
+        if not port:
+            return host, self._transport.address[1]
+        if not port.isdecimal() or not 0 < int(port) < 65536:
+            raise PyconsulError(f"invalid port {port}")
+        return host, int(port)
+
+    def _push_pull(self, to: Address, ignore_old: bool) -> Deferred[None]:
+        self._token += 1
+        waiting: Deferred[None] = Deferred()
+        if self._core is None:
+            waiting.errback(Unreachable("shutting down"))
+            return waiting
+        self._joining[self._token] = waiting
+        self._feed(PushPull(self._token, to, True, ignore_old))
+        return waiting
+
+    def _push_pull_ended(self, effect: PushPullEnded) -> None:
+        waiting = self._joining.pop(effect.token, None)
+        if waiting is None:
+            return
+        if effect.error:
+            waiting.errback(PyconsulError(effect.error))
+        else:
+            waiting.callback(None)
+
+    # ------------------------------------------------------------ leave
+
+    def leave(self) -> Deferred[None]:
+        """Leave the pool; fires when everybody should know. ``stop`` still has to be called."""
+        if self._left is None:
+            self._left = Deferred()
+            if self._core is None:
+                self._left.callback(None)
+            else:
+                self._feed(StartLeave())
+        waiting: Deferred[None] = Deferred()
+        self._left.addCallback(lambda _: waiting.callback(None))
+        return waiting
+
+    def _leave_ended(self, effect: LeaveEnded) -> None:
+        if self._left is not None and not self._left.called:
+            self._left.callback(None)
+
+    # ------------------------------------------------------------ events in, effects out
+
+    def _packet_received(self, packet: bytes, source: Address) -> None:
+        self._feed(PacketReceived(packet, source))
+
+    def _stream_received(self, request: bytes, source: Address) -> bytes | None:
+        answer = None
+        for effect in self._feed(StreamReceived(request, source)):
+            if type(effect) is Answer:
+                answer = effect.data
+        return answer
+
+    def _feed(self, event: Any) -> Sequence[Any]:
+        """Have the core handle ``event``. An effect may lead back here; the core is done by then."""
+        core = self._core
+        if core is None:
+            return ()
+        try:
+            effects = core.handle(self._clock.seconds(), event)
+        except Exception:  # a bug, but a node that goes silent would be worse
+            self._log.failure("a bug in gossip")
+            effects = core.swim.end()
+        self._carry_out(effects)
+        return effects
+
+    def _carry_out(self, effects: Sequence[Any]) -> None:
+        for effect in effects:
+            self._perform[type(effect)](effect)
+        self._rearm()
+
+    def _rearm(self) -> None:
+        """See to it that a timer fires no later than the core's next deadline.
+
+        One that fires too early just looks again: that is cheaper than a new timer for each packet.
+        """
+        core = self._core
+        if core is None:
+            return
+        deadline = core.next_deadline()
+        if deadline is None:
+            return
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        core = self._core
+        if core is None:
+            return
+        deadline = core.next_deadline()
+        if deadline is not None and deadline <= self._clock.seconds():
+            self._feed(Tick())
+        else:
+            self._rearm()
+
+    def _exchange(self, effect: Exchange) -> None:
+        """Do a stream exchange and tell the core how it went."""
+        exchange = self._transport.exchange(effect.request, effect.to, effect.timeout_s, effect.answer)
+        self._exchanges.add(exchange)
+
+        def answered(answer: bytes) -> None:
+            self._exchanges.discard(exchange)
+            self._feed(ExchangeEnded(effect.token, answer))
+
+        def failed(failure: Failure) -> None:
+            self._exchanges.discard(exchange)
+            if self._core is not None and not isinstance(failure.value, PyconsulError):
+                self._log.failure("a gossip stream failed in an unexpected way", failure=failure)
+            self._feed(ExchangeEnded(effect.token, None, failure.getErrorMessage()))
+
+        exchange.addCallbacks(answered, failed)
+        exchange.addErrback(lambda failure: self._log.failure("a bug in gossip", failure=failure))
+
+    def _member_event(self, event: MemberEvent) -> None:
+        self._log.info(
+            "{pool}: member {kind}: {member} {addr}",
+            pool=self.name, kind=event.kind, member=event.member.name, addr=event.member.addr,
+        )  # fmt: skip
+        self._tell(self.on_event, event)
+
+    def _tell(self, listener: Callable[[Any], None], event: Any) -> None:
+        """Call a listener; its bugs are not gossip's."""
+        try:
+            listener(event)
+        except Exception:
+            self._log.failure("a listener of gossip failed")
+
+    def _problem(self, problem: Problem) -> None:
+        if problem.notable:
+            self._log.warn("gossip: {text}", text=problem.text)
+        else:
+            self._log.debug("gossip: {text}", text=problem.text)
+
+
+def _several(errors: Sequence[str]) -> str:
+    """Errors under one another, as Consul prints them."""
+    head = "1 error occurred:" if len(errors) == 1 else f"{len(errors)} errors occurred:"
+    return head + "".join(f"\n\t* {error}" for error in errors) + "\n\n"

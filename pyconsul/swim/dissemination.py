@@ -1,0 +1,108 @@
+"""Sending packets, and spreading news in the room that they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pyconsul.interfaces import Address
+from pyconsul.swim import messages
+from pyconsul.swim.broadcasts import BroadcastQueue, retransmit_limit
+from pyconsul.swim.context import Context
+from pyconsul.swim.events import Send
+from pyconsul.swim.nodes import NODES_MAX, Node, NodeTable
+from pyconsul.swim.packet import (
+    BUFFER_SIZE,
+    COMPOUND_ENTRY,
+    COMPOUND_HEADER,
+    CRC_HEADER,
+    compound,
+    encode_packet,
+)
+
+_CRC_PROTOCOL = 5
+_PROMPTNESS = 0.05
+"""Share of the gossip interval to wait for more news before the first packet goes out."""
+
+
+class Dissemination:
+    """The outgoing side: piggy-backing and gossip rounds (specs of gossip, section 10).
+
+    :ivar queue: news about nodes.
+
+    Unlike memberlist's, a round takes place only while there is something to say, and the first one
+    after silence comes at once.
+    """
+
+    def __init__(self, context: Context, nodes: NodeTable, user_queues: Sequence[BroadcastQueue]) -> None:
+        self._ctx = context
+        self._nodes = nodes
+        self.queue = BroadcastQueue(NODES_MAX)
+        self._queues = (self.queue, *user_queues)
+        self._armed = False
+        self._last_round = float("-inf")
+
+    def broadcast(self, message: bytes, about: str, done: Callable[[], None] | None = None) -> None:
+        """Spread news about the node ``about``, in place of older news about it."""
+        self.queue.add(message, about, done)
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be something to say now, or somebody to say it to."""
+        if self._armed or len(self._nodes) < 2 or not any(self._queues):
+            return
+        self._armed = True
+        interval = self._ctx.timing.gossip_interval_s
+        due = max(self._ctx.now + interval * _PROMPTNESS, self._last_round + interval)
+        self._ctx.timers.at(due, self._round)
+
+    @property
+    def room(self) -> int:
+        """Bytes for messages in one packet, what a compound takes for each included."""
+        return BUFFER_SIZE - CRC_HEADER - COMPOUND_HEADER - self._ctx.layers.overhead
+
+    def send(self, message: bytes, to: Address) -> None:
+        """Send ``message`` and nothing else."""
+        self._ctx.emit(Send(encode_packet(self._ctx.layers, message), to))
+
+    def send_to(self, node: Node, parts: Sequence[bytes]) -> None:
+        """Send messages to a node that we know."""
+        with_crc = node.protocol_max >= _CRC_PROTOCOL
+        self._ctx.emit(Send(encode_packet(self._ctx.layers, compound(parts), with_crc), node.address))
+
+    def piggyback(self, message: bytes, to: Address) -> None:
+        """Send ``message`` and as much news as fits."""
+        news = self._news(self.room - COMPOUND_ENTRY - len(message))
+        if news:
+            message = compound((message, *news))
+        self._ctx.emit(Send(encode_packet(self._ctx.layers, message), to))
+
+    def _news(self, room: int) -> list[bytes]:
+        limit = 0
+        found: list[bytes] = []
+        for queue in self._queues:
+            if queue:
+                limit = limit or retransmit_limit(self._ctx.timing.retransmit_mult, len(self._nodes))
+                taken, room = queue.take(room, COMPOUND_ENTRY, limit)
+                found += taken
+        return found
+
+    def _round(self) -> None:
+        """Tell a few random nodes the news."""
+        ctx = self._ctx
+        self._armed = False
+        self._last_round = ctx.now
+        told = 0
+        for node in self._nodes.choose(ctx.timing.gossip_nodes, self._hears_gossip):
+            news = self._news(self.room)
+            if not news:
+                break
+            self.send_to(node, news)
+            told += 1
+        if told:  # else nobody is there; whoever comes wakes us
+            self.wake()
+
+    def _hears_gossip(self, node: Node) -> bool:
+        if node.name == self._ctx.name or node.state == messages.STATE_LEFT:
+            return False
+        dead = node.state == messages.STATE_DEAD
+        return not dead or self._ctx.now - node.changed <= self._ctx.timing.gossip_to_the_dead_s

@@ -1,0 +1,361 @@
+"""Pools, with networks and clocks in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from pyconsul.errors import PyconsulError, Unreachable
+from pyconsul.interfaces import Address
+from pyconsul.net.gossip import GossipPool
+from pyconsul.serf.events import QueryReceived
+from pyconsul.serf.members import Member, MemberEvent, Status
+from pyconsul.serf.messages import Query, UserEvent
+from pyconsul.swim.keyring import Keyring
+from pyconsul.swim.timing import LOCAL
+
+
+class Network:
+    """Where pools find each other."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.sockets: dict[Address, Socket] = {}
+        self.silent: set[Address] = set()
+
+
+class Socket:
+    """A ``GossipTransport`` in memory."""
+
+    def __init__(self, network: Network, address: Address) -> None:
+        self._network = network
+        self.address = address
+        self.packet_received: Callable[[bytes, Address], None] = lambda packet, source: None
+        self.stream_received: Callable[[bytes, Address], bytes | None] = lambda request, source: None
+        network.sockets[address] = self
+
+    def send(self, packet: bytes, to: Address) -> None:
+        target = self._network.sockets.get(to)
+        if target is not None and not self._network.silent & {to, self.address}:
+            self._network.clock.callLater(0.001, lambda: target.packet_received(packet, self.address))
+
+    def exchange(self, request: bytes, to: Address, timeout_s: float, answer: bool) -> Deferred[bytes]:
+        done: Deferred[bytes] = Deferred()
+
+        def serve() -> None:
+            target = self._network.sockets.get(to)
+            found = None
+            if target is not None and not self._network.silent & {to, self.address}:
+                found = target.stream_received(request, ("127.0.0.1", 9))
+            if done.called:
+                return
+            if found is None:
+                done.errback(Unreachable("connection refused"))
+            else:
+                done.callback(found)
+
+        self._network.clock.callLater(0.002, serve)
+        return done
+
+
+class PoolTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.network = Network(self.clock)
+        self.events: dict[str, list[tuple[str, str]]] = {}
+
+    def pool(self, number: int, **more: Any) -> GossipPool:
+        """A pool that has started, at 10.0.0.NUMBER:8301."""
+        name = f"n{number}"
+        seen = self.events[name] = []
+
+        def on_event(event: MemberEvent) -> None:
+            seen.append((event.kind, event.member.name))
+
+        fields: dict[str, Any] = {"on_event": on_event} | more
+        socket = Socket(self.network, (f"10.0.0.{number}", 8301))
+        pool = GossipPool(name, socket, self.clock, Random(number), LOCAL, {"n": str(number)}, **fields)
+        pool.start()
+        return pool
+
+    def run_for(self, seconds: float) -> None:
+        """Let time pass in small steps."""
+        for _ in range(int(seconds / 0.01)):
+            self.clock.advance(0.01)
+
+    def joined(self, pool: GossipPool, *addresses: str) -> Any:
+        """The result of a join."""
+        done = pool.join(addresses)
+        self.run_for(0.1)
+        return self.successResultOf(done)
+
+    def status(self, pool: GossipPool, name: str) -> Status | None:
+        member = pool.member(name)
+        return member.status if member is not None else None
+
+
+class PoolTests(PoolTestCase):
+    def test_alone(self) -> None:
+        pool = self.pool(1)
+        self.assertEqual([member.name for member in pool.members()], ["n1"])
+        expected = Member("n1", "10.0.0.1", 8301, {"n": "1"}, Status.ALIVE, 1, 5, 2, 2, 5, 4)
+        self.assertEqual(pool.local, expected)
+        self.assertEqual(self.events["n1"], [("join", "n1")])
+        self.assertIsNone(pool.member("x"))
+        self.assertEqual(pool.stats()["members"], "1")
+
+    def test_join_fail_leave(self) -> None:
+        one, two, three = (self.pool(number) for number in (1, 2, 3))
+        self.assertEqual(self.joined(two, "10.0.0.1"), 1)
+        self.assertEqual(self.joined(three, "10.0.0.1:8301", "n2/10.0.0.2"), 2)
+        self.run_for(2.0)
+        for pool in (one, two, three):
+            self.assertEqual({member.status for member in pool.members()}, {Status.ALIVE})
+            self.assertEqual(len(pool.members()), 3)
+        self.network.silent.add(("10.0.0.3", 8301))
+        three.stop()
+        self.run_for(8.0)
+        self.assertIn(("failed", "n3"), self.events["n1"])
+        self.assertIs(self.status(two, "n3"), Status.FAILED)
+        one.force_leave("n3")
+        self.run_for(1.0)
+        self.assertIs(self.status(two, "n3"), Status.LEFT)
+        one.force_leave("n3", prune=True)
+        self.run_for(1.0)
+        self.assertIsNone(self.status(two, "n3"))
+        left, again = two.leave(), two.leave()
+        self.assertNoResult(left)
+        self.run_for(5.0)
+        self.assertIsNone(self.successResultOf(left))
+        self.successResultOf(again)
+        self.successResultOf(two.leave())
+        self.assertIs(self.status(one, "n2"), Status.LEFT)
+        self.assertIs(self.status(two, "n2"), Status.LEFT)
+
+    def test_tags(self) -> None:
+        one, two = self.pool(1), self.pool(2)
+        self.joined(two, "10.0.0.1")
+        two.set_tags({"n": "new"})
+        self.run_for(1.0)
+        found = one.member("n2")
+        assert found is not None
+        self.assertEqual(found.tags, {"n": "new"})
+        self.assertIn(("update", "n2"), self.events["n1"])
+        self.assertRaisesRegex(PyconsulError, "limit of 512", two.set_tags, {"n": "x" * 600})
+        self.assertEqual(two.tags, {"n": "new"})
+
+    def test_members_may_be_refused(self) -> None:
+        def accept(member: Member) -> str | None:
+            return f"Member '{member.name}' is odd" if member.tags.get("n") == "2" else None
+
+        one, two = self.pool(1, accept_member=accept), self.pool(2)
+        self.assertEqual(self.joined(two, "10.0.0.1"), 1)
+        self.run_for(2.0)
+        self.assertIsNone(one.member("n2"))
+        done = one.join(["10.0.0.2"])
+        self.run_for(0.1)
+        error = self.failureResultOf(done, PyconsulError)
+        self.assertEqual(
+            str(error.value), "1 error occurred:\n\t* Failed to join 10.0.0.2: Member 'n2' is odd\n\n"
+        )
+
+    def test_user_events(self) -> None:
+        heard: list[UserEvent] = []
+        one = self.pool(1, on_user_event=heard.append)
+        two = self.pool(2)
+        self.joined(two, "10.0.0.1")
+        two.fire_event("deploy", b"x")
+        self.run_for(1.0)
+        self.assertEqual([(event.name, event.payload) for event in heard], [("deploy", b"x")])
+        self.assertRaisesRegex(PyconsulError, "512 bytes before encoding", one.fire_event, "n", bytes(512))
+        self.assertRaisesRegex(PyconsulError, "512 bytes after encoding", one.fire_event, "n", bytes(500))
+
+    def test_queries(self) -> None:
+        heard: list[Query] = []
+        pool = self.pool(1, on_query=heard.append)
+        query = Query(1, 2, b"\x0a\0\0\2", 8301)
+        pool._carry_out([QueryReceived(query)])
+        self.assertEqual(heard, [query])
+
+    def test_encryption(self) -> None:
+        one = self.pool(1, keyring=Keyring([b"k" * 16]))
+        two = self.pool(2, keyring=Keyring([b"o" * 16, b"k" * 16]))
+        three = self.pool(3)
+        self.assertEqual(one.stats()["encrypted"], "true")
+        done = three.join(["10.0.0.1"])
+        self.run_for(0.1)
+        self.assertIn("Remote state is encrypted", str(self.failureResultOf(done, PyconsulError).value))
+        assert two.keyring is not None
+        two.keyring.use(b"k" * 16)
+        self.assertEqual(self.joined(two, "10.0.0.1"), 1)
+        self.run_for(1.0)
+        self.assertIs(self.status(one, "n2"), Status.ALIVE)
+
+    def test_listeners_that_fail(self) -> None:
+        def broken(event: object) -> None:
+            raise ValueError("a bug of somebody else")
+
+        one = self.pool(1, on_event=broken)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertIs(self.status(one, "n1"), Status.ALIVE)
+
+    def test_bugs_do_not_silence_the_node(self) -> None:
+        one, two = self.pool(1), self.pool(2)
+        self.joined(two, "10.0.0.1")
+        core = one._core
+        assert core is not None
+        self.patch(core, "user_message", lambda message: 1 / 0)
+        self.patch(core.swim.context.delegate, "user_message", lambda message: 1 / 0)
+        two.fire_event("deploy", b"x")
+        self.run_for(3.0)
+        self.assertGreater(len(self.flushLoggedErrors(ZeroDivisionError)), 0)
+        self.assertIs(self.status(two, "n1"), Status.ALIVE)
+
+    def test_idle_pools_use_few_timers(self) -> None:
+        one, two = self.pool(1), self.pool(2)
+        self.joined(two, "10.0.0.1")
+        self.run_for(3.0)
+        calls: list[float] = []
+        real = self.clock.callLater
+
+        def counted(delay: float, call: Any, *args: Any) -> Any:
+            if getattr(call, "__name__", "") == "_fire":
+                calls.append(delay)
+            return real(delay, call, *args)
+
+        self.patch(self.clock, "callLater", counted)
+        self.run_for(10.0)
+        self.assertLessEqual(len(calls), 2 * 10 * 2 + 4)
+        self.assertEqual(len(one.members()), 2)
+
+
+class JoinTests(PoolTestCase):
+    def _error(self, pool: GossipPool, *addresses: str) -> str:
+        done = pool.join(addresses)
+        self.run_for(0.2)
+        return str(self.failureResultOf(done, PyconsulError).value)
+
+    def test_texts(self) -> None:
+        pool = self.pool(1)
+        self.assertEqual(
+            self._error(pool, "10.0.0.9"),
+            "1 error occurred:\n\t* Failed to join 10.0.0.9: connection refused\n\n",
+        )
+        self.assertEqual(
+            self._error(pool, "nowhere", "10.0.0.9:99"),
+            "2 errors occurred:\n\t* Failed to resolve nowhere: lookup nowhere: no such host"
+            "\n\t* Failed to join 10.0.0.9: connection refused\n\n",
+        )
+        self.assertIn("invalid port 99999", self._error(pool, "10.0.0.9:99999"))
+        self.assertIn("invalid port x", self._error(pool, "[::1]:x"))
+
+    def test_one_success_is_enough(self) -> None:
+        pool = self.pool(1)
+        self.pool(2)
+        self.assertEqual(self.joined(pool, "nowhere", "10.0.0.9", "10.0.0.2"), 1)
+
+    def test_nothing_to_join(self) -> None:
+        self.assertEqual(self.joined(self.pool(1)), 0)
+
+    def test_names_and_ports(self) -> None:
+        """A name may stand for several addresses; the port is ours unless it is given."""
+        asked: list[Address] = []
+        pool = self.pool(1, resolver=lambda host: succeed(["10.0.0.8", "::1"] if host == "all" else [host]))
+
+        def ask(to: Address, ignore_old: bool) -> Deferred[None]:
+            asked.append(to)
+            return succeed(None)
+
+        self.patch(pool, "_push_pull", ask)
+        for address in ("all", "x/all:99", "[::1]:7", "[::1]", "::1", "10.0.0.9"):
+            self.successResultOf(pool.join([address]))
+        self.assertEqual(
+            asked,
+            [
+                ("10.0.0.8", 8301), ("::1", 8301), ("10.0.0.8", 99), ("::1", 99), ("::1", 7), ("::1", 8301),
+                ("::1", 8301), ("10.0.0.9", 8301),
+            ],
+        )  # fmt: skip
+
+    def test_many_at_a_time_but_not_all(self) -> None:
+        pool = self.pool(1)
+        started: list[Deferred[None]] = []
+
+        def start(to: Address, ignore_old: bool) -> Deferred[None]:
+            started.append(Deferred())
+            return started[-1]
+
+        self.patch(pool, "_push_pull", start)
+        done = pool.join([f"10.0.0.{number}" for number in range(10, 30)])
+        self.assertEqual(len(started), 8)
+        for number in range(8):
+            started[number].callback(None)
+        self.assertEqual(len(started), 16)
+        for number in range(8, 16):
+            started[number].errback(Unreachable("no"))
+        self.assertEqual(len(started), 20)
+        for number in range(16, 20):
+            started[number].callback(None)
+        self.assertEqual(self.successResultOf(done), 12)
+
+
+class LifeTests(PoolTestCase):
+    def test_before_and_after(self) -> None:
+        socket = Socket(self.network, ("10.0.0.1", 8301))
+        pool = GossipPool("n1", socket, self.clock, Random(1), LOCAL, {})
+        self.assertEqual((pool.members(), pool.member("n1")), ([], None))
+        pool.stop()
+        pool.set_tags({"a": "b"})
+        self.assertRaisesRegex(PyconsulError, "not running", pool.stats)
+        self.failureResultOf(pool.join(["10.0.0.2"]), PyconsulError)
+        self.successResultOf(pool.leave())
+        pool.start()
+        self.assertEqual(pool.local.tags, {"a": "b"})
+
+    def test_stop(self) -> None:
+        """What is under way fails, and nothing is left on the clock but what others put there."""
+        self.pool(2)
+        pool = self.pool(1)
+        joining = pool.join(["10.0.0.2"])
+        self.run_for(0.1)
+        self.successResultOf(joining)
+        joining, leaving = pool.join(["10.0.0.9"]), pool.leave()
+        pool.stop()
+        self.assertIn("shutting down", str(self.failureResultOf(joining, PyconsulError).value))
+        self.successResultOf(leaving)
+        socket = self.network.sockets[("10.0.0.1", 8301)]
+        socket.packet_received(b"\x00\x80", ("10.0.0.2", 8301))
+        self.assertIsNone(socket.stream_received(b"\x00\x80", ("10.0.0.2", 8301)))
+        pool._fire()
+        pool._rearm()
+        self.assertEqual(pool.members(), [])
+
+    def test_advertised(self) -> None:
+        pool = self.pool(1, advertise=("10.9.9.9", 99))
+        self.assertEqual((pool.local.addr, pool.local.port), ("10.9.9.9", 99))
+        socket = Socket(self.network, ("0.0.0.0", 8301))
+        everywhere = GossipPool("n1", socket, self.clock, Random(1), LOCAL, {})
+        self.assertRaisesRegex(PyconsulError, "advertise", everywhere.start)
+
+    def test_stop_between_joins(self) -> None:
+        pool = self.pool(1)
+        resolved: Deferred[Sequence[str]] = Deferred()
+        self.patch(pool, "_resolve", lambda host: resolved)
+        joining = pool.join(["somewhere"])
+        pool.stop()
+        resolved.callback(["10.0.0.2"])
+        self.failureResultOf(joining, PyconsulError)
+
+    def test_unexpected_errors_of_a_transport_are_logged(self) -> None:
+        pool = self.pool(1)
+        broken: Deferred[bytes] = Deferred()
+        self.patch(self.network.sockets[("10.0.0.1", 8301)], "exchange", lambda *args: broken)
+        joining = pool.join(["10.0.0.2"])
+        broken.errback(ValueError("a bug"))
+        self.assertIn("a bug", str(self.failureResultOf(joining, PyconsulError).value))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
