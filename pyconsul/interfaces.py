@@ -298,11 +298,11 @@ class LocalAgent(Agent, Protocol):
         """``/v1/agent/self``."""
         ...
 
-    def services(self) -> dict[str, NodeService]:
+    def local_services(self) -> dict[str, NodeService]:
         """The services registered with this agent, by id."""
         ...
 
-    def checks(self) -> dict[str, HealthCheck]:
+    def local_checks(self) -> dict[str, HealthCheck]:
         """The checks registered with this agent, by id."""
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyconsul import __version__
 from pyconsul.config.schema import AgentConfig
 
-LABEL_WIDTH = 17
+LABEL_WIDTH = 18
 
 
 def banner(config: AgentConfig, node_id: str) -> str:

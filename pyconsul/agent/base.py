@@ -200,11 +200,11 @@ class BaseAgent(MultiService):
 
     # ------------------------------------------------------------ services and checks
 
-    def services(self) -> dict[str, NodeService]:
+    def local_services(self) -> dict[str, NodeService]:
         """See ``pyconsul.interfaces.LocalAgent``."""
         return {key: entry.service for key, entry in self.local.services.items()}
 
-    def checks(self) -> dict[str, HealthCheck]:
+    def local_checks(self) -> dict[str, HealthCheck]:
         """See ``pyconsul.interfaces.LocalAgent``."""
         return {key: entry.check for key, entry in self.local.checks.items()}
 

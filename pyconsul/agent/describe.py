@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from pyconsul import __version__
+from pyconsul.config.kinds import DURATION, DURATION_MAP, Kind
 from pyconsul.config.schema import AgentConfig
 from pyconsul.config.setting import declared
 from pyconsul.structs.durations import format_ns
@@ -23,16 +25,18 @@ def debug_config(config: AgentConfig) -> dict[str, Any]:
         value = item.default
         if item.setting.secret and value:
             value = HIDDEN
-        group[name] = _show(value)
+        group[name] = _show(value, item.setting.kind)
     return shown
 
 
-def _show(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_show(item) for item in value]
-    if isinstance(value, float) and value >= 0:
+def _show(value: Any, kind: Kind) -> Any:
+    if kind is DURATION:
         return format_ns(int(value * 1e9))
-    return value
+    if kind is DURATION_MAP:
+        return {name: format_ns(int(seconds * 1e9)) for name, seconds in value.items()}
+    if isinstance(value, float) and math.isinf(value):
+        return -1  # as it is written in files; JSON has no infinity
+    return list(value) if isinstance(value, tuple) else value
 
 
 def config_summary(config: AgentConfig, node_id: str) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _add_services(app: Klein, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/services")
     def services(query: Query) -> Result:
         """The services registered here, by id."""
-        return Answer(json={key: show(service) for key, service in agent.services().items()})
+        return Answer(json={key: show(service) for key, service in agent.local_services().items()})
 
     @route(app, "/v1/agent/service/register", ["PUT"])
     def register(query: Query) -> Result:
@@ -121,7 +121,7 @@ def _add_checks(app: Klein, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/checks")
     def checks(query: Query) -> Result:
         """The checks registered here, by id."""
-        return Answer(json=agent.checks())
+        return Answer(json=agent.local_checks())
 
     @route(app, "/v1/agent/check/register", ["PUT"])
     def register_check(query: Query) -> Result:

@@ -35,7 +35,7 @@ _PAYLOAD_VERSION = 1
 _FIELDS = (b"Vec", b"Error", b"Adjustment", b"Height")
 
 
-class Coordinate(Struct, frozen=True):
+class Coordinate(Struct, frozen=True, rename="pascal"):
     """A place in the network; ``vec`` has ``DIMENSIONS`` numbers."""
 
     vec: Sequence[float] = (0.0,) * DIMENSIONS
