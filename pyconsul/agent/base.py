@@ -17,7 +17,6 @@ from pyconsul.agent.environment import Environment
 from pyconsul.agent.joining import RetryJoin
 from pyconsul.agent.local import LocalState
 from pyconsul.agent.registration import Registrations
-from pyconsul.checks.factory import CheckFactory
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import Refused
 from pyconsul.interfaces import Watcher
@@ -100,8 +99,10 @@ class BaseAgent(MultiService):
         )
         self._registrations = Registrations(
             self.local,
-            CheckFactory(environment.clock, environment.rng),
+            environment.clock,
+            environment.rng,
             config.enable_script_checks,
+            config.check_output_max_size,
         )
         self.sync = AntiEntropy(self, self.node, self.local, environment.clock, environment.rng)
         self.joining = RetryJoin(

@@ -114,10 +114,12 @@ def make_agent(config: AgentConfig, reactor: Any) -> AgentService:
     amp = AmpNetwork(reactor, identity if config.server else "")
     disk: RealDisk | None = None
     storage: RaftStorage | None = None
+    notes: Sequence[str] = ()
     if config.server:
         if data_dir:
             disk = RealDisk(data_dir, reactor)
             segmented = SegmentedStorage(disk, rng)
+            notes = segmented.notes
             storage = segmented
         else:
             storage = MemoryStorage()
@@ -136,6 +138,8 @@ def make_agent(config: AgentConfig, reactor: Any) -> AgentService:
         agent = ServerAgent(config, environment, identity, storage, keyring, reactor_resolver(reactor))
     else:
         agent = ClientAgent(config, environment, identity, keyring, reactor_resolver(reactor))
+    for note in notes:
+        log.warn("{note}", note=note)
     children: list[Any] = [Sockets(reactor, config, gossip, amp), agent]
     if config.ports.http >= 0:
         children.append(HttpService(agent, config, reactor))

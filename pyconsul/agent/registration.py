@@ -5,31 +5,55 @@ Source: specs of the HTTP API, section 7, "Generated ids" and the table of bad i
 
 from __future__ import annotations
 
+from random import Random
+from typing import Any
+
 from msgspec import UNSET
 
 from pyconsul.agent.local import LocalState
-from pyconsul.checks.definition import type_of, validate
-from pyconsul.checks.factory import CheckFactory
-from pyconsul.checks.ttl import TTLCheck
+from pyconsul.checks.definition import (
+    OUTPUT_BYTES_MAX,
+    CheckType,
+    check_status,
+    check_type,
+    runs_program,
+)
+from pyconsul.checks.runner import make_check
+from pyconsul.checks.ttl import TtlCheck
 from pyconsul.errors import BadRequest, Refused
+from pyconsul.log import make_logger
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
 from pyconsul.structs.canonical import with_ip_addresses
 from pyconsul.structs.catalog import CRITICAL, WEIGHTS, HealthCheck, NodeService, Proxy
 
 CHECKS_PER_SERVICE_MAX = 1_000
+SCRIPTS_DISABLED = (
+    "Scripts are disabled on this agent from remote calls; "
+    "to enable, configure 'enable_script_checks' to true"
+)
 
 
 class Registrations:
     """Adds and removes services and checks of this node.
 
-    :param factory: makes what runs a check.
+    :param reactor: clock of all checks; HTTP, TCP and script checks also connect and spawn with it.
     :param scripts: whether script checks may come over HTTP.
     """
 
-    def __init__(self, local: LocalState, factory: CheckFactory, scripts: bool) -> None:
+    def __init__(
+        self,
+        local: LocalState,
+        reactor: Any,
+        rng: Random,
+        scripts: bool = False,
+        output_bytes_max: int = OUTPUT_BYTES_MAX,
+    ) -> None:
+        self._log = make_logger("agent")
         self._local = local
-        self._factory = factory
+        self._reactor = reactor
+        self._rng = rng
         self._scripts = scripts
+        self._output_bytes_max = output_bytes_max
 
     # ------------------------------------------------------------ services
 
@@ -39,22 +63,21 @@ class Registrations:
         definitions = [*([definition.check] if definition.check else []), *(definition.checks or [])]
         if len(definitions) > CHECKS_PER_SERVICE_MAX:
             raise BadRequest(f"Invalid check: more than {CHECKS_PER_SERVICE_MAX} checks for one service")
-        checks: list[tuple[HealthCheck, CheckDefinition]] = []
+        checks: list[tuple[HealthCheck, CheckType]] = []
         for number, check in enumerate(definitions, 1):
-            self._allow(check)
+            check_status(check.status, of_service=True)
             default_id = f"service:{service.id}" + (f":{number}" if len(definitions) > 1 else "")
+            kind = self._checked(check, check.check_id or check.id or default_id)
             name = check.name or f"Service '{service.service}' check"
-            checks.append(
-                (health_check(check, check.check_id or check.id or default_id, name, service.id), check)
-            )
+            checks.append((health_check(check, kind, name, service.id), kind))
         if replace_checks:
-            kept = {check.check_id for check, _ in checks}
+            kept = {kind.check_id for _, kind in checks}
             for local in list(self._local.checks.values()):
                 if local.check.service_id == service.id and local.check.check_id not in kept:
                     self._local.remove_check(local.check.check_id)
         self._local.add_service(service)
-        for health, check in checks:
-            self._add(health, check)
+        for health, kind in checks:
+            self._add(health, kind)
 
     def deregister_service(self, service_id: str) -> None:
         """Remove a service and its checks."""
@@ -64,9 +87,9 @@ class Registrations:
 
     def register_check(self, definition: CheckDefinition) -> None:
         """Add or replace a check of the node or of a service."""
-        self._allow(definition)
-        check_id = definition.check_id or definition.id or definition.name
-        self._add(health_check(definition, check_id, definition.name, definition.service_id), definition)
+        check_status(definition.status)
+        kind = self._checked(definition, definition.check_id or definition.id or definition.name)
+        self._add(health_check(definition, kind, definition.name, definition.service_id), kind)
 
     def deregister_check(self, check_id: str) -> None:
         """Stop and remove a check."""
@@ -75,24 +98,32 @@ class Registrations:
     def update_ttl(self, check_id: str, status: str, output: str) -> None:
         """Set the state of a TTL check."""
         local = self._local.checks.get(check_id)
-        if local is None or not isinstance(local.runner, TTLCheck):
+        if local is None or not isinstance(local.runner, TtlCheck):
             raise Refused(f'CheckID "{check_id}" does not have associated TTL')
-        local.runner.update(status, output)
+        local.runner.report(status, output)
 
-    def _allow(self, definition: CheckDefinition) -> None:
-        validate(definition)
-        if type_of(definition) == "script" and not self._scripts:
-            raise Refused(
-                "Scripts are disabled on this agent from remote calls; "
-                "to enable, configure 'enable_script_checks' to true"
-            )
+    def _checked(self, definition: CheckDefinition, check_id: str) -> CheckType:
+        kind, warnings = check_type(definition, check_id, self._output_bytes_max)
+        if runs_program(definition) and not self._scripts:
+            raise Refused(SCRIPTS_DISABLED)
+        for warning in warnings:
+            self._log.warn("{warning}", warning=warning)
+        return kind
 
-    def _add(self, health: HealthCheck, definition: CheckDefinition) -> None:
-        runner = self._factory.make(definition, health, self._notify)
+    def _add(self, health: HealthCheck, kind: CheckType) -> None:
+        runner = make_check(
+            kind, self._reactor, self._rng, self._local.update_check, self._reactor, self._alias_of
+        )
         self._local.add_check(health, runner)
 
-    def _notify(self, check_id: str, status: str, output: str) -> None:
-        self._local.update_check(check_id, status, output)
+    def _alias_of(self, node: str, service_id: str) -> list[HealthCheck] | None:
+        """The checks that an alias check of this node stands for."""
+        if node and node.lower() != self._local.node_name.lower():
+            return None
+        if service_id and service_id not in self._local.services:
+            return None
+        checks = [local.check for local in self._local.checks.values()]
+        return [check for check in checks if check.service_id == service_id and check.type != "alias"]
 
 
 def node_service(definition: ServiceDefinition) -> NodeService:
@@ -119,13 +150,13 @@ def node_service(definition: ServiceDefinition) -> NodeService:
     return with_ip_addresses(service)
 
 
-def health_check(definition: CheckDefinition, check_id: str, name: str, service_id: str) -> HealthCheck:
+def health_check(definition: CheckDefinition, kind: CheckType, name: str, service_id: str) -> HealthCheck:
     """The check as the catalog is to have it, in its initial state."""
     return HealthCheck(
-        check_id=check_id,
+        check_id=kind.check_id,
         name=name,
         status=definition.status or CRITICAL,
         notes=definition.notes,
         service_id=service_id,
-        type=type_of(definition),
+        type=kind.kind,
     )

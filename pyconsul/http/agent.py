@@ -129,8 +129,6 @@ def _add_checks(app: Klein, agent: LocalAgent) -> None:
         definition = decode(query.body, CheckDefinition, snake_case=True)
         if not definition.name:
             raise BadRequest("Missing check name")
-        if definition.status and definition.status not in STATES:
-            raise BadRequest("Bad check status")
         definition.token = definition.token or query.token
         agent.register_check(definition)
         return empty()

@@ -23,7 +23,7 @@ except ImportError:  # not on Windows, where nobody looks whether a folder is in
 
 Done: TypeAlias = Callable[[BaseException | None], None]
 
-LOCK_NAME = "lock"
+LOCK_NAME = "pyconsul.lock"
 PARTS_MAX = 1024
 """Parts of one ``pwritev``: IOV_MAX of Linux, macOS and the BSDs."""
 
@@ -197,7 +197,7 @@ class RealDisk:
             try:
                 done(error)
             except Exception:
-                self._log.failure("bug in what waited for the disk", failure=Failure())
+                self._log.failure("a bug in what waited for the disk")
 
     # ------------------------------------------------------------ IReadDescriptor
 

@@ -26,6 +26,7 @@ class MemoryStorage:
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
+        self._first = 1
         self.persisted: Callable[[int], None] = lambda seq: None
         self.failed: Callable[[int, BaseException], None] = lambda seq, error: None
 
@@ -44,14 +45,26 @@ class MemoryStorage:
 
     def truncate(self, seq: int, first_dropped: int) -> None:
         """Drop the end of the log."""
-        del self._entries[first_dropped - 1 :]
+        del self._entries[first_dropped - self._first :]
         self.persisted(seq)
+
+    def reset(self, seq: int, snapshot_index: int, snapshot_term: int) -> None:
+        """Drop everything; the log goes on after the entry that a snapshot covers."""
+        self._entries.clear()
+        self._first = snapshot_index + 1
+        self.persisted(seq)
+
+    def compact(self, first_kept: int) -> int:
+        """Drop what lies before ``first_kept``."""
+        del self._entries[: max(0, first_kept - self._first)]
+        self._first = max(self._first, first_kept)
+        return self._first
 
     def read(self, first: int, end: int, bytes_max: int) -> list[Entry]:
         """See ``RaftStorage``."""
         found: list[Entry] = []
         size = 0
-        for entry in self._entries[first - 1 : end - 1]:
+        for entry in self._entries[first - self._first : end - self._first]:
             size += len(entry.data)
             if found and size > bytes_max:
                 break
