@@ -45,6 +45,7 @@ class EagerServer(tcp.Server):
             self._tempDataBuffer
             or self.dataBuffer
             or not self.connected
+            or self._aborting
             or self.TLS
             or self._writeDisconnected
             or (self.producer is not None and not self.streamingProducer)

@@ -43,7 +43,8 @@ class Operation(Struct, eq=False):
         told = "no answer" if self.returned == NEVER else f"{self.result!r}"
         asked = {PUT: f"{self.value!r}", GET: "", CAS: f"{self.expected!r} -> {self.value!r}", DELETE: ""}
         until = "" if self.returned == NEVER else self.returned
-        return f"[{self.invoked}..{until}] client {self.client}: {self.kind} {self.key} {asked[self.kind]}: {told}"
+        what = f"{self.kind} {self.key} {asked[self.kind]}"
+        return f"[{self.invoked}..{until}] client {self.client}: {what}: {told}"
 
 
 class History:

@@ -18,7 +18,9 @@ So
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
+from operator import le
 
 from msgspec import Struct
 
@@ -117,10 +119,10 @@ def _bound(operations: list[Operation]) -> tuple[list[_Step], dict[int, Effect]]
     return bounded, unbounded
 
 
-# A configuration: the value, a bit for each slot whose operation is in effect already, and how
-# often each kind of unbounded effect was used, as (kind, times) pairs in order.
-_Used = tuple[tuple[int, int], ...]
+_Used = tuple[int, ...]
 _Configuration = tuple[Value, int, _Used]
+"""The value, a bit for each slot whose operation is in effect already, and how often each
+unbounded effect was used."""
 
 
 class _Walk:
@@ -133,11 +135,11 @@ class _Walk:
         events.sort(key=lambda event: event[:2])
         self._events = events
         self._late = sorted(unbounded.items())
-        self._effects: list[Effect] = []
-        self._available: dict[int, int] = {}
+        self._effects: list[Effect] = list(dict.fromkeys(effect for _, effect in self._late))
+        self._available = [0] * len(self._effects)
         self._pending: dict[int, _Step] = {}
         self._slot_of: dict[int, int] = {}
-        self._configurations: set[_Configuration] = {(None, 0, ())}
+        self._configurations: set[_Configuration] = {(None, 0, (0,) * len(self._effects))}
 
     def run(self) -> _Step | None:
         """The step whose return no configuration explains, or ``None``."""
@@ -145,7 +147,7 @@ class _Walk:
         late = 0
         for position, what, step in self._events:
             while late < len(self._late) and self._late[late][0] < position:
-                self._offer(self._late[late][1])
+                self._available[self._effects.index(self._late[late][1])] += 1
                 late += 1
             if what == 0:
                 slot = free.pop() if free else len(self._pending)
@@ -153,42 +155,36 @@ class _Walk:
                 self._slot_of[id(step)] = slot
             else:
                 slot = self._slot_of.pop(id(step))
-                if not self._return(slot):
+                if not self._return(1 << slot):
                     return step
                 del self._pending[slot]
                 free.append(slot)
         return None
 
-    def _offer(self, effect: Effect) -> None:
-        """One more operation that may take effect from now on, or never."""
-        if effect not in self._effects:
-            self._effects.append(effect)
-        kind = self._effects.index(effect)
-        self._available[kind] = self._available.get(kind, 0) + 1
-
-    def _return(self, slot: int) -> bool:
-        """Keep the configurations in which the operation in ``slot`` can be in effect."""
-        bit = 1 << slot
-        done: set[_Configuration] = set()
-        waiting = []
-        for configuration in self._configurations:
-            if configuration[1] & bit:
-                done.add(configuration)
-            else:
+    def _return(self, bit: int) -> bool:
+        """Keep the configurations in which the operation that has ``bit`` can be in effect."""
+        reached = _Frontier()
+        waiting: deque[_Configuration] = deque()
+        for configuration in sorted(self._configurations, key=lambda c: sum(c[2])):
+            if reached.add(configuration):
                 waiting.append(configuration)
-        reached = set(waiting)
-        while waiting:
-            for following in self._following(*waiting.pop()):
-                if following[1] & bit:
-                    done.add(following)
-                elif following not in reached:
-                    reached.add(following)
-                    waiting.append(following)
-            if len(reached) > CONFIGURATIONS_MAX:
+        done = _Frontier()
+        while waiting:  # those that used fewer unbounded effects first
+            configuration = waiting.popleft()
+            if configuration[1] & bit:
+                value, bits, used = configuration
+                done.add((value, bits & ~bit, used))
+                continue
+            for following in self._following(*configuration):
+                if reached.add(following):
+                    if following[2] == configuration[2]:
+                        waiting.appendleft(following)
+                    else:
+                        waiting.append(following)
+            if reached.count > CONFIGURATIONS_MAX:
                 raise TooHard(f"more than {CONFIGURATIONS_MAX} configurations")
-        kept = {(value, bits & ~bit, used) for value, bits, used in done}
-        self._configurations = _cover(kept) if self._available else kept
-        return bool(kept)
+        self._configurations = done.configurations()
+        return bool(self._configurations)
 
     def _following(self, value: Value, bits: int, used: _Used) -> list[_Configuration]:
         """Configurations after one more operation."""
@@ -210,28 +206,38 @@ class _Walk:
                     following.append((step.value, bits | bit, used))
             elif step.expected != value:
                 return [(value, bits | bit, used)]
-        if self._available:
-            times = dict(used)
-            for number, available in self._available.items():
-                conditional, expected, new = self._effects[number]
-                if times.get(number, 0) < available and new != value and (not conditional or expected == value):
-                    more = {**times, number: times.get(number, 0) + 1}
-                    following.append((new, bits, tuple(sorted(more.items()))))
+        for number, (conditional, expected, new) in enumerate(self._effects):
+            if used[number] >= self._available[number] or new == value:
+                continue
+            if not conditional:
+                following.append((new, bits, _one_more(used, number)))
+            elif expected == value:
+                # A value never comes back, so what expects it needs no counting; no value does.
+                following.append((new, bits, used if value is not None else _one_more(used, number)))
         return following
 
 
-def _cover(configurations: set[_Configuration]) -> set[_Configuration]:
-    """Drop what differs from another only in having used more of the unbounded effects."""
-    groups: dict[tuple[Value, int], list[_Used]] = {}
-    for value, bits, used in configurations:
-        groups.setdefault((value, bits), []).append(used)
-    kept: set[_Configuration] = set()
-    for (value, bits), useds in groups.items():
-        useds.sort(key=lambda used: sum(times for _, times in used))
-        minimal: list[dict[int, int]] = []
-        for used in useds:
-            times = dict(used)
-            if not any(all(times.get(kind, 0) >= n for kind, n in less.items()) for less in minimal):
-                minimal.append(times)
-                kept.add((value, bits, used))
-    return kept
+def _one_more(used: _Used, number: int) -> _Used:
+    return (*used[:number], used[number] + 1, *used[number + 1 :])
+
+
+class _Frontier:
+    """Configurations of which none covers another: the same, but fewer unbounded effects used."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._useds: dict[tuple[Value, int], list[_Used]] = {}
+
+    def add(self, configuration: _Configuration) -> bool:
+        """Whether it was added; if not, it is covered."""
+        value, bits, used = configuration
+        useds = self._useds.setdefault((value, bits), [])
+        if used in useds or any(all(map(le, fewer, used)) for fewer in useds):
+            return False
+        useds.append(used)
+        self.count += 1
+        return True
+
+    def configurations(self) -> set[_Configuration]:
+        """All that were added."""
+        return {(value, bits, used) for (value, bits), useds in self._useds.items() for used in useds}

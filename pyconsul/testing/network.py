@@ -36,6 +36,9 @@ class Conditions:
     reorder: float = 0.0
 
 
+CALM = Conditions()
+
+
 class Stack:
     """The network as one process sees it; it ends with the process.
 
@@ -67,7 +70,7 @@ class SimNetwork:
         self,
         clock: SimClock,
         rng: Random,
-        conditions: Conditions = Conditions(),
+        conditions: Conditions = CALM,
         check_codec: bool = False,
         note: Callable[[float], object] = lambda number: None,
     ) -> None:

@@ -27,11 +27,14 @@ DIAL_TIMEOUT_S = 3.0
 GIVE_UP_S = 5.0
 """After a cut swallowed a request or an answer the connection breaks at most this much later."""
 
+KEEPALIVE_S = 40.0
+"""A peer that is gone without a word is noticed at most this much later."""
+
 STREAM_PORT = 50_000
 """The port that dialled streams come from."""
 
 _encode_message = msgspec.msgpack.Encoder().encode
-_decode_message = msgspec.msgpack.Decoder(Message).decode  # type: ignore[arg-type]
+_decode_message = msgspec.msgpack.Decoder(Message).decode
 
 
 class RaftSocket:
@@ -228,9 +231,11 @@ class _Exchanging:
             self._reply(exchange, b"", result.value)
         elif exchange.caller._stack.alive and self._stack.alive:  # else it was cancelled
             self._bug(exchange, result.value)
+        else:
+            self.inbound.pop(exchange, None)
 
-    def _bug(self, exchange: _Exchange, error: BaseException) -> None:
-        self._stack.network.bugs.append(error)
+    def _bug(self, exchange: _Exchange, error: BaseException | None) -> None:
+        self._stack.network.bugs.append(error or RuntimeError("an endpoint failed"))
         self._reply(exchange, b"", PyconsulError("internal error"))
 
     def _reply(self, exchange: _Exchange, answer: bytes, error: PyconsulError | None) -> None:
@@ -257,13 +262,18 @@ class _Exchanging:
         inbound, self.inbound = self.inbound, {}
         for exchange in inbound:
             there = exchange.caller._stack
-            if there.alive and not network.is_cut(self._stack.ip, there.ip):
-                network.clock.post(network.delay(network.conditions), there.clock, exchange.broken, ())
+            if network.is_cut(self._stack.ip, there.ip):
+                delay_s = KEEPALIVE_S * network.rng.random()
+            else:
+                delay_s = network.delay(network.conditions)
+            if there.alive:
+                network.clock.post(delay_s, there.clock, exchange.broken, ())
         outbound, self.outbound = self.outbound, {}
         for exchange in outbound:
             there = exchange.server._stack
             if there.alive and not network.is_cut(self._stack.ip, there.ip):
-                network.clock.post(network.delay(network.conditions), there.clock, exchange.caller_gone, ())
+                delay_s = network.delay(network.conditions)
+                network.clock.post(delay_s, there.clock, exchange.caller_gone, ())
 
 
 class RpcSocket(_Exchanging):

@@ -1,0 +1,96 @@
+"""``pyconsul simulate``: servers in one process, in virtual time, through faults of all kinds."""
+
+from __future__ import annotations
+
+from pyconsul.cli.command import Command, Failed, Invocation
+from pyconsul.cli.flags import Flag, boolean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+SERVERS_MAX = 15
+HOURS_MAX = 24.0 * 30.0
+
+
+def run(invocation: Invocation) -> int:
+    """Simulate each seed; what goes wrong is shown with all that is needed to see it again."""
+    invocation.no_more_than(0)
+    values = invocation.values
+    if not 1 <= values["servers"] <= SERVERS_MAX:
+        raise Failed(f"-servers must be 1 to {SERVERS_MAX}", usage=True)
+    if not 0.0 < values["hours"] <= HOURS_MAX:
+        raise Failed(f"-hours must be above 0 and at most {HOURS_MAX:.0f}", usage=True)
+    if values["runs"] < 1 or values["clients"] < 1 or values["keys"] < 1:
+        raise Failed("-runs, -clients and -keys must be at least 1", usage=True)
+    _prepare()
+    failures = sum(not _simulate(invocation, values["seed"] + number) for number in range(values["runs"]))
+    if failures:
+        invocation.terminal.err(f"{failures} of {values['runs']} runs failed")
+    return 1 if failures else 0
+
+
+def _prepare() -> None:
+    """This process does nothing else: no log, and rare collections of garbage."""
+    import gc
+
+    from twisted.logger import globalLogBeginner
+
+    import pyconsul.testing.world  # noqa: F401  (what is imported need not be collected)
+
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def _simulate(invocation: Invocation, seed: int) -> bool:
+    """One run; whether all was well."""
+    from pyconsul.testing.faults import FaultPlan
+    from pyconsul.testing.workload import Load
+    from pyconsul.testing.world import World
+
+    values: dict[str, Any] = invocation.values
+    world = World(
+        seed,
+        values["servers"],
+        load=Load(clients=values["clients"], keys=values["keys"]),
+        plan=FaultPlan(gap_s=values["fault-gap"]),
+        check_codec=values["check-codec"],
+    )
+    terminal = invocation.terminal
+    try:
+        summary = world.trouble(values["hours"] * 3600.0)
+    except Exception as error:
+        terminal.err(f"seed {seed}: {type(error).__name__}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            terminal.err(note)
+        return False
+    finally:
+        if values["story"]:
+            for line in world.log:
+                terminal.out(line)
+    terminal.out(str(summary))
+    return True
+
+
+COMMAND = Command(
+    "simulate",
+    "[options]",
+    "Run whole servers in virtual time, on a network and on disks that fail, and check what they do. "
+    "After each event Raft's safety properties are checked, at the end also that all servers hold the "
+    "same, that no acknowledged write was lost and that what clients saw is linearizable.\n\n"
+    "Everything follows from the seed: the same seed gives the same run, and the same trace digest.",
+    run,
+    flags=(
+        Flag("servers", "How many servers.", default=5, read=int, shown="count"),
+        Flag("seed", "The seed of the first run.", default=1, read=int, shown="number"),
+        Flag("runs", "How many runs, each with the next seed.", default=1, read=int, shown="count"),
+        Flag("hours", "Virtual hours of faults in each run.", default=0.1, read=float, shown="hours"),
+        Flag("clients", "How many clients read and write.", default=5, read=int, shown="count"),
+        Flag("keys", "How many keys they use.", default=10, read=int, shown="count"),
+        Flag("fault-gap", "Mean seconds between faults.", default=6.0, read=float, shown="seconds"),
+        boolean("check-codec", "Encode and decode every Raft message, and compare."),
+        boolean("story", "Show what was done to the servers, and when."),
+    ),
+    connects=False,
+)

@@ -1,0 +1,202 @@
+"""What an endpoint gives back, and its one rendering into the bytes of HTTP.
+
+Both ways through the HTTP layer (the compiled lane and Klein) end here, so that they cannot differ.
+Header names are spelt and ordered as Consul 1.8.7 sends them: sorted, then Date and Content-Length.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from twisted.web.http import datetimeToString
+
+from pyconsul.errors import PyconsulError
+
+Header = tuple[bytes, bytes]
+
+JSON = b"application/json"
+TEXT = b"text/plain"
+ERROR_TEXT = b"text/plain; charset=utf-8"
+HTML = b"text/html; charset=utf-8"
+NO_JSON: Any = msgspec.UNSET
+
+REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+REASONS[413] = b"Request Entity Too Large"
+
+encode = msgspec.json.Encoder().encode
+
+
+class Answer(Struct):
+    """An answer to one request.
+
+    :ivar json: what to encode as the body; ``NO_JSON`` if ``body`` is given.
+    :ivar content_type: empty for none.
+    :ivar index: ``X-Consul-Index``; below 0 there are no headers about a read at all.
+    :ivar last_contact_ms: since the server that answered heard from its leader.
+    :ivar consistency: ``X-Consul-Effective-Consistency``; empty for none.
+    :ivar headers: more headers.
+    :ivar bare: none of the headers that Consul gives to what its endpoints answer (an unknown path,
+        a redirect).
+    :ivar close: the connection cannot go on after this.
+    """
+
+    body: bytes = b""
+    status: int = 200
+    content_type: bytes = JSON
+    json: Any = NO_JSON
+    index: int = -1
+    known_leader: bool = False
+    last_contact_ms: int = 0
+    consistency: str = ""
+    headers: tuple[Header, ...] = ()
+    bare: bool = False
+    close: bool = False
+
+
+def text(status: int, message: str, *headers: Header, close: bool = False) -> Answer:
+    """A plain-text answer, as all errors are."""
+    body = message.encode("utf-8", "replace")
+    return Answer(body, status, ERROR_TEXT if body else b"", headers=headers, close=close)
+
+
+def refusal(error: PyconsulError) -> Answer:
+    """The answer that an expected failure becomes."""
+    return text(error.http_status, str(error), close=error.http_status == 413)
+
+
+def empty() -> Answer:
+    """200 without a body, which is what most writes to the agent give."""
+    return Answer(content_type=b"")
+
+
+def pretty(body: bytes) -> bytes:
+    """``body``, which is JSON, with four spaces of indent and a final newline."""
+    return msgspec.json.format(body, indent=4) + b"\n"
+
+
+class Dates:
+    """The Date header, made once a second.
+
+    :param seconds: seconds since 1970.
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._second = -1
+        self._value = b""
+
+    def value(self) -> bytes:
+        """The time of day, as headers give it."""
+        now = int(self._seconds())
+        if now != self._second:
+            self._second = now
+            self._value = datetimeToString(now) or b""
+        return self._value
+
+
+class Renderer:
+    """Turns answers into bytes, as this agent is configured.
+
+    :param extra: headers on every answer (``http_config.response_headers`` and the like).
+    """
+
+    def __init__(self, dates: Dates, extra: Mapping[str, str], always_pretty: bool = False) -> None:
+        self.dates = dates
+        self.always_pretty = always_pretty
+        self._extra = tuple((canonical(name), value.encode("utf-8")) for name, value in extra.items())
+
+    def body(self, answer: Answer, asks_pretty: bool) -> bytes:
+        """The body before compression."""
+        if answer.json is NO_JSON:
+            return answer.body
+        body = encode(answer.json)
+        return pretty(body) if asks_pretty or self.always_pretty else body
+
+    def headers(self, answer: Answer) -> list[Header]:
+        """All headers but Date, Content-Length, Content-Encoding and Connection, in order."""
+        headers = list(answer.headers)
+        if answer.content_type:
+            headers.append((b"Content-Type", answer.content_type))
+        if not answer.bare:
+            headers.append((b"Vary", b"Accept-Encoding"))
+            headers += self._extra
+        if answer.index >= 0:
+            headers.append((b"X-Consul-Index", b"%d" % (answer.index or 1)))
+            headers.append((b"X-Consul-Knownleader", b"true" if answer.known_leader else b"false"))
+            headers.append((b"X-Consul-Lastcontact", b"%d" % answer.last_contact_ms))
+            if answer.consistency:
+                headers.append((b"X-Consul-Effective-Consistency", answer.consistency.encode()))
+        if len(headers) > 1:
+            headers.sort()
+        return headers
+
+    def compress(self, answer: Answer, body: bytes) -> bytes | None:
+        """``body`` in gzip form if this answer may be compressed."""
+        if answer.bare or not body:
+            return None
+        return gzip(body)
+
+    def parts(
+        self, answer: Answer, body: bytes, *, packed: bool = False, minor: int = 1, keep: bool = True
+    ) -> tuple[bytes, bytes]:
+        """What comes before and after the value of Date, so that a rendering can be kept.
+
+        :param body: as it is to be sent, compressed already if ``packed``.
+        :param minor: of the HTTP version, 1.0 or 1.1.
+        :param keep: whether the connection stays open.
+        """
+        if (
+            not self._extra
+            and not answer.headers
+            and answer.index >= 0
+            and answer.status == 200
+            and not packed
+            and minor
+            and keep
+            and answer.content_type is JSON
+        ):
+            consistency = answer.consistency
+            before = _READ % (
+                b"X-Consul-Effective-Consistency: %b\r\n" % consistency.encode() if consistency else b"",
+                answer.index or 1,
+                b"true" if answer.known_leader else b"false",
+                answer.last_contact_ms,
+            )
+            return before, b"\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        headers = self.headers(answer)
+        if packed:
+            headers.append((b"Content-Encoding", b"gzip"))
+            headers.sort()
+        lines = [b"HTTP/1.%d %d %b" % (minor, answer.status, REASONS.get(answer.status, b"Unknown"))]
+        lines += [b"%b: %b" % header for header in headers]
+        lines.append(b"Date: ")
+        end = b""
+        if not keep:
+            end = b"\r\nConnection: close" if minor else b""
+        elif not minor:
+            end = b"\r\nConnection: keep-alive"
+        return b"\r\n".join(lines), b"\r\nContent-Length: %d%b\r\n\r\n%b" % (len(body), end, body)
+
+
+_READ = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nVary: Accept-Encoding\r\n%b"
+    b"X-Consul-Index: %d\r\nX-Consul-Knownleader: %b\r\nX-Consul-Lastcontact: %d\r\nDate: "
+)
+
+
+def canonical(name: str) -> bytes:
+    """A header's name as Go spells it: ``x-conf-custom`` is ``X-Conf-Custom``."""
+    parts = (part[:1].upper() + part[1:].lower() for part in name.split("-"))
+    return "-".join(parts).encode("ascii", "replace")
+
+
+def gzip(body: bytes) -> bytes:
+    """``body`` in gzip form; quick rather than small, with a window no larger than needed."""
+    window = min(15, max(9, len(body).bit_length()))
+    packer = zlib.compressobj(1, zlib.DEFLATED, window + 16, min(9, max(1, window - 7)))
+    return packer.compress(body) + packer.flush()

@@ -1,0 +1,54 @@
+"""Puts the HTTP interface of an agent together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from klein import Klein
+from twisted.internet.interfaces import IReactorTime
+
+from pyconsul.http import catalog, health, kv, status
+from pyconsul.http.answer import Answer, Dates
+from pyconsul.http.paths import redirect
+from pyconsul.http.query import Query
+from pyconsul.http.routes import App, route
+from pyconsul.http.settings import HttpSettings
+from pyconsul.http.site import Site
+from pyconsul.http.surface import Surface
+from pyconsul.interfaces import Agent, WallTime
+
+AddRoutes = Callable[[Klein, Agent], None]
+
+MODULES: tuple[AddRoutes, ...] = (kv.add_routes, catalog.add_routes, health.add_routes, status.add_routes)
+
+NO_UI = b"Consul Agent: UI disabled. To enable, set ui=true in the agent config."
+
+
+def make_site(
+    agent: Agent,
+    settings: HttpSettings,
+    clock: IReactorTime,
+    wall_time: WallTime | None = None,
+    more: Iterable[AddRoutes] = (),
+) -> Site:
+    """The factory to serve ``agent`` over HTTP with.
+
+    :param wall_time: for the Date header; the clock's seconds if not given.
+    :param more: ``add_routes`` of further prefix modules; each gets the Klein application and the agent.
+    """
+    app = App()
+    for add_routes in (*MODULES, *more):
+        add_routes(app, agent)
+    surface = Surface(app, agent, settings, Dates(wall_time or clock.seconds))
+    _add_root(app, surface)
+    surface.compile()
+    return Site(surface, clock)
+
+
+def _add_root(app: Klein, surface: Surface) -> None:
+    @route(app, "/")
+    def root(query: Query) -> Answer:
+        """The way to the web interface, if there is one."""
+        if surface.settings.ui:
+            return redirect("/ui/", b"", query.method)
+        return Answer(NO_UI, content_type=b"text/plain; charset=utf-8")

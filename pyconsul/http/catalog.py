@@ -1,0 +1,141 @@
+"""``/v1/catalog/``: nodes and services as they are registered, whatever their health."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from klein import Klein
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred
+
+from pyconsul.errors import BadRequest
+from pyconsul.http.answer import Answer
+from pyconsul.http.bodies import decode
+from pyconsul.http.query import Query
+from pyconsul.http.reads import as_json, ask, done, read
+from pyconsul.http.routes import hot
+from pyconsul.interfaces import Agent
+from pyconsul.structs.catalog import (
+    CheckDefinition,
+    DeregisterRequest,
+    NodeSpecificRequest,
+    RegisterRequest,
+    ServiceSpecificRequest,
+)
+from pyconsul.structs.query import DCSpecificRequest, QuerySource
+
+Result = Answer | Deferred[Answer]
+
+
+def add_routes(app: Klein, agent: Agent) -> None:
+    """Declare the routes of this module."""
+
+    @hot(app, "/v1/catalog/register", ["PUT"])
+    def register(query: Query) -> Result:
+        """Register a node, with a service and checks."""
+        return _write(query, "Catalog.Register", RegisterRequest)
+
+    @hot(app, "/v1/catalog/deregister", ["PUT"])
+    def deregister(query: Query) -> Result:
+        """Deregister a service, a check, or a whole node."""
+        return _write(query, "Catalog.Deregister", DeregisterRequest)
+
+    def _write(query: Query, method: str, kind: type[RegisterRequest | DeregisterRequest]) -> Result:
+        query.refuse_namespace()
+        request = decode(query.body, kind, open_structs=(CheckDefinition,))
+        options = query.write_options()
+        if request.datacenter:
+            options.pop("datacenter", None)
+        return ask(agent, method, replace(request, **options), done)
+
+    @hot(app, "/v1/catalog/datacenters")
+    def datacenters(query: Query) -> Result:
+        """All known datacenters, the nearest first."""
+        return ask(agent, "Catalog.ListDatacenters", DCSpecificRequest(**query.options()), as_json)
+
+    @hot(app, "/v1/catalog/nodes")
+    def nodes(query: Query) -> Result:
+        """All nodes, or those with ``?node-meta=``."""
+        request = DCSpecificRequest(**of_nodes(query))
+        return read(agent, query, "Catalog.ListNodes", request, _nodes, cacheable=True)
+
+    @hot(app, "/v1/catalog/services")
+    def services(query: Query) -> Result:
+        """The names of all services with all their tags."""
+        request = DCSpecificRequest(**of_nodes(query))
+        return read(agent, query, "Catalog.ListServices", request, _services, cacheable=True)
+
+    @hot(app, "/v1/catalog/service/<path:service>")
+    def service(query: Query, service: str) -> Result:
+        """The instances of a service, each with its node."""
+        request = of_service(query, service)
+        return read(agent, query, "Catalog.ServiceNodes", request, _service_nodes, cacheable=True)
+
+    @hot(app, "/v1/catalog/connect/<path:service>")
+    def connect(query: Query, service: str) -> Result:
+        """The mesh-capable instances of a service."""
+        request = of_service(query, service, connect=True)
+        return read(agent, query, "Catalog.ServiceNodes", request, _service_nodes, cacheable=True)
+
+    @hot(app, "/v1/catalog/node/<path:node>")
+    def node(query: Query, node: str) -> Result:
+        """A node and its services by id; ``null`` for an unknown one."""
+        return read(agent, query, "Catalog.NodeServices", of_node(query, node), _node_services)
+
+    @hot(app, "/v1/catalog/node-services/<path:node>")
+    def node_services(query: Query, node: str) -> Result:
+        """A node and its services as a list."""
+        return read(agent, query, "Catalog.NodeServiceList", of_node(query, node), _node_services)
+
+
+# ---------------------------------------------------------------- requests, shared with health
+
+
+def of_nodes(query: Query) -> dict[str, Any]:
+    """The options of a read that can be narrowed by ``?node-meta=`` and sorted by ``?near=``."""
+    options = query.options()
+    if query.parameters:
+        if meta := query.node_meta():
+            options["node_meta_filters"] = meta
+        if near := query.near():
+            options["source"] = QuerySource(node=near)
+    return options
+
+
+def of_service(query: Query, name: str, connect: bool = False) -> ServiceSpecificRequest:
+    """A read about one service; raises ``BadRequest`` if it has no name."""
+    if not name:
+        raise BadRequest("Missing service name")
+    options = of_nodes(query)
+    if tags := query.all("tag"):
+        options["service_tags"] = tags
+        options["tag_filter"] = True
+    if connect:
+        options["connect"] = True
+    return ServiceSpecificRequest(service_name=name, **options)
+
+
+def of_node(query: Query, name: str) -> NodeSpecificRequest:
+    """A read about one node; raises ``BadRequest`` if it has no name."""
+    if not name:
+        raise BadRequest("Missing node name")
+    return NodeSpecificRequest(node=name, **query.options())
+
+
+# ---------------------------------------------------------------- answers
+
+
+def _nodes(reply: Any) -> Answer:
+    return Answer(json=reply.nodes or [])
+
+
+def _services(reply: Any) -> Answer:
+    return Answer(json=reply.services or {})
+
+
+def _service_nodes(reply: Any) -> Answer:
+    return Answer(json=reply.service_nodes or [])
+
+
+def _node_services(reply: Any) -> Answer:
+    return Answer(json=reply.node_services)

@@ -1,0 +1,77 @@
+"""``/v1/health/``: checks, and services together with the checks that concern them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from klein import Klein
+from twisted.internet.defer import Deferred
+
+from pyconsul.errors import BadRequest
+from pyconsul.http.answer import Answer
+from pyconsul.http.catalog import of_node, of_nodes, of_service
+from pyconsul.http.query import Query
+from pyconsul.http.reads import read
+from pyconsul.http.routes import hot
+from pyconsul.interfaces import Agent
+from pyconsul.structs.catalog import PASSING, CheckServiceNode, ChecksInStateRequest
+
+Result = Answer | Deferred[Answer]
+
+
+def add_routes(app: Klein, agent: Agent) -> None:
+    """Declare the routes of this module."""
+
+    @hot(app, "/v1/health/node/<path:node>")
+    def node(query: Query, node: str) -> Result:
+        """All checks of a node."""
+        return read(agent, query, "Health.NodeChecks", of_node(query, node), _checks)
+
+    @hot(app, "/v1/health/checks/<path:service>")
+    def checks(query: Query, service: str) -> Result:
+        """The checks of all instances of a service."""
+        return read(agent, query, "Health.ServiceChecks", of_service(query, service), _checks)
+
+    @hot(app, "/v1/health/state/<path:state>")
+    def state(query: Query, state: str) -> Result:
+        """All checks in a state, or in ``any``."""
+        if not state:
+            raise BadRequest("Missing check state")
+        request = ChecksInStateRequest(state=state, **of_nodes(query))
+        return read(agent, query, "Health.ChecksInState", request, _checks)
+
+    @hot(app, "/v1/health/service/<path:service>")
+    def service(query: Query, service: str) -> Result:
+        """The instances of a service with node and checks; with ``?passing`` only healthy ones."""
+        return _instances(query, service, connect=False)
+
+    @hot(app, "/v1/health/connect/<path:service>")
+    def connect(query: Query, service: str) -> Result:
+        """The same for mesh-capable instances."""
+        return _instances(query, service, connect=True)
+
+    def _instances(query: Query, service: str, connect: bool) -> Result:
+        request = of_service(query, service, connect)
+        passing = query.flag("passing")
+        if passing is None:
+            raise BadRequest("Invalid value for ?passing")
+        shape = _healthy if passing else _all
+        return read(agent, query, "Health.ServiceNodes", request, shape, cacheable=True)
+
+
+def _checks(reply: Any) -> Answer:
+    return Answer(json=reply.health_checks or [])
+
+
+def _all(reply: Any) -> Answer:
+    return Answer(json=reply.nodes or [])
+
+
+def _healthy(reply: Any) -> Answer:
+    return Answer(json=[row for row in reply.nodes or () if _passes(row)])
+
+
+def _passes(row: CheckServiceNode) -> bool:
+    checks: Sequence[Any] = row.checks
+    return all(check.status == PASSING for check in checks)

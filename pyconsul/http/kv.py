@@ -1,0 +1,123 @@
+"""``/v1/kv/``: the key/value store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from klein import Klein
+from msgspec import UNSET, UnsetType
+from twisted.internet.defer import Deferred
+
+from pyconsul.errors import BadRequest
+from pyconsul.http.answer import TEXT, Answer
+from pyconsul.http.query import Query
+from pyconsul.http.reads import ask, read
+from pyconsul.http.routes import App, hot
+from pyconsul.interfaces import Agent
+from pyconsul.structs.kv import DirEntry, KeyListRequest, KeyRequest, KVSRequest
+
+Result = Answer | Deferred[Answer]
+
+RULE = "/v1/kv/<path:key>"
+RAW_HEADERS = ((b"Content-Security-Policy", b"sandbox"), (b"X-Content-Type-Options", b"nosniff"))
+
+
+def add_routes(app: Klein, agent: Agent) -> None:
+    """Declare the routes of this module."""
+    assert isinstance(app, App)
+
+    @hot(app, RULE)
+    def get(query: Query, key: str) -> Result:
+        """One entry, all below a prefix (``?recurse``), or only their names (``?keys``)."""
+        query.refuse_namespace()
+        options = query.options()
+        if query.has("keys"):
+            separator = query.get("separator")
+            names = KeyListRequest(prefix=key, separator=separator, **options)
+            shape = _names if key else _all_names
+            return read(agent, query, "KVS.ListKeys", names, shape, consistency=False)
+        if query.has("recurse"):
+            below = KeyRequest(key=key, **options)
+            return read(agent, query, "KVS.List", below, _entries, consistency=False)
+        _require(key)
+        one = KeyRequest(key=key, **options)
+        return read(agent, query, "KVS.Get", one, _raw if query.has("raw") else _entries, consistency=False)
+
+    @hot(
+        app, RULE, ["PUT"],
+        body_max=lambda: app.surface.settings.kv_value_bytes_max, body_doc="kv_max_value_size",
+    )  # fmt: skip
+    def put(query: Query, key: str) -> Result:
+        """Set an entry: always, if its index is still ``?cas=``, or with a session's lock."""
+        query.refuse_namespace()
+        _require(key)
+        operation, flags, index = "set", 0, 0
+        session: str | UnsetType = UNSET
+        if query.parameters:
+            _refuse_conflict(query, ("acquire", "cas", "release"))
+            if query.has("flags"):
+                flags = query.unsigned("flags")
+            if query.has("cas"):
+                operation, index = "cas", query.unsigned("cas")
+            for name, locking in (("acquire", "lock"), ("release", "unlock")):
+                if query.has(name):
+                    operation, session = locking, query.get(name)
+        entry = DirEntry(key=key, flags=flags, value=query.body or None, session=session, modify_index=index)
+        return _apply(query, operation, entry)
+
+    @hot(app, RULE, ["DELETE"])
+    def delete(query: Query, key: str) -> Result:
+        """Delete an entry, if its index is still ``?cas=``, or all below a prefix (``?recurse``)."""
+        query.refuse_namespace()
+        operation, index = "delete", 0
+        _refuse_conflict(query, ("cas", "recurse"))
+        if query.has("recurse"):
+            operation = "delete-tree"
+        else:
+            _require(key)
+            if query.has("cas"):
+                operation, index = "delete-cas", query.unsigned("cas")
+        return _apply(query, operation, DirEntry(key=key, modify_index=index))
+
+    def _apply(query: Query, operation: str, entry: DirEntry) -> Result:
+        request = KVSRequest(op=operation, dir_ent=entry, **query.write_options())
+        return ask(agent, "KVS.Apply", request, _applied)
+
+
+def _require(key: str) -> None:
+    if not key:
+        raise BadRequest("Missing key name")
+
+
+def _refuse_conflict(query: Query, names: tuple[str, ...]) -> None:
+    given = [name for name in names if query.has(name)]
+    if len(given) > 1:
+        raise BadRequest("Conflicting flags: " + "&".join(f"{name}={query.get(name)}" for name in given))
+
+
+def _applied(reply: Any) -> Answer:
+    applied = reply if isinstance(reply, bool) else reply.applied
+    return Answer(json=applied)
+
+
+def _entries(reply: Any) -> Answer:
+    return Answer(json=reply.entries) if reply.entries else _missing()
+
+
+def _raw(reply: Any) -> Answer:
+    if not reply.entries:
+        return _missing()
+    return Answer(reply.entries[0].value or b"", content_type=TEXT, headers=RAW_HEADERS)
+
+
+def _names(reply: Any) -> Answer:
+    return Answer(json=reply.keys) if reply.keys else _missing()
+
+
+def _all_names(reply: Any) -> Answer:
+    """The root always exists, if only as an empty list."""
+    return Answer(json=reply.keys or [])
+
+
+def _missing() -> Answer:
+    return Answer(status=404, content_type=b"")

@@ -1,0 +1,55 @@
+"""The short way from a parsed request to the bytes of its answer, for hot routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+
+from pyconsul.http import paths
+from pyconsul.http.answer import Answer
+from pyconsul.http.query import Query
+
+if TYPE_CHECKING:
+    from pyconsul.http.channel import Channel
+    from pyconsul.http.facts import Facts
+    from pyconsul.http.surface import Surface
+
+
+class Lane:
+    """Calls the endpoints of hot routes directly, and serves kept answers before that."""
+
+    def __init__(self, surface: Surface) -> None:
+        self._surface = surface
+
+    def serve(
+        self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes
+    ) -> bytes | Deferred[bytes] | None:
+        """The rendered answer; ``None`` if the request has to go to Klein."""
+        surface = self._surface
+        if method == b"GET" and facts.variant >= 0:
+            kept = surface.kept.entries.get(target)
+            if kept is not None:
+                before, after = kept.renderings[facts.variant] or surface.rendering(kept, facts.variant)
+                return b"%b%b%b" % (before, surface.dates.value(), after)
+        path = target.partition(b"?")[0]
+        if not paths.PLAIN_PATH.fullmatch(path):
+            if not path.startswith(b"/") or paths.screen(target, method, surface.settings.allow_unprintable):
+                return None
+            decoded = paths.decode(path)
+            assert decoded is not None
+            path = decoded.encode()
+        found = surface.table.find(method, path)
+        if found is None or not found[0].hot:
+            return None
+        route, parameter, begin = found
+        query = Query(method, target, facts, body, channel.peer, surface.settings.node_name)
+        answer = surface.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
+        if isinstance(answer, Deferred):
+            return answer.addCallback(self._render, channel, query)
+        return self._render(answer, channel, query)
+
+    def _render(self, answer: Answer, channel: Channel, query: Query) -> bytes:
+        if answer.close:
+            channel.last = True
+        return self._surface.render(query, answer)

@@ -1,0 +1,199 @@
+"""One request as an endpoint sees it: parameters, token, body; nothing of the connection.
+
+Everything is parsed when it is asked for. Most reads have no query string and pay nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+from pyconsul.errors import BadRequest, Refused
+from pyconsul.structs.durations import parse_ns
+
+if TYPE_CHECKING:
+    from pyconsul.http.cache import Kept
+    from pyconsul.http.facts import Facts
+
+INDEX_MAX = (1 << 64) - 1
+NO_PARAMETERS: Mapping[str, list[str]] = {}
+
+_DIGITS = re.compile(r"[0-9]+", re.ASCII)
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_TRUE = {"1", "t", "T", "TRUE", "true", "True"}
+_FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+NAMESPACES = "Namespaces are a Consul Enterprise feature"
+
+
+class Query:
+    """The parameters of one request.
+
+    :ivar target: as received: path and query string.
+    :ivar peer: the client's address in text form; empty for a UNIX socket.
+    :ivar kept: the place for the answer, which is the read's watcher; ``None`` if it is not kept.
+    :ivar may_keep: the answer depends on the target and the store alone (set by ``reads.read``).
+    """
+
+    __slots__ = ("_parameters", "body", "facts", "kept", "may_keep", "method", "node_name", "peer", "target")
+
+    def __init__(
+        self, method: bytes, target: bytes, facts: Facts, body: bytes, peer: str = "", node_name: str = ""
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.facts = facts
+        self.body = body
+        self.peer = peer
+        self.node_name = node_name
+        self.kept: Kept | None = None
+        self.may_keep = False
+        self._parameters: Mapping[str, list[str]] | None = None if b"?" in target else NO_PARAMETERS
+
+    # ------------------------------------------------------------ parameters
+
+    @property
+    def parameters(self) -> Mapping[str, list[str]]:
+        """All values by name, in the order given."""
+        if self._parameters is None:
+            self._parameters = NO_PARAMETERS  # stays so if what follows raises: it is said once
+            self._parameters = parse_query(self.target.partition(b"?")[2])
+        return self._parameters
+
+    def has(self, name: str) -> bool:
+        """Whether ``name`` is given, with any value or none."""
+        return name in self.parameters
+
+    def get(self, name: str) -> str:
+        """The first value of ``name``, or an empty string."""
+        values = self.parameters.get(name)
+        return values[0] if values else ""
+
+    def all(self, name: str) -> list[str]:
+        """Every value of ``name``."""
+        return self.parameters.get(name, [])
+
+    def unsigned(self, name: str) -> int:
+        """``name`` as an unsigned number of 64 bits; raises what Consul answers to anything else."""
+        value = self.get(name)
+        if not _DIGITS.fullmatch(value):
+            raise Refused(f'strconv.ParseUint: parsing "{value}": invalid syntax')
+        number = int(value[:100])
+        if number > INDEX_MAX:
+            raise Refused(f'strconv.ParseUint: parsing "{value}": value out of range')
+        return number
+
+    def flag(self, name: str) -> bool | None:
+        """``name`` as a truth value: given bare counts as true; ``None`` if it is something else."""
+        value = self.get(name)
+        if value in _TRUE or (not value and self.has(name)):
+            return True
+        return False if value in _FALSE or not value else None
+
+    @property
+    def token(self) -> str:
+        """The first token that is not empty: ``?token=``, ``X-Consul-Token``, Bearer."""
+        return self.get("token") or self.facts.token
+
+    @property
+    def wants_pretty(self) -> bool:
+        """``?pretty``, with any value."""
+        return "pretty" in self.parameters
+
+    @property
+    def wants_cached(self) -> bool:
+        """``?cached``: an answer of this agent's cache will do."""
+        return "cached" in self.parameters
+
+    # ------------------------------------------------------------ what requests carry
+
+    def options(self) -> dict[str, Any]:
+        """Fields of ``QueryOptions`` and ``datacenter`` for a read, those that differ from their default.
+
+        :raises BadRequest: for values that cannot be, or that contradict each other.
+        """
+        options: dict[str, Any] = {}
+        if self.parameters:
+            self._reading(options)
+        elif self.facts.token:
+            options["token"] = self.facts.token
+        return options
+
+    def _reading(self, options: dict[str, Any]) -> None:
+        given = self.parameters
+        if token := self.token:
+            options["token"] = token
+        if "index" in given or "wait" in given:
+            self._blocking(options)
+        stale, consistent = "stale" in given, "consistent" in given
+        if "cached" in given and consistent:
+            raise BadRequest("Cannot specify ?cached with ?consistent, conflicting semantics.")
+        if limit := self.get("max_stale"):
+            try:
+                options["max_stale_duration"] = parse_ns(limit)
+            except ValueError:
+                raise BadRequest(f'Invalid max_stale value "{limit}"') from None
+            stale = True
+        if stale and consistent:
+            raise BadRequest("Cannot specify ?stale with ?consistent, conflicting semantics.")
+        if stale:
+            options["allow_stale"] = True
+        elif consistent:
+            options["require_consistent"] = True
+        if expression := self.get("filter"):
+            options["filter"] = expression
+        if datacenter := self.get("dc"):
+            options["datacenter"] = datacenter
+
+    def _blocking(self, options: dict[str, Any]) -> None:
+        if wait := self.get("wait"):
+            try:
+                duration = parse_ns(wait)
+            except ValueError:
+                raise BadRequest("Invalid wait time") from None
+            options["max_query_time"] = max(0, duration)
+        if index := self.get("index"):
+            if not _DIGITS.fullmatch(index) or len(index) > 20 or int(index) > INDEX_MAX:
+                raise BadRequest("Invalid index")
+            options["min_query_index"] = int(index)
+
+    def write_options(self) -> dict[str, Any]:
+        """``token`` and ``datacenter`` for a write, where given."""
+        options: dict[str, Any] = {}
+        if token := self.token:
+            options["token"] = token
+        if datacenter := self.get("dc"):
+            options["datacenter"] = datacenter
+        return options
+
+    def node_meta(self) -> dict[str, str]:
+        """``?node-meta=key:value``, repeated, as a mapping."""
+        return {key: value for key, _, value in (pair.partition(":") for pair in self.all("node-meta"))}
+
+    def near(self) -> str:
+        """The node to sort by distance from, ``_agent`` being this one; empty for no sorting."""
+        node = self.get("near")
+        return self.node_name if node == "_agent" else node
+
+    def refuse_namespace(self) -> None:
+        """Raise if the request names a namespace, which only some endpoints mind."""
+        if self.has("ns"):
+            raise BadRequest(f'Bad request: Invalid query parameter: "ns" - {NAMESPACES}')
+        if self.facts.namespace:
+            raise BadRequest(f'Bad request: Invalid header: "X-Consul-Namespace" - {NAMESPACES}')
+
+
+def parse_query(query: bytes) -> dict[str, list[str]]:
+    """A query string by name; raises ``BadRequest`` for a broken escape."""
+    if b"%" in query:
+        broken = _BAD_ESCAPE.search(query)
+        if broken:
+            escape = query[broken.start() : broken.start() + 3].decode("latin-1")
+            raise BadRequest(f'Bad request: invalid URL escape "{escape}"')
+    parameters: dict[str, list[str]] = {}
+    for pair in query.decode("utf-8", "replace").split("&"):
+        if pair:
+            name, _, value = pair.partition("=")
+            parameters.setdefault(unquote_plus(name), []).append(unquote_plus(value))
+    return parameters

@@ -1,0 +1,107 @@
+"""What all endpoints that read have in common: ask, then stamp the answer with what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from pyconsul.errors import PyconsulError
+from pyconsul.http.answer import Answer, refusal
+from pyconsul.http.query import Query
+from pyconsul.http.surface import MISS
+from pyconsul.interfaces import Agent
+
+Shape = Callable[[Any], Answer]
+
+
+def read(
+    agent: Agent,
+    query: Query,
+    method: str,
+    request: Any,
+    shape: Shape,
+    *,
+    consistency: bool = True,
+    cacheable: bool = False,
+) -> Answer | Deferred[Answer]:
+    """Ask ``method`` and make its reply an answer with the headers of a read.
+
+    :param request: a struct with ``QueryOptions``.
+    :param shape: makes the answer's status and body of the reply struct.
+    :param consistency: whether this endpoint tells ``X-Consul-Effective-Consistency``. Those that do
+        also put the other headers of a read on failures.
+    :param cacheable: whether this endpoint knows ``?cached``.
+    """
+    query.may_keep = not (
+        request.allow_stale
+        or request.require_consistent
+        or request.min_query_index
+        or request.token
+        or query.has("near")
+    )
+    if not query.may_keep and query.kept is not None:
+        query.kept = None
+    try:
+        reply = agent.ask(method, request, query.kept)
+    except PyconsulError as error:
+        return _failed(error, consistency)
+    if not isinstance(reply, Deferred):
+        return _stamp(shape(reply), reply, query, request, consistency, cacheable)
+
+    def answered(reply: Any) -> Answer:
+        return _stamp(shape(reply), reply, query, request, consistency, cacheable)
+
+    reply.addCallbacks(answered, _failure, errbackArgs=(consistency,))
+    return reply
+
+
+def _stamp(
+    answer: Answer, reply: Any, query: Query, request: Any, consistency: bool, cacheable: bool
+) -> Answer:
+    answer.index = reply.index
+    answer.known_leader = reply.known_leader
+    answer.last_contact_ms = reply.last_contact // 1_000_000
+    if consistency:
+        level = reply.consistency_level
+        if not level:
+            level = (
+                "stale" if request.allow_stale else "consistent" if request.require_consistent else "leader"
+            )
+        answer.consistency = level
+    if cacheable and query.wants_cached:
+        answer.headers = MISS
+    return answer
+
+
+def _failure(failure: Failure, consistency: bool) -> Answer:
+    failure.trap(PyconsulError)
+    return _failed(failure.value, consistency)
+
+
+def _failed(error: BaseException | None, consistency: bool) -> Answer:
+    assert isinstance(error, PyconsulError)
+    answer = refusal(error)
+    if consistency:
+        answer.index = 0
+    return answer
+
+
+def ask(agent: Agent, method: str, request: Any, shape: Shape) -> Answer | Deferred[Answer]:
+    """Ask ``method``, a write or a question outside the store, and make its reply an answer."""
+    reply = agent.ask(method, request)
+    if isinstance(reply, Deferred):
+        return reply.addCallback(shape)
+    return shape(reply)
+
+
+def as_json(reply: Any) -> Answer:
+    """The reply itself as JSON."""
+    return Answer(json=reply)
+
+
+def done(reply: Any) -> Answer:
+    """``true``, whatever the reply."""
+    return Answer(json=True)

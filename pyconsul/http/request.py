@@ -1,0 +1,64 @@
+"""A lean request blown up to a real Twisted request, for what goes to Klein."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
+
+from twisted.python.failure import Failure
+from twisted.web.http import parse_qs
+from twisted.web.server import Request
+
+from pyconsul.http.paths import split
+
+if TYPE_CHECKING:
+    from pyconsul.http.channel import Channel
+    from pyconsul.http.facts import Facts
+
+
+class LeanRequest(Request):
+    """A ``twisted.web`` request on our channel.
+
+    :ivar facts: what the headers say.
+    :ivar body: all of it.
+    """
+
+    channel: Any
+    site: Any
+
+    def __init__(self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes) -> None:
+        Request.__init__(self, channel, parsePOSTFormSubmission=False)
+        self.method = method
+        self.uri = target
+        self.facts = facts
+        self.body = body
+        self.clientproto = b"HTTP/1.%d" % facts.minor
+
+    def begin(self) -> None:
+        """Hand the request to the site's resource."""
+        self.site = self.channel.site
+        for name, value in self.facts.headers:
+            self.requestHeaders.addRawHeader(name, value)
+        self.content = BytesIO(self.body)
+        self.path, query = split(self.uri)
+        self.args = parse_qs(query, True)
+        self.prepath = []
+        self.postpath = unquote_to_bytes(self.path[1:]).split(b"/")
+        for name, value in self.site.surface.settings.extra_headers().items():
+            self.setHeader(name.encode(), value.encode())
+        try:
+            self.render(self.site.surface.resource)
+        except Exception:
+            self.processingFailed(Failure())
+
+    def deliver(self, rendered: bytes, close: bool = False) -> None:
+        """Send a whole answer that is rendered already; ``finish`` is still to be called."""
+        if self._disconnected:
+            return
+        self.startedWriting = 1
+        self.channel.deliver(rendered, close)
+
+    def processingFailed(self, reason: Failure) -> Any:
+        """A bug: say so without details."""
+        self.site.surface.failed(self, reason)

@@ -1,0 +1,192 @@
+"""Declaring a route, once, in Klein; and the table compiled from what was declared.
+
+``hot`` and ``route`` are ``app.route`` for endpoints that are plain functions:
+``(query, **path parameters) -> Answer | Deferred[Answer]``, or coroutines of an ``Answer``.
+What ``hot`` declares, the compiled lane may call without going through Klein; both give the same
+answer. In a rule, ``<path:name>`` stands at the end and matches everything that is left, also
+nothing at all, as Consul's own routes do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from klein import Klein
+from twisted.web.iweb import IRequest
+from werkzeug.routing import BaseConverter
+
+if TYPE_CHECKING:
+    from pyconsul.http.surface import Surface
+
+Endpoint = Callable[..., Any]
+E = TypeVar("E", bound=Endpoint)
+
+BODY_BYTES_MAX = 16 * 1024 * 1024
+ALLOW_ORDER = ("GET", "POST", "PUT", "DELETE")
+
+_RULE = re.compile(r"(?P<prefix>/[^<]*)(?:<path:(?P<parameter>\w+)>)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One declared endpoint.
+
+    :ivar hot: the lane may call it.
+    :ivar body_max: bytes of body that are accepted; a callable, so that a reload can change it.
+    :ivar body_doc: where the error text about a larger body points.
+    """
+
+    rule: str
+    methods: tuple[str, ...]
+    endpoint: Endpoint
+    hot: bool
+    body_max: Callable[[], int]
+    body_doc: str
+
+
+class RestConverter(BaseConverter):
+    """Everything that is left of the path, slashes included, and also nothing."""
+
+    part_isolating = False
+    regex = ".*?"
+    weight = 200
+
+
+class App(Klein):
+    """A Klein application that remembers how its endpoints were declared.
+
+    :ivar declared: routes by the name of their Klein endpoint.
+    :ivar surface: what runs the endpoints; set by ``Surface``.
+    """
+
+    surface: Surface
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.declared: dict[str, Route] = {}
+        self.url_map.converters["path"] = RestConverter
+        self.url_map.merge_slashes = False
+
+
+def hot(
+    app: Klein,
+    rule: str,
+    methods: Sequence[str] = ("GET",),
+    *,
+    body_max: Callable[[], int] = lambda: BODY_BYTES_MAX,
+    body_doc: str = "",
+) -> Callable[[E], E]:
+    """Declare an endpoint that the compiled lane may call directly.
+
+    :raises ValueError: if the lane cannot compile such a rule.
+    """
+    if _RULE.fullmatch(rule) is None:
+        raise ValueError(f"{rule}: the compiled lane knows one <path:...> at the end of a rule, no more")
+    return _declare(app, rule, methods, True, body_max, body_doc)
+
+
+def route(
+    app: Klein,
+    rule: str,
+    methods: Sequence[str] = ("GET",),
+    *,
+    body_max: Callable[[], int] = lambda: BODY_BYTES_MAX,
+    body_doc: str = "",
+) -> Callable[[E], E]:
+    """Declare an endpoint that is always reached through Klein, with any rule that Klein knows."""
+    return _declare(app, rule, methods, False, body_max, body_doc)
+
+
+def _declare(
+    app: Klein, rule: str, methods: Sequence[str], is_hot: bool, body_max: Callable[[], int], body_doc: str
+) -> Callable[[E], E]:
+    assert isinstance(app, App)
+    name = f"{','.join(methods)} {rule}"
+
+    def mark(endpoint: E) -> E:
+        declared = Route(rule, tuple(methods), endpoint, is_hot, body_max, body_doc)
+        app.declared[name] = declared
+
+        def face(request: IRequest, **parameters: str) -> Any:
+            return app.surface.render_endpoint(request, declared, parameters)
+
+        face.__name__ = name
+        app.route(rule, methods=list(methods), endpoint=name)(face)
+        return endpoint
+
+    return mark
+
+
+def allowed(methods: Iterable[str]) -> bytes:
+    """The value of Allow, in the order that Consul gives."""
+    given = set(methods)
+    return ",".join(["OPTIONS", *(method for method in ALLOW_ORDER if method in given)]).encode()
+
+
+class _Prefix:
+    """Where paths with one prefix lead, and whether longer prefixes begin with it."""
+
+    __slots__ = ("deeper", "routes")
+
+    def __init__(self) -> None:
+        self.routes: dict[bytes, tuple[Route, str]] = {}
+        self.deeper = False
+
+
+class Table:
+    """The routes of an application, read out of Klein's url_map, for looking up by path.
+
+    An exact path wins over a prefix, a longer prefix over a shorter one. Rules that do not fit are
+    left to Klein.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._exact: dict[bytes, dict[bytes, tuple[Route, str]]] = {}
+        self._prefixes: dict[bytes, _Prefix] = {}
+        for rule in app.url_map.iter_rules():
+            declared = app.declared.get(rule.endpoint)
+            fits = _RULE.fullmatch(rule.rule)
+            if declared is not None and fits is not None:
+                self._add(declared, fits["prefix"].encode(), fits["parameter"])
+
+    def _add(self, declared: Route, prefix: bytes, parameter: str | None) -> None:
+        if parameter is None:
+            routes = self._exact.setdefault(prefix, {})
+        else:
+            routes = self._prefixes.setdefault(prefix, _Prefix()).routes
+            at = prefix.find(b"/", 1) + 1
+            while 0 < at < len(prefix):
+                self._prefixes.setdefault(prefix[:at], _Prefix()).deeper = True
+                at = prefix.find(b"/", at) + 1
+        for method in declared.methods:
+            routes[method.encode()] = (declared, parameter or "")
+
+    def find(self, method: bytes, path: bytes) -> tuple[Route, str, int] | None:
+        """The route for ``path``, the name of its parameter, and where in ``path`` that begins.
+
+        :param path: percent-decoded, in UTF-8.
+        """
+        routes = self._exact.get(path)
+        if routes is not None:
+            found = routes.get(method)
+            return None if found is None else (found[0], found[1], len(path))
+        best: dict[bytes, tuple[Route, str]] | None = None
+        begin = at = 0
+        while True:
+            at = path.find(b"/", at + 1)
+            if at < 0:
+                break
+            prefix = self._prefixes.get(path[: at + 1])
+            if prefix is None:
+                break
+            if prefix.routes:
+                best, begin = prefix.routes, at + 1
+            if not prefix.deeper:
+                break
+        if best is None:
+            return None
+        found = best.get(method)
+        return None if found is None else (found[0], found[1], begin)

@@ -1,0 +1,320 @@
+"""The HTTP interface of one agent: runs endpoints, keeps answers, renders, refuses.
+
+Klein and the compiled lane are two roads to ``Surface.call``; both leave through ``Surface.render``.
+"""
+
+from __future__ import annotations
+
+from asyncio import iscoroutine
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from klein.interfaces import IKleinRequest
+from msgspec.structs import replace
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from pyconsul.errors import PyconsulError
+from pyconsul.http import paths
+from pyconsul.http.answer import NO_JSON, Answer, Dates, Renderer, empty, refusal, text
+from pyconsul.http.cache import AnswerCache, Kept, Rendering
+from pyconsul.http.facts import GZIP, Facts
+from pyconsul.http.query import Query
+from pyconsul.http.request import LeanRequest
+from pyconsul.http.routes import App, Route, Table, allowed
+from pyconsul.http.settings import HttpSettings, is_within
+from pyconsul.log import make_logger
+
+if TYPE_CHECKING:
+    from pyconsul.interfaces import Agent
+
+BUG = "Internal error; the agent's log says more"
+BLOCKED = text(403, "Endpoint is blocked by agent configuration")
+RESTRICTED = text(403, "Access is restricted")
+MISS = ((b"X-Cache", b"MISS"),)
+HIT = ((b"Age", b"0"), (b"X-Cache", b"HIT"))
+SMALL_BODY_BYTES = 64 * 1024
+DOCUMENTATION = "https://www.consul.io/docs/agent/options.html"
+
+Result = Answer | Deferred[Answer]
+
+
+class Surface:
+    """Everything between a parsed request and the bytes of its answer.
+
+    :ivar kept: answers that are still true.
+    :ivar resource: the whole interface as a Twisted resource (the slow road).
+    """
+
+    def __init__(self, app: App, agent: Agent, settings: HttpSettings, dates: Dates) -> None:
+        self._log = make_logger("agent.http")
+        self.dates = dates
+        self.app = app
+        self.agent = agent
+        app.surface = self
+        app.handle_errors(NotFound)(self._not_found)
+        app.handle_errors(MethodNotAllowed)(self._not_allowed)
+        app.handle_errors(Exception)(self._failed_request)
+        self.kept = AnswerCache(getattr(agent, "forget", None))
+        self.configure(settings)
+        self.resource = _Front(self)
+        self.compile()
+
+    def compile(self) -> None:
+        """Read the routes that are declared by now into the table of the lane."""
+        self.table = Table(self.app)
+
+    def configure(self, settings: HttpSettings) -> None:
+        """Take new settings, at the start and on a reload."""
+        self.settings = settings
+        self.renderer = Renderer(self.dates, settings.extra_headers(), settings.always_pretty)
+        self._writers = settings.write_networks()
+        self._guarded = bool(settings.block_endpoints or self._writers)
+        self.kept.limit(settings.kept_answers_max, settings.kept_answers_bytes_max)
+        self.kept.clear()
+
+    # ------------------------------------------------------------ running an endpoint
+
+    def call(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
+        """Answer ``query``; never raises and the Deferred never fails."""
+        if self._guarded and (refused := self._guard(query)) is not None:
+            return refused
+        if query.body and len(query.body) > route.body_max():
+            return too_large(route, len(query.body))
+        if query.method == b"GET" and query.facts.plain:
+            entry = self.kept.entries.get(query.target)
+            if entry is not None and entry.answer is not None:
+                return entry.answer
+            query.kept = self.kept.place(query.target, b"cached" in query.target)
+        try:
+            result = route.endpoint(query, **parameters)
+            if isinstance(result, Answer):
+                return self._keep(result, query)
+        except Exception:
+            return self._failed(Failure(), query, route)
+        if iscoroutine(result):
+            result = Deferred.fromCoroutine(result)
+        deferred: Deferred[Answer] = result
+        deferred.addCallback(self._keep, query)
+        deferred.addErrback(self._failed, query, route)
+        return deferred
+
+    def _failed(self, failure: Failure, query: Query, route: Route) -> Answer:
+        if isinstance(failure.value, PyconsulError):
+            return self._unkept(refusal(failure.value), query)
+        if failure.check(CancelledError) is None:
+            self._log.failure(
+                "{method} {rule} failed", failure, method=query.method.decode("latin-1"), rule=route.rule
+            )
+        return self._unkept(text(500, BUG), query)
+
+    def _keep(self, answer: Answer, query: Query) -> Answer:
+        place = query.kept
+        if place is None and not query.may_keep:
+            return answer
+        may_keep = (
+            query.may_keep
+            and answer.status == 200
+            and answer.index >= 0
+            and answer.known_leader
+            and not answer.last_contact_ms
+        )
+        if place is None:
+            if may_keep:
+                self.kept.seen(query.target)
+            return answer
+        if not may_keep:
+            return self._unkept(answer, query)
+        body = self.renderer.body(answer, query.wants_pretty)
+        answer = replace(answer, body=body, json=NO_JSON)
+        kept = replace(answer, headers=HIT) if answer.headers == MISS else answer
+        self.kept.keep(place, kept, body)
+        return answer
+
+    def _unkept(self, answer: Answer, query: Query) -> Answer:
+        if query.kept is not None:
+            self.kept.discard(query.kept)
+            query.kept = None
+        return answer
+
+    def _guard(self, query: Query) -> Answer | None:
+        path = paths.decode(paths.split(query.target)[0]) or ""
+        if any(path.startswith(prefix) for prefix in self.settings.block_endpoints):
+            return BLOCKED
+        if self._writers and query.method != b"GET" and not is_within(query.peer, self._writers):
+            return RESTRICTED
+        return None
+
+    # ------------------------------------------------------------ rendering
+
+    def render(self, query: Query, answer: Answer) -> bytes:
+        """The bytes of ``answer`` on the wire."""
+        facts = query.facts
+        body = answer.body
+        if answer.json is not NO_JSON:
+            try:
+                body = self.renderer.body(answer, query.wants_pretty)
+            except Exception:
+                self._log.failure(
+                    "cannot encode an answer to {method}", method=query.method.decode("latin-1")
+                )
+                answer = text(500, BUG)
+                body = answer.body
+        packed = False
+        if facts.gzip and (smaller := self.renderer.compress(answer, body)) is not None:
+            body, packed = smaller, True
+        before, after = self.renderer.parts(
+            answer, body, packed=packed, minor=facts.minor, keep=facts.keep and not answer.close
+        )
+        if query.method == b"HEAD" and body:
+            after = after[: -len(body)]
+        return b"%b%b%b" % (before, self.dates.value(), after)
+
+    def rendering(self, kept: Kept, variant: int) -> Rendering:
+        """A rendering of a kept answer for all but the date, made when first asked for."""
+        made = kept.renderings[variant]
+        if made is None:
+            answer = kept.answer
+            assert answer is not None
+            body, packed = answer.body, False
+            if variant == GZIP and (smaller := self.renderer.compress(answer, body)) is not None:
+                body, packed = smaller, True
+            made = kept.renderings[variant] = self.renderer.parts(answer, body, packed=packed)
+        return made
+
+    # ------------------------------------------------------------ Klein's road
+
+    def render_endpoint(self, request: IRequest, route: Route, parameters: Mapping[str, str]) -> Any:
+        """Klein's face of an endpoint: run it and write its answer on ``request``."""
+        if request.method == b"HEAD":
+            raise MethodNotAllowed(self._methods(request))
+        query = self.query_of(request)
+        result = self.call(route, query, parameters)
+        if isinstance(result, Deferred):
+            return result.addCallback(lambda answer: self.write(request, query, answer))
+        return self.write(request, query, result)
+
+    def query_of(self, request: IRequest) -> Query:
+        """The query that ``request``, ours or any other of Twisted's, stands for."""
+        if isinstance(request, LeanRequest):
+            facts, body = request.facts, request.body
+        else:
+            raw = request.requestHeaders.getAllRawHeaders()
+            headers = [(name, value) for name, values in raw for value in values]
+            facts = Facts(headers, 0 if getattr(request, "clientproto", b"") == b"HTTP/1.0" else 1)
+            body = request.content.read()
+        peer = getattr(request.getClientAddress(), "host", "")
+        return Query(request.method, request.uri, facts, body, peer, self.settings.node_name)
+
+    def write(self, request: IRequest, query: Query, answer: Answer) -> bytes | None:
+        """Write ``answer`` on ``request``; what is returned is for Klein to write and finish."""
+        if isinstance(request, LeanRequest):
+            request.deliver(self.render(query, answer), answer.close)
+            return None
+        body = self.renderer.body(answer, query.wants_pretty)
+        headers = self.renderer.headers(answer)
+        if query.facts.gzip and (smaller := self.renderer.compress(answer, body)) is not None:
+            body = smaller
+            headers.append((b"Content-Encoding", b"gzip"))
+        request.setResponseCode(answer.status)
+        request.responseHeaders.removeHeader(b"Server")
+        for name, value in headers:
+            request.responseHeaders.addRawHeader(name, value)
+        request.setHeader(b"Date", self.dates.value())
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        if answer.close:
+            request.setHeader(b"Connection", b"close")
+        return body
+
+    def _methods(self, request: IRequest) -> list[str]:
+        methods: set[str] = set(IKleinRequest(request).mapper.allowed_methods())
+        return sorted(methods)
+
+    def _not_found(self, request: IRequest, failure: Failure) -> Any:
+        query = self.query_of(request)
+        path, parameters = paths.split(query.target)
+        mapper = IKleinRequest(request).mapper
+        decoded = paths.decode(path) or ""
+        if mapper.allowed_methods(decoded + "/"):
+            return self.write(request, query, paths.redirect(decoded + "/", parameters, query.method))
+        return self.write(request, query, paths.NOTHING_HERE)
+
+    def _not_allowed(self, request: IRequest, failure: Failure) -> Any:
+        query = self.query_of(request)
+        allow = (b"Allow", allowed(getattr(failure.value, "valid_methods", None) or ()))
+        if query.method == b"OPTIONS":
+            answer = empty()
+            answer.headers = (allow,)
+        else:
+            answer = text(405, f"method {query.method.decode('latin-1')} not allowed", allow)
+        return self.write(request, query, answer)
+
+    def _failed_request(self, request: IRequest, failure: Failure) -> Any:
+        """A failure of a route that is Klein's alone (``app.route``)."""
+        if isinstance(failure.value, PyconsulError):
+            answer = refusal(failure.value)
+        elif isinstance(failure.value, HTTPException):
+            return failure
+        else:
+            if failure.check(CancelledError) is None:
+                self._log.failure("{path} failed", failure, path=request.path.decode("latin-1"))
+            answer = text(500, BUG)
+        return self.write(request, self.query_of(request), answer)
+
+    def failed(self, request: LeanRequest, failure: Failure) -> None:
+        """A bug in what renders ``request``."""
+        self._log.failure("{path} failed", failure, path=request.path.decode("latin-1"))
+        if request.startedWriting:
+            request.loseConnection()
+        else:
+            self.write(request, self.query_of(request), text(500, BUG))
+            request.finish()
+
+    # ------------------------------------------------------------ for the channel
+
+    def too_large(self, method: bytes, target: bytes, size: int) -> Answer | None:
+        """The answer to a body of ``size`` bytes, if that is too much for where it goes."""
+        try:
+            decoded = paths.decode(paths.split(target)[0])
+        except UnicodeDecodeError:
+            return paths.NOT_UTF8
+        found = self.table.find(method, (decoded or "").encode())
+        if found is None:
+            limit = max((route.body_max() for route in self.app.declared.values()), default=SMALL_BODY_BYTES)
+            return None if size <= limit else text(413, f"Request body({size} bytes) too large", close=True)
+        return None if size <= found[0].body_max() else too_large(found[0], size)
+
+
+def too_large(route: Route, size: int) -> Answer:
+    """The answer to a body of ``size`` bytes."""
+    see = f" See {DOCUMENTATION}#{route.body_doc}." if route.body_doc else ""
+    return text(
+        413, f"Request body({size} bytes) too large, max size: {route.body_max()} bytes.{see}", close=True
+    )
+
+
+class _Front(Resource):
+    """In front of Klein: refuses and redirects what no route may see."""
+
+    isLeaf = True
+
+    def __init__(self, surface: Surface) -> None:
+        Resource.__init__(self)
+        self._surface = surface
+        self._klein = surface.app.resource()
+
+    def render(self, request: IRequest) -> Any:
+        """Answer ``request``, at once or later."""
+        surface = self._surface
+        answer = paths.screen(request.uri, request.method, surface.settings.allow_unprintable)
+        if answer is None:
+            return self._klein.render(request)
+        body = surface.write(request, surface.query_of(request), answer)
+        if body is None:
+            request.finish()
+            return NOT_DONE_YET
+        return body

@@ -1,0 +1,311 @@
+"""Raft alone in a simulated world: core, storage and a small key/value machine on each node.
+
+Faster than whole servers, and the place to plant bugs in: ``RaftWorld`` takes the classes of core
+and storage, and its own tests show that broken ones are found out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from twisted.internet.defer import Deferred, fail
+
+from pyconsul.errors import LeadershipLost, NoLeader
+from pyconsul.interfaces import RaftStorage
+from pyconsul.net.driver import Driver
+from pyconsul.raft import events
+from pyconsul.raft.configuration import VOTER, Configuration, Server
+from pyconsul.raft.core import RaftCore
+from pyconsul.raft.events import ChangeKind, Role
+from pyconsul.raft.messages import COMMAND, Entry
+from pyconsul.raft.timing import Timing
+from pyconsul.storage.raft_storage import SegmentedStorage
+from pyconsul.testing.disk import SimDisk
+from pyconsul.testing.faults import PLAN, FaultPlan, Faults
+from pyconsul.testing.history import CAS, DELETE, GET, Operation
+from pyconsul.testing.kernel import SimNode, Simulation, SimulationFailed
+from pyconsul.testing.linearizability import check
+from pyconsul.testing.network import CALM, Conditions, Stack
+from pyconsul.testing.safety import SafetyChecker
+from pyconsul.testing.transports import RaftSocket
+from pyconsul.testing.workload import LOAD, Clients, Load
+
+SEGMENT_BYTES = 4_096
+
+MakeStorage = Callable[[SimDisk, Random], RaftStorage]
+
+
+def segmented_storage(disk: SimDisk, rng: Random) -> RaftStorage:
+    """The production storage, with segments small enough that many are used."""
+    return SegmentedStorage(disk, rng, segment_bytes=SEGMENT_BYTES)
+
+
+class Command(Struct, array_like=True):
+    """One write; ``version`` is the index at which a cas expects the key, 0 if not to be there."""
+
+    kind: str
+    key: str
+    value: bytes | None
+    version: int
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Command).decode
+
+
+class RaftProcess:
+    """What runs on a node of a ``RaftWorld``."""
+
+    def __init__(self, node: SimNode[RaftProcess], stack: Stack, world: RaftWorld) -> None:
+        self.data: dict[str, tuple[bytes | None, int]] = {}
+        self.applied_index = 0
+        self._world = world
+        self._node = node
+        self._transport = RaftSocket(stack, node.id)
+        self._storage = world.make_storage(node.disk, node.rng)
+        found = self._storage.recover()
+        self.core = world.make_core(world.timing, node.rng, node.id, found, self._storage.read)
+        world.checker.started(node.id, self.core, found)
+        storage = self._storage
+        self.driver = Driver(
+            self.core,
+            {
+                events.Send: lambda e: self._transport.send(e.to, e.address, e.message),
+                events.PersistState: lambda e: storage.save_state(e.seq, e.term, e.voted_for),
+                events.PersistEntries: lambda e: storage.append(e.seq, e.entries),
+                events.PersistTruncation: lambda e: storage.truncate(e.seq, e.first_dropped),
+                events.Apply: self._apply,
+                events.RoleChanged: self._role_changed,
+                events.ConfigurationChanged: lambda e: None,
+                events.Proposed: self._proposed,
+                events.ProposalRefused: self._refused,
+                events.LeadershipConfirmed: self._confirmed,
+                events.LeadershipRefused: lambda e: self._reads.pop(e.token)[1].errback(NoLeader()),
+                events.TransferEnded: lambda e: None,
+            },
+            node.clock,
+            events.Tick(),
+        )
+        self.driver.observer = self._observe
+        self._transport.received = lambda sender, m: self.driver.feed(events.MessageReceived(sender, m))
+        self._transport.unreachable = lambda peer: self.driver.feed(events.Unreachable(peer))
+        storage.persisted = lambda seq: self.driver.feed(events.Persisted(seq))
+        storage.failed = self._storage_failed
+        self._proposing: deque[Deferred[Any]] = deque()
+        self._waiting: deque[tuple[int, int, Deferred[Any]]] = deque()
+        self._reads: dict[int, tuple[str, Deferred[Any]]] = {}
+        self._ready: deque[tuple[int, str, Deferred[Any]]] = deque()
+        self._token = 0
+
+    def start(self) -> None:
+        """Take part."""
+        self.driver.start()
+        if self.core.last_log_index == 0:
+            self.driver.feed(events.Bootstrap(self._world.configuration))
+
+    def stop(self) -> None:
+        """Take part no longer."""
+        self.driver.stop()
+        self._storage.close()
+
+    def _observe(self, event: object, effects: Iterable[Any]) -> None:
+        self._world.checker.observe(self._node.id, self.core, event, effects)
+        if self._node.tripwire is not None:
+            self._node.trip(effects)
+        self.core.invariants()
+
+    # ------------------------------------------------------------ asking
+
+    def perform(self, operation: Operation, version: int | None) -> Deferred[Any]:
+        """Do one operation of a client."""
+        if self.core.role is not Role.LEADER:
+            return fail(NoLeader())
+        deferred: Deferred[Any] = Deferred()
+        if operation.kind == GET:
+            self._token += 1
+            self._reads[self._token] = (operation.key, deferred)
+            self.driver.feed(events.ConfirmLeadership(self._token))
+        else:
+            command = Command(operation.kind, operation.key, operation.value, version or 0)
+            self._proposing.append(deferred)
+            self.driver.feed(events.Propose([_encode(command)]))
+        return deferred
+
+    def change(self, kind: ChangeKind, server: Server) -> None:
+        """Ask for a change of the configuration, as an operator would."""
+        ignored: Deferred[Any] = Deferred()
+        ignored.addErrback(lambda failure: None)
+        self._proposing.append(ignored)
+        self.driver.feed(events.ChangeConfiguration(kind, server.id, server.address))
+
+    def transfer(self) -> None:
+        """Ask for leadership to be handed over to anybody."""
+        self.driver.feed(events.TransferLeadership())
+
+    def _proposed(self, effect: events.Proposed) -> None:
+        self._waiting.append((effect.first_index, effect.term, self._proposing.popleft()))
+
+    def _refused(self, effect: events.ProposalRefused) -> None:
+        self._proposing.popleft().errback(NoLeader())
+
+    def _confirmed(self, effect: events.LeadershipConfirmed) -> None:
+        key, deferred = self._reads.pop(effect.token)
+        self._ready.append((effect.index, key, deferred))
+        self._answer_reads()
+
+    def _answer_reads(self) -> None:
+        while self._ready and self._ready[0][0] <= self.applied_index:
+            _, key, deferred = self._ready.popleft()
+            deferred.callback(self.data.get(key, (None, 0)))
+
+    # ------------------------------------------------------------ the machine
+
+    def _apply(self, effect: events.Apply) -> None:
+        for entry in effect.entries:
+            result = self._apply_one(entry) if entry.kind == COMMAND else None
+            self.applied_index = entry.index
+            while self._waiting and self._waiting[0][0] <= entry.index:
+                index, term, deferred = self._waiting.popleft()
+                if (index, term) == (entry.index, entry.term):
+                    deferred.callback(result)
+                else:
+                    deferred.errback(LeadershipLost())
+        self._answer_reads()
+
+    def _apply_one(self, entry: Entry) -> bool:
+        command = _decode(entry.data)
+        if command.kind == CAS and self.data.get(command.key, (None, 0))[1] != command.version:
+            return False
+        if command.kind == DELETE:
+            self.data.pop(command.key, None)
+        else:
+            self.data[command.key] = (command.value, entry.index)
+        return True
+
+    def _role_changed(self, change: events.RoleChanged) -> None:
+        if change.role is not Role.LEADER:
+            waiting, self._waiting = self._waiting, deque()
+            for _, _, deferred in waiting:
+                deferred.errback(LeadershipLost())
+
+    def _storage_failed(self, seq: int, error: BaseException) -> None:
+        raise error
+
+
+class RaftFaults(Faults[RaftProcess]):
+    """Operators are trouble, too: they hand leadership over, and change who takes part."""
+
+    def _transfer(self) -> None:
+        for node in self._world.leaders():
+            assert node.process is not None
+            self._world.note(f"transfer of leadership from {node}")
+            node.process.transfer()
+
+    def _change(self) -> None:
+        for node in self._world.leaders():
+            assert node.process is not None
+            kind = self._rng.choice(list(ChangeKind))
+            server = self._rng.choice(self._world.nodes)
+            self._world.note(f"{node} is told to {kind.value} {server}")
+            node.process.change(kind, Server(server.id, f"{server.ip}:8300"))
+
+
+PLAN_WITH_OPERATORS = replace(PLAN, weights=(*PLAN.weights, ("transfer", 1.5), ("change", 4.0)))
+
+
+class RaftWorld(Simulation[RaftProcess]):
+    """A Raft group under observation.
+
+    :param make_core: ``RaftCore`` or a broken one, to see whether the checkers find it; so for
+        ``make_storage`` and ``process``.
+    :ivar checker: has looked at every event of every core.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        servers: int = 5,
+        *,
+        timing: Timing | None = None,
+        load: Load = LOAD,
+        plan: FaultPlan = PLAN_WITH_OPERATORS,
+        conditions: Conditions = CALM,
+        check_codec: bool = False,
+        make_core: Callable[..., RaftCore] = RaftCore,
+        make_storage: MakeStorage = segmented_storage,
+        process: type[RaftProcess] = RaftProcess,
+    ) -> None:
+        super().__init__(seed, servers, conditions, check_codec)
+        self.timing = timing or Timing.scaled(1)
+        self.make_core = make_core
+        self.make_storage = make_storage
+        self._process = process
+        self.configuration = Configuration([Server(node.id, f"{node.ip}:8300") for node in self.nodes])
+        self.checker = SafetyChecker(self.trace.note)
+        self.faults = RaftFaults(self, self.chance("faults"), plan)
+        self.clients = Clients(self, self.chance("clients"), _perform, load, at_leader=0.9)
+
+    def make_process(self, node: SimNode[RaftProcess], stack: Stack) -> RaftProcess:
+        """A server of the group."""
+        return self._process(node, stack, self)
+
+    def leaders(self) -> list[SimNode[RaftProcess]]:
+        """The nodes whose core leads."""
+        return [
+            node for node in self.nodes if node.process is not None and node.process.core.role is Role.LEADER
+        ]
+
+    def trouble(self, seconds: float) -> None:
+        """Start all servers, let faults and clients loose on them, then see that all is well."""
+        for node in self.nodes:
+            self.boot(node)
+        self.faults.start()
+        self.clients.start()
+        self.run(seconds)
+        self.settle()
+
+    def settle(self) -> None:
+        """Mend everything; there must be a leader, an accepted write, equal logs, a linear history."""
+        self.faults.stop()
+        self.run_while(self._lack_voters, 60.0, "all servers as voters")
+        acknowledged = self.clients.acknowledged
+        self.run_while(lambda: self.clients.acknowledged < acknowledged + 5, 60.0, "five writes")
+        self.clients.stop()
+        self.run_while(lambda: self.clients.waiting > 0, 30.0, "answers to all that was asked")
+        self.run_while(lambda: not self._equal(), 30.0, "equal replicas")
+        violation = check(self.clients.history)
+        if violation is not None:
+            raise self.failed(SimulationFailed(str(violation)))
+        self.collect()
+
+    def _lack_voters(self) -> bool:
+        """Whether some servers are no voters; if so, the leader is told to add them."""
+        for node in self.leaders():
+            process = node.process
+            assert process is not None
+            voters = {server.id for server in process.core.configuration.servers if server.suffrage == VOTER}
+            missing = [server for server in self.configuration.servers if server.id not in voters]
+            if not missing:
+                return False
+            process.change(ChangeKind.ADD_VOTER, missing[0])
+        return True
+
+    def _equal(self) -> bool:
+        processes = [node.process for node in self.nodes]
+        first = processes[0]
+        return all(
+            p is not None and first is not None
+            and p.applied_index == first.applied_index == len(self.checker.committed)
+            and p.data == first.data
+            for p in processes
+        )  # fmt: skip
+
+
+def _perform(process: RaftProcess, operation: Operation, version: int | None) -> Deferred[Any]:
+    return process.perform(operation, version)

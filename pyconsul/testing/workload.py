@@ -1,0 +1,202 @@
+"""Clients of a simulated world: they read and write a few keys and write down what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Generic, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from pyconsul.errors import NoLeader, NotSent, PyconsulError
+from pyconsul.testing.clock import SimCall
+from pyconsul.testing.history import CAS, DELETE, GET, PUT, History, Operation
+from pyconsul.testing.kernel import Process, SimNode, Simulation
+
+P = TypeVar("P", bound=Process)
+Version = Any
+"""What a get returns beside the value, and a cas needs: Consul's ModifyIndex."""
+
+Perform = Callable[[P, Operation, Version], Any]
+"""Does an operation at a process, as a program on its machine would. Gives, or fires with, a pair
+of value and version for a get, and whether it was done for anything else."""
+
+HOP_S = 0.0002
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much the clients do.
+
+    :ivar think_s: mean time from an answer to the next operation of the client.
+    :ivar timeout_s: after which a client no longer waits, and does not know the outcome.
+    :ivar weights: of put, get, cas and delete.
+    """
+
+    clients: int = 5
+    keys: int = 10
+    think_s: float = 0.3
+    timeout_s: float = 15.0
+    weights: tuple[float, float, float, float] = (3.0, 4.0, 2.5, 0.5)
+
+
+LOAD = Load()
+
+
+class Clients(Generic[P]):
+    """Runs the load against random nodes; what was told is in ``history``.
+
+    :param at_leader: how much of it goes to nodes that lead, for processes that do not forward.
+    :ivar acknowledged: how many writes were.
+    """
+
+    def __init__(
+        self,
+        world: Simulation[P],
+        rng: Random,
+        perform: Perform[P],
+        load: Load = LOAD,
+        at_leader: float = 0.0,
+    ) -> None:
+        self.history = History()
+        self.acknowledged = 0
+        self.waiting = 0
+        self.world = world
+        self.rng = rng
+        self.perform = perform
+        self.load = load
+        self.at_leader = at_leader
+        self.keys = [f"k{number}" for number in range(load.keys)]
+        self.running = False
+        self._clients = [_Client(self, number) for number in range(1, load.clients + 1)]
+
+    def start(self) -> None:
+        """Begin."""
+        self.running = True
+        for client in self._clients:
+            client.think()
+
+    def stop(self) -> None:
+        """Begin nothing new."""
+        self.running = False
+
+    def choose(self) -> SimNode[P]:
+        """The node for the next operation."""
+        leaders = self.world.leaders() if self.rng.random() < self.at_leader else []
+        return self.rng.choice(leaders or self.world.nodes)
+
+
+class _Client(Generic[P]):
+    """One after the other: an operation, a pause."""
+
+    def __init__(self, clients: Clients[P], number: int) -> None:
+        self._clients = clients
+        self._number = number
+        self._versions: dict[str, tuple[bytes | None, Version]] = {}
+        self._count = 0
+
+    def think(self) -> None:
+        """Begin the next operation after a while."""
+        clients = self._clients
+        delay_s = clients.rng.expovariate(1.0 / clients.load.think_s)
+        clients.world.clock.root.callLater(delay_s, self._next)
+
+    def _next(self) -> None:
+        clients = self._clients
+        if not clients.running:
+            return
+        rng = clients.rng
+        node = clients.choose()
+        if not node.up:
+            self.think()
+            return
+        key = rng.choice(clients.keys)
+        kind = rng.choices((PUT, GET, CAS, DELETE), clients.load.weights)[0]
+        if kind == CAS and key not in self._versions:
+            kind = GET
+        expected, version = self._versions[key] if kind == CAS else (None, None)
+        value = None
+        if kind in (PUT, CAS):
+            self._count += 1
+            value = b"%d.%d" % (self._number, self._count)
+        operation = clients.history.invoke(self._number, kind, key, value, expected)
+        _Request(self, clients, node, operation, version)
+
+    def done(self, operation: Operation, version: Version) -> None:
+        """An operation ended, one way or the other."""
+        if operation.kind == GET and isinstance(operation.result, bytes | None):
+            self._versions[operation.key] = (operation.result, version)
+        elif operation.kind == CAS:
+            self._versions.pop(operation.key, None)
+        self.think()
+
+
+class _Request(Generic[P]):
+    """An operation on its way to a process and back; the way back ends with the process."""
+
+    def __init__(
+        self,
+        client: _Client[P],
+        clients: Clients[P],
+        node: SimNode[P],
+        operation: Operation,
+        version: Version,
+    ) -> None:
+        self._client = client
+        self._clients = clients
+        self._operation = operation
+        self._version = version
+        assert node.process is not None
+        self._process = node.process
+        self._clock = node.clock
+        self._over = False
+        clients.waiting += 1
+        clock = clients.world.clock
+        self._timer: SimCall = clock.post(clients.load.timeout_s, clock.root, self._end, (None,))
+        clock.post(HOP_S, node.clock, self._arrive, ())
+
+    def _arrive(self) -> None:
+        try:
+            answer = self._clients.perform(self._process, self._operation, self._version)
+        except PyconsulError as error:
+            self._reply(Failure(error))  # type: ignore[no-untyped-call]
+        else:
+            if isinstance(answer, Deferred):
+                answer.addBoth(self._reply)
+            else:
+                self._reply(answer)
+
+    def _reply(self, answer: Any) -> None:
+        if isinstance(answer, Failure) and not isinstance(answer.value, PyconsulError | CancelledError):
+            self._clients.world.failures.append(answer.getTraceback())
+        clock = self._clients.world.clock
+        if not self._clock.state:  # it neither crashed nor is it paused
+            clock.post(HOP_S, clock.root, self._end, (answer,))
+
+    def _end(self, answer: Any) -> None:
+        """Write down the answer; ``None``: there was none."""
+        if self._over:
+            return
+        self._over = True
+        clients, operation = self._clients, self._operation
+        clients.waiting -= 1
+        if self._timer.active():
+            self._timer.cancel()
+        version = None
+        if isinstance(answer, Failure):
+            if isinstance(answer.value, NoLeader | NotSent):  # they promise that nothing was done
+                clients.history.not_done(operation)
+            self._client.think()
+            return
+        if answer is not None:
+            result = answer
+            if operation.kind == GET:
+                result, version = answer
+            else:
+                clients.acknowledged += 1
+            clients.history.returned(operation, result)
+            self._client.done(operation, version)
+        else:
+            self._client.think()

@@ -1,0 +1,188 @@
+"""An agent that answers from a table, and the ends of a connection to talk to a site with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from pyconsul.errors import PyconsulError, Refused
+from pyconsul.http.app import make_site
+from pyconsul.http.settings import HttpSettings
+from pyconsul.http.site import Site
+from pyconsul.structs.catalog import (
+    CheckServiceNode,
+    HealthCheck,
+    IndexedCheckServiceNodes,
+    IndexedHealthChecks,
+    IndexedNodes,
+    IndexedNodeServiceList,
+    IndexedNodeServices,
+    IndexedServiceNodes,
+    IndexedServices,
+    Node,
+    NodeService,
+    NodeServiceList,
+    NodeServices,
+    ServiceNode,
+)
+from pyconsul.structs.kv import DirEntry, IndexedDirEntries, IndexedKeyList
+
+WALL_TIME = 1_795_000_000.0
+DATE = b"Wed, 18 Nov 2026 11:06:40 GMT"
+
+NODE = Node(id="9a4e0a3b-0f4c-4f07-8f1b-7b5f0a7a2a11", node="n1", address="192.0.2.1", datacenter="dc1")
+SERVICE = NodeService(id="web1", service="web", tags=["v1"], port=80, create_index=5, modify_index=6)
+
+
+def check(status: str = "passing") -> HealthCheck:
+    """A check of ``SERVICE``."""
+    return HealthCheck(
+        node="n1", check_id="c", name="c", status=status, service_id="web1", service_name="web"
+    )
+
+
+def meta(**more: Any) -> dict[str, Any]:
+    """What the leader says about a read."""
+    return {"index": 7, "known_leader": True, **more}
+
+
+def entry(key: str = "a", value: bytes | None = b"hello") -> DirEntry:
+    """A row of the key/value table."""
+    return DirEntry(key=key, value=value, create_index=6, modify_index=7)
+
+
+def replies() -> dict[str, Any]:
+    """A reply to each method that HTTP asks."""
+    instance = CheckServiceNode(NODE, SERVICE, [check()])
+    failing = CheckServiceNode(NODE, SERVICE, [check(), check("warning")])
+    return {
+        "KVS.Get": lambda request: IndexedDirEntries(
+            entries=[] if request.key.startswith("none") else [entry(request.key)], **meta()
+        ),
+        "KVS.List": lambda request: IndexedDirEntries(
+            entries=[] if request.key.startswith("none") else [entry("a/1"), entry("a/2", None)], **meta()
+        ),
+        "KVS.ListKeys": lambda request: IndexedKeyList(
+            keys=[] if request.prefix.startswith("none") else ["a/1", "a/2"], **meta()
+        ),
+        "KVS.Apply": lambda request: request.dir_ent.key != "refused",
+        "Catalog.Register": None,
+        "Catalog.Deregister": None,
+        "Catalog.ListDatacenters": ["dc1", "dc2"],
+        "Catalog.ListNodes": IndexedNodes(nodes=[NODE], **meta()),
+        "Catalog.ListServices": IndexedServices(services={"web": ["v1"]}, **meta()),
+        "Catalog.ServiceNodes": IndexedServiceNodes(
+            service_nodes=[ServiceNode(node="n1", address="192.0.2.1", service_name="web")], **meta()
+        ),
+        "Catalog.NodeServices": IndexedNodeServices(
+            node_services=NodeServices(NODE, {"web1": SERVICE}), **meta()
+        ),
+        "Catalog.NodeServiceList": IndexedNodeServiceList(
+            node_services=NodeServiceList(NODE, [SERVICE]), **meta()
+        ),
+        "Health.NodeChecks": IndexedHealthChecks(health_checks=[check()], **meta()),
+        "Health.ServiceChecks": IndexedHealthChecks(health_checks=[check()], **meta()),
+        "Health.ChecksInState": IndexedHealthChecks(health_checks=[check()], **meta()),
+        "Health.ServiceNodes": IndexedCheckServiceNodes(nodes=[instance, failing], **meta()),
+        "Status.Leader": "192.0.2.1:8300",
+        "Status.Peers": ["192.0.2.1:8300"],
+    }
+
+
+class FakeAgent:
+    """Answers from ``replies``: a value, a function of the request, an error to raise, or a Deferred.
+
+    :ivar asked: ``(method, request)`` in order.
+    :ivar watching: the watchers of reads, which it arms if ``arms`` is set.
+    :ivar forgotten: the watchers that were taken back.
+    """
+
+    def __init__(self, **changes: Any) -> None:
+        self.replies = replies()
+        self.replies.update({name.replace("_", "."): reply for name, reply in changes.items()})
+        self.asked: list[tuple[str, Any]] = []
+        self.arms = True
+        self.watching: list[Any] = []
+        self.forgotten: list[Any] = []
+
+    def ask(self, method: str, request: Any, watcher: Any = None) -> Any:
+        self.asked.append((method, request))
+        if watcher is not None and self.arms:
+            watcher.armed = True
+            self.watching.append(watcher)
+        if getattr(request, "datacenter", "") not in ("", "dc1"):
+            raise Refused("No path to datacenter")
+        reply = self.replies[method]
+        if isinstance(reply, PyconsulError):
+            raise reply
+        if isinstance(reply, Exception):
+            raise reply
+        return reply(request) if callable(reply) and not isinstance(reply, Deferred) else reply
+
+    def forget(self, watcher: Any) -> None:
+        self.forgotten.append(watcher)
+
+    def wake(self) -> None:
+        """Everything changes."""
+        watching, self.watching = self.watching, []
+        for watcher in watching:
+            watcher.wake()
+
+
+class Client:
+    """One connection to ``site`` by way of a ``StringTransport``."""
+
+    def __init__(self, site: Site) -> None:
+        self.transport = Wire()
+        channel = site.buildProtocol(self.transport.getPeer())
+        self.channel: Any = channel
+        channel.makeConnection(self.transport)
+
+    def send(self, data: bytes) -> bytes:
+        """Send ``data``; what the site has written since the last call."""
+        self.channel.dataReceived(data)
+        return self.received()
+
+    def received(self) -> bytes:
+        """What the site has written since the last call."""
+        written: bytes = self.transport.value()
+        self.transport.clear()
+        return written
+
+    def get(self, target: str, method: str = "GET", body: bytes = b"", headers: str = "") -> bytes:
+        """Send one request."""
+        return self.send(request(target, method, body, headers))
+
+    def lose(self) -> None:
+        """The client goes away."""
+        self.channel.connectionLost(Failure(ConnectionDone()))
+
+
+class Wire(StringTransport):
+    """A transport that knows all ways to end and notes how it ended."""
+
+    half_closed = False
+    no_delay = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.no_delay = enabled
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+
+def request(target: str, method: str = "GET", body: bytes = b"", headers: str = "") -> bytes:
+    """A request with ``headers``, each line ended by ``\\r\\n``."""
+    length = f"Content-Length: {len(body)}\r\n" if body else ""
+    return f"{method} {target} HTTP/1.1\r\nHost: x\r\n{headers}{length}\r\n".encode() + body
+
+
+def site(agent: FakeAgent, clock: Clock | None = None, more: Any = (), **settings: Any) -> Site:
+    """A site for ``agent`` at a fixed wall time."""
+    clock = clock or Clock()
+    return make_site(agent, HttpSettings(**settings), clock, lambda: WALL_TIME, more)

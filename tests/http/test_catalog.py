@@ -1,0 +1,222 @@
+"""/v1/catalog/, /v1/health/ and /v1/status/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pyconsul.errors import NoLeader
+from pyconsul.structs.catalog import (
+    IndexedCheckServiceNodes,
+    IndexedHealthChecks,
+    IndexedNodes,
+    IndexedNodeServiceList,
+    IndexedNodeServices,
+    IndexedServiceNodes,
+    IndexedServices,
+)
+from tests.http.fakes import meta
+from tests.http.test_kv import Base
+
+
+class CatalogTests(Base):
+    def test_shapes(self) -> None:
+        for target, method, begin in [
+            ("/v1/catalog/nodes", "Catalog.ListNodes", b'[{"ID":"9a4e'),
+            ("/v1/catalog/services", "Catalog.ListServices", b'{"web":["v1"]}'),
+            ("/v1/catalog/service/web", "Catalog.ServiceNodes", b'[{"ID":""'),
+            ("/v1/catalog/connect/web", "Catalog.ServiceNodes", b'[{"ID":""'),
+            ("/v1/catalog/node/n1", "Catalog.NodeServices", b'{"Node":{"ID":"9a4e'),
+            ("/v1/catalog/node-services/n1", "Catalog.NodeServiceList", b'{"Node":{"ID":"9a4e'),
+        ]:
+            status, body = self.ask(target)
+            self.assertEqual((status, self.asked()[0], body[: len(begin)]), (200, method, begin))
+            self.assertIn(b"X-Consul-Effective-Consistency: leader\r\nX-Consul-Index: 7\r\n", self.head)
+        self.assertIn(b'"Services":{"web1":{"ID":"web1"', self.ask("/v1/catalog/node/n1")[1])
+        self.assertIn(b'"Services":[{"ID":"web1"', self.ask("/v1/catalog/node-services/n1")[1])
+
+    def test_nothing_there(self) -> None:
+        """Which endpoint says ``[]``, ``{}`` or ``null``."""
+        self.agent.replies.update(
+            {
+                "Catalog.ListNodes": IndexedNodes(**meta()),
+                "Catalog.ListServices": IndexedServices(**meta()),
+                "Catalog.ServiceNodes": IndexedServiceNodes(**meta()),
+                "Catalog.NodeServices": IndexedNodeServices(**meta()),
+                "Catalog.NodeServiceList": IndexedNodeServiceList(**meta()),
+            }
+        )
+        for target, body in [
+            ("/v1/catalog/nodes", b"[]"),
+            ("/v1/catalog/services", b"{}"),
+            ("/v1/catalog/service/web", b"[]"),
+            ("/v1/catalog/node/n1", b"null"),
+            ("/v1/catalog/node-services/n1", b'{"Node":null,"Services":null}'),
+        ]:
+            self.assertEqual(self.ask(target), (200, body))
+
+    def test_requests(self) -> None:
+        self.ask("/v1/catalog/service/web?tag=a&tag=b&node-meta=k:v&near=_agent&filter=x&stale")
+        request = self.asked()[1]
+        self.assertEqual(
+            (request.service_name, request.service_tags, request.tag_filter), ("web", ["a", "b"], True)
+        )
+        self.assertEqual((request.node_meta_filters, request.source.node), ({"k": "v"}, ""))
+        self.assertEqual((request.filter, request.allow_stale, request.connect), ("x", True, False))
+        self.assertIn(b"Effective-Consistency: stale", self.head)
+        self.ask("/v1/catalog/connect/web?consistent&near=n2")
+        self.assertTrue(self.asked()[1].connect)
+        self.assertEqual(self.asked()[1].source.node, "n2")
+        self.assertIn(b"Effective-Consistency: consistent", self.head)
+        self.ask("/v1/catalog/nodes?dc=dc1")
+        self.assertEqual(self.asked()[1].datacenter, "dc1")
+        self.ask("/v1/catalog/node/n%2F1")
+        self.assertEqual(self.asked()[1].node, "n/1")
+
+    def test_consistency_of_the_server(self) -> None:
+        """What the server says it gave wins over what was asked for."""
+        self.agent.replies["Catalog.ListNodes"] = IndexedNodes(**meta(consistency_level="stale"))
+        self.ask("/v1/catalog/nodes")
+        self.assertIn(b"Effective-Consistency: stale", self.head)
+
+    def test_missing_names(self) -> None:
+        for target, message in [
+            ("/v1/catalog/service/", b"Missing service name"),
+            ("/v1/catalog/connect/", b"Missing service name"),
+            ("/v1/catalog/node/", b"Missing node name"),
+            ("/v1/catalog/node-services/", b"Missing node name"),
+            ("/v1/health/service/", b"Missing service name"),
+            ("/v1/health/checks/", b"Missing service name"),
+            ("/v1/health/node/", b"Missing node name"),
+            ("/v1/health/state/", b"Missing check state"),
+        ]:
+            self.assertEqual(self.ask(target), (400, message))
+            self.assertNotIn(b"X-Consul", self.head)
+
+    def test_failures_show_the_headers_of_a_read(self) -> None:
+        """As Consul 1.8.7 does on catalog and health, and only there."""
+        self.assertEqual(self.ask("/v1/catalog/nodes?dc=nowhere"), (500, b"No path to datacenter"))
+        self.assertIn(
+            b"X-Consul-Index: 1\r\nX-Consul-Knownleader: false\r\nX-Consul-Lastcontact: 0\r\n", self.head
+        )
+        self.assertNotIn(b"Effective", self.head)
+        self.assertEqual(self.ask("/v1/catalog/datacenters?dc=nowhere")[0], 500)
+        self.assertNotIn(b"X-Consul", self.head)
+
+    def test_datacenters(self) -> None:
+        self.assertEqual(self.ask("/v1/catalog/datacenters"), (200, b'["dc1","dc2"]'))
+        self.assertNotIn(b"X-Consul", self.head)
+
+    def test_register(self) -> None:
+        body: dict[str, Any] = {
+            "node": "n", "Address": "192.0.2.9", "SERVICE": {"Service": "web", "Port": 80},
+            "Check": {"Name": "c", "Definition": {"Interval": "10s", "Unknown": 1}},
+        }  # fmt: skip
+        sent = msgspec.json.encode(body)
+        self.assertEqual(self.ask("/v1/catalog/register?token=t&dc=dc1", "PUT", sent), (200, b"true"))
+        method, request = self.asked()
+        self.assertEqual((method, request.node, request.service.port), ("Catalog.Register", "n", 80))
+        self.assertEqual((request.token, request.datacenter), ("t", "dc1"))
+        self.assertEqual(request.check.definition.interval, "10s")
+
+    def test_datacenter_of_the_body(self) -> None:
+        self.ask("/v1/catalog/deregister?dc=nowhere", "PUT", b'{"Node": "n", "Datacenter": "dc1"}')
+        method, request = self.asked()
+        self.assertEqual((method, request.datacenter), ("Catalog.Deregister", "dc1"))
+
+    def test_refused_bodies(self) -> None:
+        for body in (b"", b"{", b"[]", b'{"Foo": 1}', b'{"service": {"enable_tag_override": true}}'):
+            for target in ("/v1/catalog/register", "/v1/catalog/deregister"):
+                status, answer = self.ask(target, "PUT", body)
+                self.assertEqual((status, answer[:23]), (400, b"Request decode failed: "), body)
+        self.assertEqual(self.agent.asked, [])
+        self.assertEqual(self.ask("/v1/catalog/register?ns=a", "PUT", b"{}")[0], 400)
+
+
+class CachedTests(Base):
+    """``?cached``."""
+
+    def test_miss_and_hit(self) -> None:
+        for target in ("/v1/health/service/web?cached", "/v1/catalog/nodes?cached"):
+            self.ask(target)
+            self.assertIn(b"\r\nX-Cache: MISS\r\n", self.head)
+            asked = len(self.agent.asked)
+            for headers in ("", "Cache-Control: max-age=60\r\n", "Accept-Encoding: gzip\r\n"):
+                self.ask(target, headers=headers)
+                self.assertIn(b"\r\nX-Cache: HIT\r\n", self.head)
+                self.assertIn(b"\r\nAge: 0\r\n", self.head)
+            self.assertEqual(len(self.agent.asked), asked)
+            self.ask(target, headers="Cache-Control: max-age=0\r\n")
+            self.assertIn(b"\r\nX-Cache: MISS\r\n", self.head)
+            self.agent.wake()
+            self.ask(target)
+            self.assertIn(b"\r\nX-Cache: MISS\r\n", self.head)
+
+    def test_stale(self) -> None:
+        """A stale answer may come from the cache of Consul; here it is always fresh and never kept."""
+        for _ in range(2):
+            self.ask("/v1/health/service/web?cached&stale")
+            self.assertIn(b"\r\nX-Cache: MISS\r\n", self.head)
+        self.assertEqual(self.agent.watching, [])
+
+    def test_endpoints_without(self) -> None:
+        self.ask("/v1/kv/a?cached")
+        self.assertNotIn(b"X-Cache", self.head)
+
+    def test_conflict(self) -> None:
+        status, body = self.ask("/v1/health/service/web?cached&consistent")
+        self.assertEqual(status, 400)
+        self.assertEqual(body, b"Cannot specify ?cached with ?consistent, conflicting semantics.")
+
+
+class HealthTests(Base):
+    def test_shapes(self) -> None:
+        for target, method, begin in [
+            ("/v1/health/node/n1", "Health.NodeChecks", b'[{"Node":"n1"'),
+            ("/v1/health/checks/web", "Health.ServiceChecks", b'[{"Node":"n1"'),
+            ("/v1/health/state/any", "Health.ChecksInState", b'[{"Node":"n1"'),
+            ("/v1/health/service/web", "Health.ServiceNodes", b'[{"Node":{'),
+            ("/v1/health/connect/web", "Health.ServiceNodes", b'[{"Node":{'),
+        ]:
+            status, body = self.ask(target)
+            self.assertEqual((status, self.asked()[0], body[: len(begin)]), (200, method, begin))
+        self.assertTrue(self.asked()[1].connect)
+
+    def test_nothing_there(self) -> None:
+        for method in ("Health.NodeChecks", "Health.ServiceChecks", "Health.ChecksInState"):
+            self.agent.replies[method] = IndexedHealthChecks(**meta())
+        self.agent.replies["Health.ServiceNodes"] = IndexedCheckServiceNodes(**meta())
+        for target in ("node/x", "checks/x", "state/x", "service/x", "service/x?passing", "connect/x"):
+            self.assertEqual(self.ask(f"/v1/health/{target}"), (200, b"[]"))
+
+    def test_passing(self) -> None:
+        """Instances with any check that does not pass are left out; the value decides."""
+        for parameters, count in [
+            ("", 2), ("?passing", 1), ("?passing=1", 1), ("?passing=true", 1), ("?passing=0", 2),
+            ("?passing=false", 2),
+        ]:  # fmt: skip
+            status, body = self.ask("/v1/health/service/web" + parameters)
+            self.assertEqual((status, len(msgspec.json.decode(body))), (200, count), parameters)
+        self.assertEqual(
+            self.ask("/v1/health/service/web?passing=junk"), (400, b"Invalid value for ?passing")
+        )
+
+    def test_state(self) -> None:
+        self.ask("/v1/health/state/critical?node-meta=a:b&near=n")
+        request = self.asked()[1]
+        self.assertEqual((request.state, request.node_meta_filters), ("critical", {"a": "b"}))
+        self.assertEqual(request.source.node, "n")
+
+
+class StatusTests(Base):
+    def test_answers(self) -> None:
+        self.assertEqual(self.ask("/v1/status/leader"), (200, b'"192.0.2.1:8300"'))
+        self.assertEqual(self.ask("/v1/status/peers?pretty"), (200, b'[\n    "192.0.2.1:8300"\n]\n'))
+        self.assertNotIn(b"X-Consul", self.head)
+        self.agent.replies["Status.Leader"] = ""
+        self.assertEqual(self.ask("/v1/status/leader"), (200, b'""'))
+
+    def test_failure(self) -> None:
+        self.agent.replies["Status.Peers"] = NoLeader()
+        self.assertEqual(self.ask("/v1/status/peers"), (500, b"No cluster leader"))
