@@ -6,16 +6,19 @@ change here is sent at once. What fails is tried again later; nothing is forgott
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from math import inf
 from random import Random
 from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from pyconsul.agent.local import LocalState
-from pyconsul.errors import PyconsulError
+from pyconsul.agent.local import LocalCheck, LocalState
+from pyconsul.errors import BadRequest, PermissionDenied, PyconsulError, Refused
 from pyconsul.log import make_logger
 from pyconsul.structs.catalog import (
     CONSUL_SERVICE,
@@ -46,9 +49,19 @@ class AntiEntropy:
     """Syncs ``local`` and the node itself to the servers.
 
     :param node: this node as the catalog should have it; its indexes do not matter.
+    :param output_interval_s: for how long about a change of a check's output alone is kept back
+        (``check_update_interval``); 0: not at all.
     """
 
-    def __init__(self, agent: Asks, node: Node, local: LocalState, clock: IReactorTime, rng: Random) -> None:
+    def __init__(
+        self,
+        agent: Asks,
+        node: Node,
+        local: LocalState,
+        clock: IReactorTime,
+        rng: Random,
+        output_interval_s: float = 0.0,
+    ) -> None:
         self._log = make_logger("agent")
         self._agent = agent
         self._node = node
@@ -60,8 +73,14 @@ class AntiEntropy:
         self._again = False
         self._stopped = True
         self._call: IDelayedCall | None = None
+        self._syncing: Deferred[None] | None = None
         self._full_due = 0.0
+        self._output_interval_s = output_interval_s
+        self._outputs_due: dict[str, float] = {}
+        """When the servers are to hear of the new output of a check, by its id."""
         local.changed = self.changed
+        if output_interval_s > 0:
+            local.output_changed = self.output_changed
 
     def start(self) -> None:
         """Begin with a full sync."""
@@ -70,17 +89,27 @@ class AntiEntropy:
         self._schedule(0.0)
 
     def stop(self) -> None:
-        """Sync no more."""
+        """Sync no more; what is on its way is given up."""
         self._stopped = True
         if self._call is not None:
             self._call.cancel()
             self._call = None
+        if self._syncing is not None:
+            self._syncing.cancel()
 
     def changed(self) -> None:
         """Something on this node changed: send it soon."""
         self._again = self._running
         if not self._running:
             self._schedule(GATHER_S)
+
+    def output_changed(self, check_id: str) -> None:
+        """A check says something else, though its state is the same: send that some time later."""
+        if check_id not in self._outputs_due:
+            delay_s = self._output_interval_s * (1 + self._rng.random()) / 2
+            self._outputs_due[check_id] = self._clock.seconds() + delay_s
+            if not self._running:
+                self._schedule(delay_s)
 
     def servers_changed(self) -> None:
         """There is a server again, perhaps one that knows nothing: compare."""
@@ -100,11 +129,16 @@ class AntiEntropy:
         self._call = None
         self._running = True
         self._again = False
-        Deferred.fromCoroutine(self._sync()).addBoth(self._ran)
+        self._syncing = Deferred.fromCoroutine(self._sync())
+        self._syncing.addBoth(self._ran)
 
     def _ran(self, result: object) -> None:
         self._running = False
-        delay_s = max(0.0, self._full_due - self._clock.seconds())
+        self._syncing = None
+        if self._stopped:
+            return
+        due = min([self._full_due, *self._outputs_due.values()])
+        delay_s = max(0.0, due - self._clock.seconds())
         if isinstance(result, Failure):
             if isinstance(result.value, PyconsulError):
                 self._log.warn("syncing with the servers failed: {error}", error=result.value)
@@ -121,8 +155,14 @@ class AntiEntropy:
 
     async def _sync(self) -> None:
         if self._clock.seconds() >= self._full_due:
-            await self._compare()
-            self._full_due = self._clock.seconds() + FULL_SYNC_S * (1 + self._rng.random())
+            self._full_due = inf  # until somebody wants one more, perhaps while this one runs
+            try:
+                await self._compare()
+            except BaseException:
+                self._full_due = 0.0
+                raise
+            next_due = self._clock.seconds() + FULL_SYNC_S * (1 + self._rng.random())
+            self._full_due = min(self._full_due, next_due)
         await self._push()
 
     # ------------------------------------------------------------ comparing
@@ -142,12 +182,16 @@ class AntiEntropy:
         remote_services = dict(found.services) if found is not None else {}
         for service_id, local in self._local.services.items():
             theirs = remote_services.pop(service_id, None)
+            if theirs is not None and local.service.enable_tag_override:
+                self._local.adopt_tags(service_id, theirs.tags)
             local.in_sync = theirs is not None and _same(theirs, local.service)
         remote_services.pop(CONSUL_SERVICE, None)
         self._local.gone_services.update(dict.fromkeys(remote_services))
         remote_checks = {check.check_id: check for check in checks.health_checks}
         for check_id, local_check in self._local.checks.items():
             their_check = remote_checks.pop(check_id, None)
+            if their_check is not None and check_id in self._outputs_due:
+                their_check = replace(their_check, output=local_check.check.output)
             local_check.in_sync = their_check is not None and _same(their_check, local_check.check)
         remote_checks.pop(SERF_CHECK_ID, None)
         self._local.gone_checks.update(
@@ -160,26 +204,50 @@ class AntiEntropy:
 
     async def _push(self) -> None:
         local = self._local
+        self._take_outputs()
+        refused: list[PyconsulError] = []
         for service_id in list(local.gone_services):
-            if service_id in local.services:
-                continue
-            await self._ask("Catalog.Deregister", self._gone(service_id=service_id))
-            local.gone_services.pop(service_id, None)
-            self._log.info("Deregistered service: service={service}", service=service_id)
+            await self._attempt(self._drop_service(service_id), refused)
         for check_id in list(local.gone_checks):
-            if check_id in local.checks:
-                continue
-            await self._ask("Catalog.Deregister", self._gone(check_id=check_id))
-            local.gone_checks.pop(check_id, None)
-            self._log.info("Deregistered check: check={check}", check=check_id)
+            await self._attempt(self._drop_check(check_id), refused)
         if not self._node_in_sync:
             await self._ask("Catalog.Register", self._registration(None, []))
             self._node_in_sync = True
             self._log.info("Synced node info")
         for service_id in [i for i, entry in local.services.items() if not entry.in_sync]:
-            await self._push_service(service_id)
+            await self._attempt(self._push_service(service_id), refused)
         for check_id in [i for i, entry in local.checks.items() if not entry.in_sync]:
-            await self._push_check(check_id)
+            await self._attempt(self._push_check(check_id), refused)
+        if refused:
+            raise refused[0]
+
+    async def _attempt(self, step: Coroutine[Deferred[Any], Any, None], refused: list[PyconsulError]) -> None:
+        """What the servers do not want must not keep the rest from them."""
+        try:
+            await step
+        except (Refused, BadRequest, PermissionDenied) as error:
+            refused.append(error)
+
+    def _take_outputs(self) -> None:
+        """Mark checks whose new output has been kept back long enough."""
+        now = self._clock.seconds()
+        for check_id in [check_id for check_id, due in self._outputs_due.items() if due <= now]:
+            del self._outputs_due[check_id]
+            local = self._local.checks.get(check_id)
+            if local is not None:
+                local.in_sync = False
+
+    async def _drop_service(self, service_id: str) -> None:
+        if service_id not in self._local.services:
+            await self._ask("Catalog.Deregister", self._gone(service_id=service_id))
+            self._local.gone_services.pop(service_id, None)
+            self._log.info("Deregistered service: service={service}", service=service_id)
+
+    async def _drop_check(self, check_id: str) -> None:
+        if check_id not in self._local.checks:
+            await self._ask("Catalog.Deregister", self._gone(check_id=check_id))
+            self._local.gone_checks.pop(check_id, None)
+            self._log.info("Deregistered check: check={check}", check=check_id)
 
     async def _push_service(self, service_id: str) -> None:
         entry = self._local.services.get(service_id)
@@ -194,7 +262,7 @@ class AntiEntropy:
         await self._ask("Catalog.Register", self._registration(service, [check for _, check in checks]))
         entry.in_sync = entry.service is service
         for local, sent in checks:
-            local.in_sync = local.check is sent
+            self._sent(local, sent)
         self._log.info("Synced service: service={service}", service=service_id)
 
     async def _push_check(self, check_id: str) -> None:
@@ -204,8 +272,18 @@ class AntiEntropy:
         sent = local.check
         owner = self._local.services.get(sent.service_id)
         await self._ask("Catalog.Register", self._registration(owner.service if owner else None, [sent]))
-        local.in_sync = local.check is sent
+        self._sent(local, sent)
         self._log.info("Synced check: check={check} status={status}", check=check_id, status=sent.status)
+
+    def _sent(self, local: LocalCheck, sent: HealthCheck) -> None:
+        """The servers have ``sent``; it may have changed meanwhile."""
+        if local.check is sent:
+            local.in_sync = True
+            self._outputs_due.pop(sent.check_id, None)
+        else:
+            local.in_sync = sent.check_id in self._outputs_due and (
+                replace(local.check, output=sent.output) == sent
+            )
 
     def _registration(self, service: NodeService | None, checks: list[HealthCheck]) -> RegisterRequest:
         node = self._node

@@ -22,6 +22,7 @@ from pyconsul.errors import Refused
 from pyconsul.interfaces import Watcher
 from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
+from pyconsul.serf.coordinates import CoordinateClient
 from pyconsul.serf.members import Member, Status
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
 from pyconsul.structs.catalog import HealthCheck, Node, NodeService
@@ -68,6 +69,7 @@ class BaseAgent(MultiService):
         self.node_name: str = config.node_name
         self.node_id = node_id
         self.datacenter: str = config.datacenter
+        self.coordinates = CoordinateClient(environment.rng)
         self.pool = GossipPool(
             self.node_name,
             environment.gossip_transport,
@@ -82,6 +84,7 @@ class BaseAgent(MultiService):
             on_event=self._member_event,
             advertise=(config.advertise_addr, environment.gossip_transport.address[1]),
             resolver=resolver,
+            coordinates=self.coordinates,
         )
         self.local = LocalState(self.node_name)
         self.node = Node(
@@ -102,9 +105,12 @@ class BaseAgent(MultiService):
             environment.clock,
             environment.rng,
             config.enable_script_checks,
+            config.enable_local_script_checks,
             config.check_output_max_size,
         )
-        self.sync = AntiEntropy(self, self.node, self.local, environment.clock, environment.rng)
+        self.sync = AntiEntropy(
+            self, self.node, self.local, environment.clock, environment.rng, config.check_update_interval
+        )
         self.joining = RetryJoin(
             self.pool, config.retry_join, config.retry_interval, config.retry_max, environment.clock
         )
@@ -115,7 +121,11 @@ class BaseAgent(MultiService):
     # ------------------------------------------------------------ life
 
     def startService(self) -> None:
-        """Join gossip, begin to sync."""
+        """Join gossip, take up the services of the configuration, begin to sync.
+
+        :raises ConfigurationError: if one of them is wrong.
+        """
+        self._registrations.load(self.config.services, self.config.checks)
         self.pool.start()
         super().startService()
         self.sync.start()
@@ -136,21 +146,21 @@ class BaseAgent(MultiService):
             self._log.info("starting leave")
             self.joining.stop()
             self.sync.stop()
-            self._leaving = Deferred.fromCoroutine(self._leave())
-            self._leaving.addBoth(self._has_left)
+            self._leaving = Deferred.fromCoroutine(self._leave_anyhow())
         waiting: Deferred[None] = Deferred()
-        self._leaving.addBoth(lambda result: (waiting.callback(None), result)[1])
+        self._leaving.addCallback(lambda _: waiting.callback(None))
         return waiting
+
+    async def _leave_anyhow(self) -> None:
+        try:
+            await self._leave()
+        except Exception:
+            self._log.failure("leaving did not go well")
+        self._log.info("leave complete")
+        self.left.callback(None)
 
     async def _leave(self) -> None:
         await self.pool.leave()
-
-    def _has_left(self, result: Any) -> None:
-        if result is not None:
-            self._log.warn("leaving did not go well: {why}", why=result)
-        self._log.info("leave complete")
-        if not self.left.called:
-            self.left.callback(None)
 
     # ------------------------------------------------------------ gossip
 
@@ -236,7 +246,7 @@ class BaseAgent(MultiService):
         return {
             "Config": config_summary(self.config, self.node_id),
             "DebugConfig": debug_config(self.config),
-            "Coord": self.pool.coordinates.coordinate,
+            "Coord": self.coordinates.coordinate,
             "Member": self.pool.local,
             "Stats": self.stats(),
             "Meta": self.node.meta,

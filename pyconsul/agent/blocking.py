@@ -8,9 +8,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from pyconsul.agent.forwarding import JITTER_FRACTION, blocking_time_s
+from pyconsul.agent.forwarding import JITTER_FRACTION, QUERY_TIMES_S, blocking_time_s
 from pyconsul.endpoints.base import Method, Read
-from pyconsul.errors import PyconsulError
 from pyconsul.net.wheel import Wheel
 from pyconsul.state.watches import Watches
 
@@ -19,8 +18,10 @@ class Parking:
     """Where blocking reads wait.
 
     :param answer: makes the reply of a ``Read`` complete (index, leader, consistency).
-    :param leave: asked on each wake-up; a Deferred of the reply if the request must go elsewhere
-        (this server no longer leads), else ``None``.
+    :param leave: asked on each wake-up, with the time at which the wait ends; a Deferred of the reply
+        if the request must go elsewhere (this server no longer leads), else ``None``.
+    :param times: the default and the longest wait, in seconds.
+    :ivar count: how many are parked.
     """
 
     def __init__(
@@ -29,18 +30,20 @@ class Parking:
         wheel: Wheel,
         rng: Random,
         answer: Callable[[Read, Any], Any],
-        leave: Callable[[Method, Any], Deferred[Any] | None],
+        leave: Callable[[Method, Any, float], Deferred[Any] | None],
+        times: tuple[float, float] = QUERY_TIMES_S,
     ) -> None:
         self.watches = watches
         self.wheel = wheel
         self.rng = rng
         self.answer = answer
         self.leave = leave
+        self.times = times
         self.count = 0
 
     def park(self, method: Method, request: Any, read: Read, now: float) -> Deferred[Any]:
         """Wait until the result's index is above ``request.min_query_index``, or the time is over."""
-        wait_s = blocking_time_s(request)
+        wait_s = blocking_time_s(request, *self.times)
         parked = _Parked(self, method, request, read)
         self.count += 1
         parked.until = now + wait_s + self.rng.random() * wait_s / JITTER_FRACTION
@@ -52,7 +55,9 @@ class Parking:
 class _Parked:
     """One parked request. Its identity is what the watches and the wheel know."""
 
-    __slots__ = ("armed", "deferred", "elsewhere", "lot", "method", "read", "request", "slot", "until")
+    __slots__ = (
+        "armed", "deferred", "elsewhere", "lot", "method", "read", "request", "slot", "until", "watch",
+    )  # fmt: skip
 
     def __init__(self, lot: Parking, method: Method, request: Any, read: Read) -> None:
         self.lot = lot
@@ -62,32 +67,36 @@ class _Parked:
         self.slot = 0
         self.until = 0.0
         self.armed = True
+        self.watch: Any = read.watch
         self.elsewhere: Deferred[Any] | None = None
         self.deferred: Deferred[Any] = Deferred(self._gone)
 
     def wake(self) -> None:
         """Something that was read has changed; the watches have forgotten us."""
-        elsewhere = self.lot.leave(self.method, self.request)
+        try:
+            elsewhere = self.lot.leave(self.method, self.request, self.until)
+            if elsewhere is None:
+                self.read = self.method.call(self.request)
+        except Exception:  # a bug, unless it is a PyconsulError: whoever waits hears of it either way
+            self._unpark()
+            self.deferred.errback()
+            return
         if elsewhere is not None:
             self._unpark()
             self.elsewhere = elsewhere
             elsewhere.chainDeferred(self.deferred)
-            return
-        try:
-            self.read = self.method.call(self.request)
-        except PyconsulError as error:
-            self._unpark()
-            self.deferred.errback(error)
-            return
-        if self.read.index > self.request.min_query_index:
+        elif self.read.index > self.request.min_query_index:
             self._unpark()
             self.deferred.callback(self.lot.answer(self.read, self.request))
         else:
-            self.lot.watches.register(self.read.watch, self)
+            self.watch = self.read.watch
+            self.lot.watches.register(self.watch, self)
 
     def expire(self) -> None:
         """The time is over: the same data again."""
-        self.lot.watches.cancel(self.read.watch, self)
+        if self.deferred.called:  # cancelled by one that expired in the same turn of the wheel
+            return
+        self.lot.watches.cancel(self.watch, self)
         self.lot.count -= 1
         self.deferred.callback(self.lot.answer(self.read, self.request))
 
@@ -100,5 +109,5 @@ class _Parked:
         if self.elsewhere is not None:
             self.elsewhere.cancel()
             return
-        self.lot.watches.cancel(self.read.watch, self)
+        self.lot.watches.cancel(self.watch, self)
         self._unpark()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.forwarding import Forwarder
-from pyconsul.agent.servers import ServerChoice, servers_of
+from pyconsul.agent.servers import ServerChoice, parse, servers_of
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.declared import declared_methods
 from pyconsul.errors import NoServers, Refused, Unreachable
 from pyconsul.interfaces import Watcher
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
+from pyconsul.serf.members import UPDATE
 from pyconsul.swim.keyring import Keyring
 
 
@@ -31,10 +34,21 @@ class ClientAgent(BaseAgent):
         self._choice = ServerChoice(environment.rng)
         self._methods = declared_methods()
         self._forwarder = Forwarder(
-            environment.rpc_transport, environment.clock, environment.rng, config.performance.rpc_hold_timeout
+            environment.rpc_transport,
+            environment.clock,
+            environment.rng,
+            config.performance.rpc_hold_timeout,
+            (config.default_query_time, config.max_query_time),
         )
 
+    def stopService(self) -> Deferred[None]:
+        """End at once; requests that wait for a server fail."""
+        self._forwarder.stop()
+        return super().stopService()
+
     def _member_event(self, event: MemberEvent) -> None:
+        if event.kind != UPDATE and parse(event.member) is None:
+            return  # a pool may have very many clients
         had_none = self._choice.current() is None
         servers = servers_of(self.members(), self.datacenter)
         self._choice.update(server.address for server in servers if server.alive)

@@ -21,13 +21,17 @@ from pyconsul.interfaces import RpcTransport
 
 JITTER_FRACTION = 16
 CALL_TIMEOUT_S = 30.0
+PAUSING_MAX = 20_000
 BLOCKING_GRACE_S = 10.0
-DEFAULT_QUERY_TIME_S = 300.0
+QUERY_TIMES_S = (300.0, 600.0)
+"""``default_query_time`` and ``max_query_time`` unless they are configured."""
 
 encode = msgspec.msgpack.Encoder().encode
 
 
-def blocking_time_s(request: Any, default_s: float = DEFAULT_QUERY_TIME_S, max_s: float = 600.0) -> float:
+def blocking_time_s(
+    request: Any, default_s: float = QUERY_TIMES_S[0], max_s: float = QUERY_TIMES_S[1]
+) -> float:
     """For how long a blocking read may wait, without its random extra."""
     asked = getattr(request, "max_query_time", 0)
     wait_s: float = asked / 1e9 if asked > 0 else default_s
@@ -38,27 +42,37 @@ class Forwarder:
     """Calls an endpoint elsewhere.
 
     :param hold_s: how long to go on without a leader or server (``performance.rpc_hold_timeout``).
+    :param times: the default and the longest wait of blocking reads, in seconds.
     """
 
-    def __init__(self, transport: RpcTransport, clock: IReactorTime, rng: Random, hold_s: float) -> None:
+    def __init__(
+        self,
+        transport: RpcTransport,
+        clock: IReactorTime,
+        rng: Random,
+        hold_s: float,
+        times: tuple[float, float] = QUERY_TIMES_S,
+    ) -> None:
         self._transport = transport
         self.clock = clock
         self.rng = rng
         self.hold_s = hold_s
+        self._times = times
         self._decoders: dict[Any, Callable[[bytes], Any]] = {}
         self.pausing: dict[_Persistence, None] = {}  # in order, so that a simulation repeats
+        self.stopped = False
 
     def call(self, address: str, method: Method, request: Any) -> Deferred[Any]:
         """One attempt; fires with the reply struct."""
         timeout_s = CALL_TIMEOUT_S
         if getattr(request, "min_query_index", 0):
-            wait_s = blocking_time_s(request)
+            wait_s = blocking_time_s(request, *self._times)
             timeout_s = wait_s + wait_s / JITTER_FRACTION + BLOCKING_GRACE_S
         answer: Deferred[Any] = self._transport.call(address, method.name, encode(request), timeout_s)
         decode = self._decoders.get(method.reply)
         if decode is None:
             decode = self._decoders[method.reply] = msgspec.msgpack.Decoder(method.reply).decode
-        answer.addCallback(decode)
+        answer.addCallback(_decoded, decode, method.name)
         return answer
 
     def persist(
@@ -79,6 +93,18 @@ class Forwarder:
         """There is a leader or a server now: let everybody who pauses try at once."""
         for persistence in list(self.pausing):
             persistence.hurry()
+
+    def stop(self) -> None:
+        """Pause for nobody any more: who waits makes a last attempt."""
+        self.stopped = True
+        self.hurry()
+
+
+def _decoded(reply: bytes, decode: Callable[[bytes], Any], name: str) -> Any:
+    try:
+        return decode(reply)
+    except msgspec.MsgspecError as error:
+        raise PyconsulError(f"cannot decode the reply of {name}: {error}") from None
 
 
 class _Persistence:
@@ -127,6 +153,9 @@ class _Persistence:
         except PyconsulError as error:
             self._again(error)
             return
+        except Exception:  # a bug, but whoever waits has to hear of it
+            self._result.errback()
+            return
         if isinstance(answer, Deferred):
             self._inner = answer
             answer.addCallbacks(self._answered, self._failure)
@@ -154,7 +183,8 @@ class _Persistence:
         )
         forwarder = self._forwarder
         left_s = self._until - forwarder.clock.seconds()
-        if not mendable or left_s <= 0:
+        hopeless = forwarder.stopped or len(forwarder.pausing) >= PAUSING_MAX
+        if not mendable or left_s <= 0 or hopeless:
             if isinstance(error, NotSent):
                 error = NoLeader()
             self._result.errback(error)

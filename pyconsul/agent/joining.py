@@ -44,6 +44,7 @@ class RetryJoin:
 
     def start(self) -> None:
         """Make the first attempt."""
+        self._stopped = False
         if self._addresses:
             self._call = self._clock.callLater(0, self._try)
 

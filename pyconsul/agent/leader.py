@@ -5,18 +5,18 @@ Source: specs of Raft, section 7, "Leader start" and "Serf -> Raft".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from pyconsul.agent.servers import ServerRecord, parse
 from pyconsul.errors import PyconsulError
 from pyconsul.log import make_logger
-from pyconsul.raft.configuration import NONVOTER, Configuration, ServerId
+from pyconsul.raft.configuration import NONVOTER, Configuration, Server, ServerId
 from pyconsul.raft.events import ChangeConfiguration, ChangeKind
 from pyconsul.serf.members import Member, Status
 from pyconsul.state import commands
@@ -37,6 +37,7 @@ from pyconsul.structs.catalog import (
 
 RECONCILE_INTERVAL_S = 60.0
 RETRY_S = 5.0
+UNKNOWN_S = 600.0
 
 
 class LeaderDuties:
@@ -70,11 +71,14 @@ class LeaderDuties:
         self._propose = propose
         self._change = change
         self._clock = clock
-        self._loop = LoopingCall(self.reconcile)
+        self._loop = LoopingCall(self._reconcile_all)
         self._loop.clock = clock
         self._writing: set[str] = set()
         self._again: set[str] = set()
         self._changing = False
+        self._retry: IDelayedCall | None = None
+        self._reaped: dict[ServerId, ServerRecord] = {}
+        self._unknown_since: dict[str, float] = {}
         self._running = False
 
     def start(self) -> None:
@@ -86,29 +90,65 @@ class LeaderDuties:
     def stop(self) -> None:
         """No longer the leader."""
         self._running = False
+        self._reaped.clear()
+        self._unknown_since.clear()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         if self._loop.running:
             self._loop.stop()
 
+    def _reconcile_all(self) -> None:
+        try:
+            self.reconcile()
+        except Exception:  # a bug, but the next round may do better
+            self._log.failure("reconciling failed")
+
     def reconcile(self) -> None:
         """Compare all members with the catalog and the Raft configuration."""
-        known = set()
-        for member in self._members():
-            known.add(member.name.lower())
+        members = list(self._members())
+        for member in members:
             self.reconcile_member(member)
-        for node in self._store.catalog.nodes():
-            if node.node.lower() not in known and self._store.catalog.node_check(node.node, SERF_CHECK_ID):
-                self._deregister(node.node, "is unknown to gossip")
+        self._reconcile_unknown(members)
         self._reconcile_servers()
+
+    def _reconcile_unknown(self, members: Sequence[Member]) -> None:
+        """Deregister nodes that gossip has forgotten, as they were reaped under an earlier leader.
+
+        Consul does so at once. But gossip of a server that was just started knows nobody yet, and a
+        live node that is deregistered takes minutes to come back with its services. So gossip has to
+        show at least one other server of the Raft configuration, and the node has to be unknown for
+        as long as push/pulls and reconnects need to bring any member back. Nothing presses: gossip
+        itself forgets a member after days, and a leader hears of that as it happens.
+        """
+        known = {member.name.lower() for member in members}
+        ids = {member.tags.get("id") for member in members}
+        others = [server.id for server in self._configuration().servers if server.id != self._server_id]
+        now = self._clock.seconds()
+        since: dict[str, float] = {}
+        catalog = self._store.catalog
+        if self._server_id in ids and (not others or any(other in ids for other in others)):
+            for node in catalog.nodes():
+                if node.node.lower() not in known and catalog.node_check(node.node, SERF_CHECK_ID):
+                    since[node.node] = self._unknown_since.get(node.node, now)
+        self._unknown_since = since
+        for name, first in since.items():
+            if now - first >= UNKNOWN_S:
+                self._deregister(name, "is unknown to gossip")
 
     def member_changed(self, member: Member, reaped: bool) -> None:
         """Gossip reported a change of ``member``."""
         if not self._running:
             return
+        server = parse(member)
         if reaped:
+            if server is not None:
+                self._reaped[server.id] = server
             self._deregister(member.name, "was reaped")
         else:
             self.reconcile_member(member)
-        self._reconcile_servers()
+        if server is not None:
+            self._reconcile_servers()
 
     # ------------------------------------------------------------ catalog
 
@@ -149,13 +189,18 @@ class LeaderDuties:
             status="alive" if status == PASSING else CRITICAL,
             member=member.name,
         )
+        # A node's own agent knows more of it (addresses, metadata) and may be registering it at this
+        # moment, so a node that is there is left as it is unless gossip contradicts it.
+        node_id = member.tags.get("id", "")
+        agrees = node is None or (node.address, node.id) == (member.addr, node_id)
         request = RegisterRequest(
             datacenter=self._datacenter,
-            id=member.tags.get("id", ""),
+            id=node_id,
             node=member.name,
             address=member.addr,
             tagged_addresses=None if node is None else node.tagged_addresses,
             node_meta=None if node is None else node.meta,
+            skip_node_update=agrees,
             service=service,
             check=HealthCheck(
                 node=member.name, check_id=SERF_CHECK_ID, name=SERF_CHECK_NAME, status=status, output=output
@@ -184,7 +229,11 @@ class LeaderDuties:
         )
 
     def _deregister(self, name: str, why: str) -> None:
-        if self._store.catalog.node(name) is None or name in self._writing:
+        if name in self._writing:
+            self._again.add(name)
+            return
+        node = self._store.catalog.node(name)
+        if node is None or node.id == self._server_id:
             return
         self._log.info("deregistering member: member={member} reason={why}", member=name, why=why)
         request = DeregisterRequest(datacenter=self._datacenter, node=name)
@@ -192,15 +241,21 @@ class LeaderDuties:
 
     def _write(self, name: str, command: bytes) -> None:
         self._writing.add(name)
-        self._propose(command).addCallbacks(self._written, self._not_written, (name,), None, (name,))
+        written = self._propose(command)
+        written.addCallbacks(self._written, self._not_written, callbackArgs=(name,), errbackArgs=(name,))
 
     def _written(self, _: object, name: str) -> None:
         self._writing.discard(name)
-        if name in self._again:
-            self._again.discard(name)
-            for member in self._members():
-                if self._running and member.name == name:
-                    self.reconcile_member(member)
+        if name not in self._again:
+            return
+        self._again.discard(name)
+        if not self._running:
+            return
+        member = next((member for member in self._members() if member.name == name), None)
+        if member is not None:
+            self.reconcile_member(member)
+        else:
+            self._deregister(name, "was reaped")
 
     def _not_written(self, failure: Failure, name: str) -> None:
         """Whatever went wrong, the next full reconcile tries again."""
@@ -232,17 +287,47 @@ class LeaderDuties:
     def _next_change(self) -> ChangeConfiguration | None:
         in_force = {server.id: server for server in self._configuration().servers}
         by_address = {server.address: server for server in in_force.values()}
+        gone = dict(self._reaped)
+        stays = {self._server_id}
+        alive: list[ServerRecord] = []
         for member in self._members():
             server = parse(member)
             if server is None or server.datacenter != self._datacenter:
                 continue
-            if member.status is Status.ALIVE:
-                change = _wanted(server, in_force, by_address)
-                if change is not None:
-                    return change
-            elif member.status is Status.LEFT and server.id in in_force and server.id != self._server_id:
-                return ChangeConfiguration(ChangeKind.REMOVE_SERVER, server.id, server.address)
-        return None
+            if member.status is Status.LEFT:
+                gone[server.id] = server
+                continue
+            stays.add(server.id)  # perhaps under a new name, while its old one left
+            if server.alive:
+                alive.append(server)
+        # Those that are gone come first: while they count, a majority is harder to get.
+        for server_id, server in gone.items():
+            if server_id in in_force and server_id not in stays:
+                return ChangeConfiguration(ChangeKind.REMOVE_SERVER, server_id, server.address)
+        self._reaped.clear()
+        changes = (self._wanted(server, in_force, by_address) for server in alive)
+        return next((change for change in changes if change is not None), None)
+
+    def _wanted(
+        self, server: ServerRecord, in_force: dict[ServerId, Server], by_address: dict[str, Server]
+    ) -> ChangeConfiguration | None:
+        """What an alive server still needs: its address freed, or to be added under it."""
+        now = in_force.get(server.id)
+        if now is not None and now.address == server.address:
+            return None
+        holder = by_address.get(server.address)
+        if holder is not None and holder.id != server.id:
+            if holder.id == self._server_id:
+                self._log.warn(
+                    "member {member} claims the address of this server: {address}",
+                    member=server.name,
+                    address=server.address,
+                )
+                return None
+            return ChangeConfiguration(ChangeKind.REMOVE_SERVER, holder.id, holder.address)
+        nonvoter = server.nonvoter or (now is not None and now.suffrage == NONVOTER)
+        kind = ChangeKind.ADD_NONVOTER if nonvoter else ChangeKind.ADD_VOTER
+        return ChangeConfiguration(kind, server.id, server.address)
 
     def _changed(self, _: object) -> None:
         self._changing = False
@@ -254,19 +339,9 @@ class LeaderDuties:
             self._log.failure("changing the Raft configuration failed", failure=failure)
         elif self._running:
             self._log.warn("cannot change the Raft configuration yet: {error}", error=failure.value)
-            self._clock.callLater(RETRY_S, self._reconcile_servers)
+            if self._retry is None:
+                self._retry = self._clock.callLater(RETRY_S, self._try_again)
 
-
-def _wanted(
-    server: ServerRecord, in_force: dict[str, Any], by_address: dict[str, Any]
-) -> ChangeConfiguration | None:
-    """What an alive server still needs: its address freed, or to be added under it."""
-    now = in_force.get(server.id)
-    if now is not None and now.address == server.address:
-        return None
-    holder = by_address.get(server.address)
-    if holder is not None and holder.id != server.id:
-        return ChangeConfiguration(ChangeKind.REMOVE_SERVER, holder.id, holder.address)
-    nonvoter = server.nonvoter or (now is not None and now.suffrage == NONVOTER)
-    kind = ChangeKind.ADD_NONVOTER if nonvoter else ChangeKind.ADD_VOTER
-    return ChangeConfiguration(kind, server.id, server.address)
+    def _try_again(self) -> None:
+        self._retry = None
+        self._reconcile_servers()

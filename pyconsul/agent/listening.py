@@ -70,7 +70,11 @@ class HttpService(Service):
         self._addresses = config.addresses.http or config.client_addr
         self._number = config.ports.http
         self.site = make_site(
-            agent, http_settings(config), reactor, agent.environment.wall_time, [agent_routes.add_routes]
+            agent,
+            http_settings(config),
+            reactor,
+            agent.environment.wall_time,
+            [lambda app, _: agent_routes.add_routes(app, agent)],
         )
         self._ports: list[Any] = []
 

@@ -45,11 +45,14 @@ class LocalState:
     """Services and checks by id.
 
     :ivar changed: called after each change that the servers have to hear of.
+    :ivar output_changed: called with the id of a check of which only the output changed, which the
+        servers may hear of later; by default that is a change as any other.
     :ivar gone_services: ids that the servers still have to forget, in order; as for ``gone_checks``.
     """
 
     node_name: str
     changed: Callable[[], None] = lambda: None
+    output_changed: Callable[[str], None] | None = None
     services: dict[str, LocalService] = field(default_factory=dict)
     checks: dict[str, LocalCheck] = field(default_factory=dict)
     gone_services: dict[str, None] = field(default_factory=dict)
@@ -61,10 +64,22 @@ class LocalState:
         self.gone_services.pop(service.id, None)
         in_sync = old is not None and old.in_sync and old.service == service
         self.services[service.id] = LocalService(service, in_sync)
-        for local in self.checks.values():
-            if local.check.service_id == service.id:
-                self._replace(local, service_name=service.service, service_tags=service.tags or [])
+        self._tell_checks(service)
         self.changed()
+
+    def adopt_tags(self, service_id: str, tags: list[str] | None) -> None:
+        """Take over the tags that the servers have: ``enable_tag_override`` allows others to set them."""
+        local = self.services[service_id]
+        local.service = msgspec.structs.replace(local.service, tags=tags or [])
+        self._tell_checks(local.service)
+
+    def _tell_checks(self, service: NodeService) -> None:
+        """A service's checks show its name and tags."""
+        name, tags = service.service, service.tags or []
+        for local in self.checks.values():
+            check = local.check
+            if check.service_id == service.id and (check.service_name, check.service_tags) != (name, tags):
+                self._replace(local, service_name=name, service_tags=tags)
 
     def remove_service(self, service_id: str) -> bool:
         """Remove a service and its checks; false if there is none."""
@@ -96,10 +111,11 @@ class LocalState:
             service_name=service.service if service is not None else "",
             service_tags=(service.tags or []) if service is not None else [],
         )
-        if old is not None and old.check.type == check.type:
+        if old is not None:
             check = msgspec.structs.replace(check, status=old.check.status, output=old.check.output)
         self.gone_checks.pop(check.check_id, None)
-        self.checks[check.check_id] = LocalCheck(check, runner)
+        in_sync = old is not None and old.in_sync and old.check == check
+        self.checks[check.check_id] = LocalCheck(check, runner, in_sync)
         if runner is not None:
             runner.start()
         self.changed()
@@ -115,7 +131,12 @@ class LocalState:
     def update_check(self, check_id: str, status: str, output: str) -> None:
         """A check ran; only a change is passed on."""
         local = self.checks.get(check_id)
-        if local is not None and (local.check.status, local.check.output) != (status, output):
+        if local is None or (local.check.status, local.check.output) == (status, output):
+            return
+        if local.check.status == status and self.output_changed is not None:
+            local.check = msgspec.structs.replace(local.check, output=output)
+            self.output_changed(check_id)
+        else:
             self._replace(local, status=status, output=output)
             self.changed()
 

@@ -9,7 +9,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from random import Random, SystemRandom
 from typing import Any
 
@@ -159,6 +161,7 @@ class _Run:
         self._reactor = reactor
         self._status = 1
         self._leaving = False
+        self._ended = False
         self.service = make_agent(config, reactor)
 
     def run(self) -> int:
@@ -175,12 +178,8 @@ class _Run:
             ("SIGINT", self._leaves_on_interrupt()),
             ("SIGTERM", self._leaves_on_terminate()),
         ):
-            signal.signal(
-                getattr(signal, name),
-                lambda number, frame, name=name, leaves=leaves: self._reactor.callFromThread(
-                    self._signalled, name, leaves
-                ),
-            )
+            self._on_signal(name, partial(self._signalled, name, leaves))
+        self._on_signal("SIGHUP", self._reload)
         try:
             self.service.startService()
         except Exception as error:
@@ -188,6 +187,13 @@ class _Run:
             self._end(1)
             return
         print("==> Consul agent running!", flush=True)
+
+    def _on_signal(self, name: str, action: Callable[[], None]) -> None:
+        """Have ``action`` called by the reactor; a signal may come at any moment."""
+        signal.signal(getattr(signal, name), lambda number, frame: self._reactor.callFromThread(action))
+
+    def _reload(self) -> None:
+        log.warn("Caught SIGHUP; reloading the configuration is not built yet")
 
     def _leaves_on_interrupt(self) -> bool:
         skip = self._config.skip_leave_on_interrupt
@@ -207,6 +213,10 @@ class _Run:
         self.service.agent.leave()
 
     def _end(self, status: int) -> None:
+        """Stop the reactor; the first reason to do so tells the exit status."""
+        if self._ended:
+            return
+        self._ended = True
         self._status = status
         log.info("Exit code: code={status}", status=status)
         if self._reactor.running:
@@ -219,7 +229,7 @@ def run(config: AgentConfig) -> int:
 
     try:
         runner = _Run(config, reactor)
-    except PyconsulError as error:
+    except (PyconsulError, OSError) as error:
         print(f"==> {error}", file=sys.stderr)
         return 1
     for warning in config.warnings:
@@ -236,7 +246,8 @@ def run(config: AgentConfig) -> int:
         return runner.run()
     finally:
         if config.pid_file:
-            os.unlink(config.pid_file)
+            with suppress(OSError):
+                os.unlink(config.pid_file)
 
 
 __all__ = ["AgentService", "ConfigurationError", "make_agent", "run"]

@@ -5,6 +5,8 @@ Source: specs of the HTTP API, section 7, "Generated ids" and the table of bad i
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
@@ -20,13 +22,15 @@ from pyconsul.checks.definition import (
 )
 from pyconsul.checks.runner import make_check
 from pyconsul.checks.ttl import TtlCheck
-from pyconsul.errors import BadRequest, Refused
+from pyconsul.errors import BadRequest, ConfigurationError, PyconsulError, Refused
 from pyconsul.log import make_logger
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
-from pyconsul.structs.canonical import with_ip_addresses
+from pyconsul.structs.bodies import convert
+from pyconsul.structs.canonical import canonical_service, with_ip_addresses
 from pyconsul.structs.catalog import CRITICAL, WEIGHTS, HealthCheck, NodeService, Proxy
 
 CHECKS_PER_SERVICE_MAX = 1_000
+DNS_WEIGHT_MAX = 65_535
 SCRIPTS_DISABLED = (
     "Scripts are disabled on this agent from remote calls; "
     "to enable, configure 'enable_script_checks' to true"
@@ -38,6 +42,7 @@ class Registrations:
 
     :param reactor: clock of all checks; HTTP, TCP and script checks also connect and spawn with it.
     :param scripts: whether script checks may come over HTTP.
+    :param file_scripts: whether they may stand in configuration files.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Registrations:
         reactor: Any,
         rng: Random,
         scripts: bool = False,
+        file_scripts: bool = False,
         output_bytes_max: int = OUTPUT_BYTES_MAX,
     ) -> None:
         self._log = make_logger("agent")
@@ -53,21 +59,43 @@ class Registrations:
         self._reactor = reactor
         self._rng = rng
         self._scripts = scripts
+        self._file_scripts = scripts or file_scripts
         self._output_bytes_max = output_bytes_max
+
+    def load(self, services: Sequence[Mapping[str, Any]], checks: Sequence[Mapping[str, Any]]) -> None:
+        """Register what stands in configuration files, with keys in snake_case.
+
+        :raises PyconsulError: naming the service or check that is wrong.
+        """
+        for raw in services:
+            with _naming("service", raw):
+                service = convert(raw, ServiceDefinition, snake_case=True)
+                self.register_service(service, False, allow_scripts=self._file_scripts)
+        for raw in checks:
+            with _naming("check", raw):
+                check = convert(raw, CheckDefinition, snake_case=True)
+                self.register_check(check, allow_scripts=self._file_scripts)
 
     # ------------------------------------------------------------ services
 
-    def register_service(self, definition: ServiceDefinition, replace_checks: bool) -> None:
-        """Add or replace a service with its checks; nothing is changed unless all of it is right."""
+    def register_service(
+        self, definition: ServiceDefinition, replace_checks: bool, allow_scripts: bool | None = None
+    ) -> None:
+        """Add or replace a service with its checks; nothing is changed unless all of it is right.
+
+        :param allow_scripts: if not what holds for requests over HTTP.
+        """
         service = node_service(definition)
-        definitions = [*([definition.check] if definition.check else []), *(definition.checks or [])]
+        definitions = list(definition.checks or [])
+        if definition.check is not None and definition.check != CheckDefinition():  # Consul ignores {}
+            definitions.insert(0, definition.check)
         if len(definitions) > CHECKS_PER_SERVICE_MAX:
             raise BadRequest(f"Invalid check: more than {CHECKS_PER_SERVICE_MAX} checks for one service")
         checks: list[tuple[HealthCheck, CheckType]] = []
         for number, check in enumerate(definitions, 1):
             check_status(check.status, of_service=True)
             default_id = f"service:{service.id}" + (f":{number}" if len(definitions) > 1 else "")
-            kind = self._checked(check, check.check_id or check.id or default_id)
+            kind = self._checked(check, check.check_id or check.id or default_id, allow_scripts)
             name = check.name or f"Service '{service.service}' check"
             checks.append((health_check(check, kind, name, service.id), kind))
         if replace_checks:
@@ -85,10 +113,11 @@ class Registrations:
 
     # ------------------------------------------------------------ checks
 
-    def register_check(self, definition: CheckDefinition) -> None:
+    def register_check(self, definition: CheckDefinition, allow_scripts: bool | None = None) -> None:
         """Add or replace a check of the node or of a service."""
         check_status(definition.status)
-        kind = self._checked(definition, definition.check_id or definition.id or definition.name)
+        check_id = definition.check_id or definition.id or definition.name
+        kind = self._checked(definition, check_id, allow_scripts)
         self._add(health_check(definition, kind, definition.name, definition.service_id), kind)
 
     def deregister_check(self, check_id: str) -> None:
@@ -102,9 +131,10 @@ class Registrations:
             raise Refused(f'CheckID "{check_id}" does not have associated TTL')
         local.runner.report(status, output)
 
-    def _checked(self, definition: CheckDefinition, check_id: str) -> CheckType:
+    def _checked(self, definition: CheckDefinition, check_id: str, allow_scripts: bool | None) -> CheckType:
         kind, warnings = check_type(definition, check_id, self._output_bytes_max)
-        if runs_program(definition) and not self._scripts:
+        allowed = self._scripts if allow_scripts is None else allow_scripts
+        if runs_program(definition) and not allowed:
             raise Refused(SCRIPTS_DISABLED)
         for warning in warnings:
             self._log.warn("{warning}", warning=warning)
@@ -126,6 +156,16 @@ class Registrations:
         return [check for check in checks if check.service_id == service_id and check.type != "alias"]
 
 
+@contextmanager
+def _naming(what: str, raw: Mapping[str, Any]) -> Iterator[None]:
+    """Say in an error which of many definitions is wrong."""
+    try:
+        yield
+    except PyconsulError as error:
+        name = raw.get("id") or raw.get("name") or "without a name"
+        raise ConfigurationError(f"{what} {name}: {error}") from None
+
+
 def node_service(definition: ServiceDefinition) -> NodeService:
     """The service as the catalog is to have it; raises ``BadRequest``."""
     weights = definition.weights or WEIGHTS
@@ -133,6 +173,8 @@ def node_service(definition: ServiceDefinition) -> NodeService:
         raise BadRequest("Invalid Weights: Passing must be greater than 0")
     if weights.warning < 0:
         raise BadRequest("Invalid Weights: Warning must be greater or equal than 0")
+    if max(weights.passing, weights.warning) > DNS_WEIGHT_MAX:
+        raise BadRequest(f"Invalid Weights: DNS Weight must be between 0 and {DNS_WEIGHT_MAX}")
     service = NodeService(
         kind=definition.kind or UNSET,
         id=definition.id or definition.name,
@@ -147,7 +189,7 @@ def node_service(definition: ServiceDefinition) -> NodeService:
         proxy=definition.proxy or Proxy(),
         connect=definition.connect or {},
     )
-    return with_ip_addresses(service)
+    return canonical_service(with_ip_addresses(service))
 
 
 def health_check(definition: CheckDefinition, kind: CheckType, name: str, service_id: str) -> HealthCheck:

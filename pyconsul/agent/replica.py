@@ -18,11 +18,13 @@ from pyconsul.raft import events
 from pyconsul.raft.configuration import Configuration
 from pyconsul.raft.core import RaftCore
 from pyconsul.raft.events import Role
+from pyconsul.raft.leader import TRANSFER_IN_PROGRESS
 from pyconsul.raft.messages import COMMAND, Message
 from pyconsul.raft.timing import Timing
 from pyconsul.state.fsm import FSM
 
 PROPOSALS_WAITING_MAX = 100_000
+READS_WAITING_MAX = 100_000
 COMMANDS_PER_PROPOSAL_MAX = 256
 
 
@@ -32,6 +34,27 @@ class _Waiter(Struct):
     index: int
     term: int
     deferred: Deferred[Any]
+
+
+class _RaftDriver(Driver):
+    """Tells when an event could not be handled to its end.
+
+    The core, the disk and the tables may differ then. To go on would be to break a promise sooner
+    or later, without anybody noticing.
+    """
+
+    def __init__(self, failed: Callable[[Exception], None], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._failed = failed
+
+    def feed(self, event: object) -> None:
+        """As ``Driver.feed``; a bug is still raised, a damaged log is not."""
+        try:
+            super().feed(event)
+        except Exception as error:
+            self._failed(error)
+            if not isinstance(error, PyconsulError):
+                raise
 
 
 class Replica:
@@ -61,7 +84,8 @@ class Replica:
         storage.failed = self._storage_failed
         recovered = storage.recover()
         self.core = RaftCore(timing, environment.rng, server_id, recovered, storage.read)
-        self.driver = Driver(
+        self.driver = _RaftDriver(
+            self._driver_failed,
             self.core,
             {
                 events.Send: self._send,
@@ -70,7 +94,7 @@ class Replica:
                 events.PersistTruncation: lambda e: storage.truncate(e.seq, e.first_dropped),
                 events.Apply: self._apply,
                 events.RoleChanged: self._role_changed,
-                events.ConfigurationChanged: lambda e: self.configuration_changed(e),
+                events.ConfigurationChanged: lambda e: self._tell(self.configuration_changed, e),
                 events.Proposed: self._proposed,
                 events.ProposalRefused: self._refused,
                 events.LeadershipConfirmed: self._confirmed,
@@ -92,6 +116,7 @@ class Replica:
         self._waiters: deque[_Waiter] = deque()
         self._reads: dict[int, list[Deferred[int]]] = {}
         self._confirming: list[Deferred[int]] | None = None
+        self._reads_waiting = 0
         self._next_token = 1
         self._until_applied: deque[tuple[int, Deferred[None]]] = deque()
         self._transfers: deque[Deferred[None]] = deque()
@@ -105,17 +130,46 @@ class Replica:
 
     def stop(self) -> None:
         """Take part no longer. Whoever waits is told that the outcome is unknown."""
-        self._stopped = True
-        self.driver.stop()
+        self._end()
         self._storage.close()
         self._fail_all()
+
+    def _end(self) -> None:
+        """The core is not asked any more, whatever it was: this server neither leads nor follows."""
+        self._stopped = True
+        self.ready = False
+        self._barrier = 0
+        self.driver.stop()
+
+    def _give_up(self) -> None:
+        """End by ourselves. What the core believes does not count any more, and all are told so."""
+        if self._stopped:
+            return
+        self._end()
+        self._fail_all()
+        self._tell(self.role_changed, events.RoleChanged(Role.FOLLOWER, self.core.term, "", ""))
 
     # ------------------------------------------------------------ asking
 
     @property
     def is_leader(self) -> bool:
         """Whether this server leads, as far as it knows."""
-        return self.core.role is Role.LEADER
+        return not self._stopped and self.core.role is Role.LEADER
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether this server takes no part in consensus, any more."""
+        return self._stopped
+
+    @property
+    def leader_id(self) -> str:
+        """The leader's id; empty if none is known."""
+        return "" if self._stopped else self.core.leader_id
+
+    @property
+    def leader_address(self) -> str:
+        """``ip:port`` of the leader; empty if none is known."""
+        return "" if self._stopped else self.core.leader_address
 
     def propose(self, command: bytes) -> Deferred[Any]:
         """Append ``command``; fires with what applying it returned.
@@ -144,10 +198,14 @@ class Replica:
         if self._stopped or not self.is_leader:
             deferred.errback(NoLeader())
             return deferred
+        if self._reads_waiting >= READS_WAITING_MAX:
+            deferred.errback(Refused("too many reads are waiting; try again later"))
+            return deferred
         if self._confirming is None:
             self._confirming = []
             self._clock.callLater(0, self._ask_majority)
         self._confirming.append(deferred)
+        self._reads_waiting += 1
         return deferred
 
     def applied(self, index: int) -> Deferred[None]:
@@ -168,6 +226,9 @@ class Replica:
     def change(self, change: events.ChangeConfiguration) -> Deferred[Any]:
         """Change one server of the configuration; fires when that is committed."""
         deferred: Deferred[Any] = Deferred()
+        if self._stopped:
+            deferred.errback(NoLeader())
+            return deferred
         self._proposing.append([deferred])
         self.driver.feed(change)
         return deferred
@@ -175,8 +236,13 @@ class Replica:
     def transfer(self, target: str = "") -> Deferred[None]:
         """Hand leadership over to ``target``, or to whoever is most up to date."""
         deferred: Deferred[None] = Deferred()
-        self._transfers.append(deferred)
-        self.driver.feed(events.TransferLeadership(target))
+        if self._stopped:
+            deferred.errback(NoLeader())
+        elif self._transfers:
+            deferred.errback(Refused(TRANSFER_IN_PROGRESS))
+        else:
+            self._transfers.append(deferred)
+            self.driver.feed(events.TransferLeadership(target))
         return deferred
 
     # ------------------------------------------------------------ events
@@ -197,13 +263,16 @@ class Replica:
             self.driver.feed(events.ConfirmLeadership(token))
 
     def _received(self, sender: str, message: Message) -> None:
-        self.driver.feed(events.MessageReceived(sender, message))
+        if not self._stopped:
+            self.driver.feed(events.MessageReceived(sender, message))
 
     def _peer_unreachable(self, peer: str) -> None:
-        self.driver.feed(events.Unreachable(peer))
+        if not self._stopped:
+            self.driver.feed(events.Unreachable(peer))
 
     def _persisted(self, seq: int) -> None:
-        self.driver.feed(events.Persisted(seq))
+        if not self._stopped:
+            self.driver.feed(events.Persisted(seq))
 
     def _storage_failed(self, seq: int, error: BaseException) -> None:
         """Without its disk a server can promise nothing: it stops taking part and says so."""
@@ -211,9 +280,13 @@ class Replica:
             "log storage failed, this server takes no part in consensus until it is restarted: {error}",
             error=error,
         )
-        self.driver.stop()
-        self._stopped = True
-        self._fail_all()
+        self._give_up()
+
+    def _driver_failed(self, error: Exception) -> None:
+        self._log.error(
+            "this server takes no part in consensus until it is restarted: {error!r}", error=error
+        )
+        self._give_up()
 
     # ------------------------------------------------------------ effects
 
@@ -221,16 +294,24 @@ class Replica:
         self._transport.send(effect.to, effect.address, effect.message)
 
     def _proposed(self, effect: events.Proposed) -> None:
+        if self._stopped:  # the disk failed within this very step
+            return
         deferreds = self._proposing.popleft()
         for offset, deferred in enumerate(deferreds):
             self._waiters.append(_Waiter(effect.first_index + offset, effect.term, deferred))
 
     def _refused(self, effect: events.ProposalRefused) -> None:
-        error = NoLeader if effect.not_leader else Refused
+        if self._stopped:
+            return
+        # Nothing was appended, so whoever asked may go on: when leadership is being handed over,
+        # there is a leader again in a moment.
+        elsewhere = effect.not_leader or effect.reason == TRANSFER_IN_PROGRESS
         for deferred in self._proposing.popleft():
-            deferred.errback(error() if error is NoLeader else error(effect.reason))
+            deferred.errback(NoLeader() if elsewhere else Refused(effect.reason))
 
     def _apply(self, effect: events.Apply) -> None:
+        if self._stopped:
+            return
         waiters = self._waiters
         apply = self._fsm.apply
         for entry in effect.entries:
@@ -241,7 +322,7 @@ class Replica:
                 self._answer(index, entry.term, result)
         if self._barrier and self.applied_index >= self._barrier and not self.ready:
             self.ready = True
-            self.became_ready()
+            self._tell(self.became_ready)
         while self._until_applied and self._until_applied[0][0] <= self.applied_index:
             self._until_applied.popleft()[1].callback(None)
 
@@ -255,6 +336,8 @@ class Replica:
             waiter.deferred.callback(result)
 
     def _role_changed(self, change: events.RoleChanged) -> None:
+        if self._stopped:
+            return
         led = self._barrier > 0
         if change.role is Role.LEADER:
             self._barrier = change.barrier
@@ -269,15 +352,27 @@ class Replica:
             term=change.term,
             leader=change.leader_address or "unknown",
         )
-        self.role_changed(change)
+        self._tell(self.role_changed, change)
+
+    def _tell(self, listener: Callable[..., None], *arguments: Any) -> None:
+        """Call a listener; its bugs are not Raft's, whose effects have to be carried out."""
+        try:
+            listener(*arguments)
+        except Exception:
+            self._log.failure("a listener of Raft failed")
 
     def _confirmed(self, effect: events.LeadershipConfirmed) -> None:
-        for deferred in self._reads.pop(effect.token, ()):
+        for deferred in self._reads_of(effect.token):
             deferred.callback(effect.index)
 
     def _unconfirmed(self, effect: events.LeadershipRefused) -> None:
-        for deferred in self._reads.pop(effect.token, ()):
+        for deferred in self._reads_of(effect.token):
             deferred.errback(NoLeader())
+
+    def _reads_of(self, token: int) -> list[Deferred[int]]:
+        waiting = self._reads.pop(token, [])
+        self._reads_waiting -= len(waiting)
+        return waiting
 
     def _transfer_ended(self, effect: events.TransferEnded) -> None:
         if self._transfers:
@@ -299,6 +394,7 @@ class Replica:
         proposing, self._proposing = self._proposing, deque()
         reads, self._reads = self._reads, {}
         confirming, self._confirming = self._confirming or [], None
+        self._reads_waiting = 0
         applied, self._until_applied = self._until_applied, deque()
         transfers, self._transfers = self._transfers, deque()
         _fail((deferred for _, deferred in gathering), NoLeader)
@@ -319,7 +415,7 @@ def stats(replica: Replica, now: float) -> dict[str, str]:
     """The ``raft`` section of ``/v1/agent/self`` and ``pyconsul info`` (specs of the raft view)."""
     core = replica.core
     contact = core.last_contact
-    if core.role is Role.LEADER:
+    if replica.is_leader:
         last_contact = "0"
     elif contact is None:
         last_contact = "never"
@@ -342,7 +438,7 @@ def stats(replica: Replica, now: float) -> dict[str, str]:
         "protocol_version_min": "0",
         "snapshot_version_max": "1",
         "snapshot_version_min": "0",
-        "state": core.role.value,
+        "state": "Shutdown" if replica.is_stopped else core.role.value,
         "term": str(core.term),
     }
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from pyconsul import __version__
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.blocking import Parking
 from pyconsul.agent.bootstrap import Bootstrap
 from pyconsul.agent.environment import Environment
-from pyconsul.agent.forwarding import Forwarder, encode
+from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.replica import Replica, stats
 from pyconsul.agent.servers import servers_of
@@ -63,18 +65,24 @@ class ServerAgent(BaseAgent):
         self.raft.role_changed = self._role_changed
         self.raft.became_ready = self._became_ready
         self._wheel = Wheel(environment.clock)
+        times = config.default_query_time, config.max_query_time
         self.parking = Parking(
-            self.store.watches, self._wheel, environment.rng, self._complete, self._elsewhere
+            self.store.watches, self._wheel, environment.rng, self._complete, self._elsewhere, times
         )
         self._forwarder = Forwarder(
-            environment.rpc_transport, environment.clock, environment.rng, config.performance.rpc_hold_timeout
+            environment.rpc_transport,
+            environment.clock,
+            environment.rng,
+            config.performance.rpc_hold_timeout,
+            times,
         )
+        self._last_leader = ""
         self.registry = Registry(
             [
                 KVS(self.store),
                 Catalog(self.store, self.datacenter),
                 Health(self.store),
-                Status(lambda: self.raft.core.leader_address, self._peers),
+                Status(lambda: self.raft.leader_address, self._peers),
             ]
         )
         self._decoders = {m.name: msgspec.msgpack.Decoder(m.request).decode for m in self.registry.methods()}
@@ -116,6 +124,8 @@ class ServerAgent(BaseAgent):
         self._bootstrap.stop()
         self._duties.stop()
         self.raft.stop()
+        self._forwarder.stop()
+        self.store.watches.wake_all()  # whoever is parked here is told that there is no leader now
         self._wheel.stop()
         return super().stopService()
 
@@ -152,6 +162,10 @@ class ServerAgent(BaseAgent):
         self._duties.member_changed(event.member, event.kind == "reap")
 
     def _role_changed(self, change: RoleChanged) -> None:
+        if change.leader and change.leader != self._last_leader:
+            self._last_leader = change.leader
+            names = [m.name for m in self.members() if m.tags.get("id") == change.leader]
+            self._log.info("New leader elected: payload={name}", name=names[0] if names else change.leader)
         if change.leader_address and not self.raft.is_leader:
             self._forwarder.hurry()
         if not self.raft.is_leader:
@@ -202,24 +216,37 @@ class ServerAgent(BaseAgent):
         if datacenter and datacenter != self.datacenter:
             raise NoPath()
         if declared.kind == "read":
-            if request.allow_stale and self.raft.core.leader_id:
+            if request.allow_stale and self.raft.leader_id:
                 return self._serve(declared, request, watcher)
             if self.raft.ready:
                 if request.require_consistent:
-                    return self._serve_confirmed(declared, request)
+                    confirmed = self._serve_confirmed(declared, request)
+                    return confirmed.addErrback(self._once_more, declared, request)
                 return self._serve(declared, request, watcher)
             if request.allow_stale and self.raft.core.last_log_index:
                 return self._serve(declared, request, watcher)
-            return self._forwarder.persist(lambda: self._ask_leader(declared, request), is_read=True)
+            return self._persist(declared, request)
         if declared.kind == "write":
             if self.raft.ready:
-                return self.raft.propose(declared.call(request))
-            return self._forwarder.persist(lambda: self._ask_leader(declared, request), is_read=False)
+                done = self.raft.propose(declared.call(request))
+                return done.addErrback(self._once_more, declared, request)
+            return self._persist(declared, request)
         return declared.call(request)
 
     def forget(self, watcher: Watcher) -> None:
         """See ``pyconsul.interfaces.Agent``."""
         self.store.watches.cancel(watcher.watch, watcher)
+
+    def _persist(self, method: Method, request: Any) -> Deferred[Any]:
+        """Ask the leader, whoever that is by then, until it answers or too long has passed."""
+        return self._forwarder.persist(
+            lambda: self._ask_leader(method, request), is_read=method.kind != "write"
+        )
+
+    def _once_more(self, failure: Failure, method: Method, request: Any) -> Any:
+        """This server stopped leading before it did anything: the next leader may do it."""
+        failure.trap(NoLeader)
+        return self._persist(method, request)
 
     def _ask_leader(self, method: Method, request: Any) -> Any:
         """One attempt, wherever the leader is now."""
@@ -229,7 +256,7 @@ class ServerAgent(BaseAgent):
             if request.require_consistent:
                 return self._serve_confirmed(method, request)
             return self._serve(method, request, None)
-        address = self.raft.core.leader_address
+        address = self.raft.leader_address
         if self.raft.is_leader or not address:
             raise NoLeader()
         return self._forwarder.call(address, method, request)
@@ -239,7 +266,11 @@ class ServerAgent(BaseAgent):
         read: Read = method.call(request)
         wanted = request.min_query_index
         if wanted and read.index <= wanted:
-            return self.parking.park(method, request, read, self.clock.seconds())
+            now = self.clock.seconds()
+            # A confirmed read gets here later than it was allowed: nobody would tell it now that it
+            # waits at the wrong place.
+            elsewhere = self._elsewhere(method, request, now + blocking_time_s(request, *self.parking.times))
+            return elsewhere or self.parking.park(method, request, read, now)
         if watcher is not None and not wanted:
             self.store.watches.register(read.watch, watcher)
             watcher.watch = read.watch
@@ -253,17 +284,21 @@ class ServerAgent(BaseAgent):
         confirmed.addCallback(lambda _: self._serve(method, request, None))
         return confirmed
 
-    def _elsewhere(self, method: Method, request: Any) -> Deferred[Any] | None:
-        """Where a parked request has to go on when this server no longer leads."""
-        if self.raft.ready or request.allow_stale:
+    def _elsewhere(self, method: Method, request: Any, until: float) -> Deferred[Any] | None:
+        """Where a parked request has to go on when this server no longer leads.
+
+        It takes along only what is left of its time.
+        """
+        if self.raft.ready or (request.allow_stale and not self.raft.is_stopped):
             return None
-        return self._forwarder.persist(lambda: self._ask_leader(method, request), is_read=True)
+        left_ns = max(1, int((until - self.clock.seconds()) * 1e9))
+        return self._persist(method, replace(request, max_query_time=left_ns))
 
     def _complete(self, read: Read, request: Any) -> Any:
         reply = read.reply
         core = self.raft.core
         reply.index = read.index or 1
-        reply.known_leader = bool(core.leader_id)
+        reply.known_leader = bool(self.raft.leader_id)
         if self.raft.is_leader:
             reply.last_contact = 0
         elif core.last_contact is not None:
@@ -287,6 +322,6 @@ class ServerAgent(BaseAgent):
             "bootstrap": "true" if self._alone and not self.config.dev else "false",
             "known_datacenters": "1",
             "leader": "true" if self.raft.is_leader else "false",
-            "leader_addr": self.raft.core.leader_address,
+            "leader_addr": self.raft.leader_address,
             "server": "true",
         }

@@ -12,6 +12,9 @@ from msgspec import Struct
 
 from pyconsul.serf.members import Member, Status
 
+PORT_MAX = 65535
+DIGITS_MAX = 9
+
 
 class ServerRecord(Struct, frozen=True):
     """One server of some datacenter.
@@ -34,20 +37,25 @@ class ServerRecord(Struct, frozen=True):
 def parse(member: Member) -> ServerRecord | None:
     """The server that ``member`` is; ``None`` if it is a client or its tags make no sense."""
     tags = member.tags
-    if tags.get("role") != "consul" or not tags.get("port", "").isdigit() or not tags.get("id"):
+    port = _number(tags.get("port", ""))
+    if tags.get("role") != "consul" or not 0 < port <= PORT_MAX or not tags.get("id"):
         return None
-    expect = tags.get("expect", "")
     host = f"[{member.addr}]" if ":" in member.addr else member.addr
     return ServerRecord(
         id=tags["id"],
         name=member.name,
-        address=f"{host}:{int(tags['port'])}",
+        address=f"{host}:{port}",
         datacenter=tags.get("dc", ""),
-        expect=int(expect) if expect.isdigit() else 0,
+        expect=_number(tags.get("expect", "")),
         bootstrap=tags.get("bootstrap") == "1",
         nonvoter=tags.get("nonvoter") == "1",
         alive=member.status is Status.ALIVE,
     )
+
+
+def _number(text: str) -> int:
+    """A number out of a tag, which anybody may have written; 0 if it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else 0
 
 
 def servers_of(members: Iterable[Member], datacenter: str) -> list[ServerRecord]:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import Answer, empty, text
-from pyconsul.http.bodies import decode
+from pyconsul.structs.bodies import decode
 from pyconsul.http.query import Query
 from pyconsul.http.routes import hot, route
 from pyconsul.interfaces import LocalAgent

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
 from pyconsul.http.answer import Answer
-from pyconsul.http.bodies import decode
+from pyconsul.structs.bodies import decode
 from pyconsul.http.query import Query
 from pyconsul.http.reads import as_json, ask, done, read
 from pyconsul.http.routes import hot

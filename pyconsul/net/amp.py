@@ -12,7 +12,9 @@ forwarded read is one call.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -30,6 +32,13 @@ VALUE_MAX = 65_535
 BOX_BYTES_MAX = 64 * 1024 * 1024
 FIRST_BYTE_TIMEOUT_S = 5.0
 CALLS_SERVED_MAX = 50_000
+KEEPALIVE = (
+    ("TCP_KEEPIDLE", 10),
+    ("TCP_KEEPINTVL", 5),
+    ("TCP_KEEPCNT", 4),
+    ("TCP_USER_TIMEOUT", 30_000),
+)
+"""Socket options: seconds, and for the last one milliseconds."""
 
 _log = make_logger("agent.server.rpc")
 
@@ -50,6 +59,19 @@ def gather(box: dict[bytes, bytes], name: bytes) -> bytes:
     while (part := box.get(b"%b.%d" % (name, len(parts)))) is not None:
         parts.append(part)
     return b"".join(parts)
+
+
+def notice_silence(handle: Any) -> None:
+    """Have the kernel end a connection within half a minute after its peer has vanished.
+
+    A call may wait for minutes (blocking queries), so without this a server that died behind a cut
+    would be waited for until then.
+    """
+    for name, value in KEEPALIVE:
+        option = getattr(socket, name, None)  # not everywhere
+        if option is not None:
+            with suppress(OSError):
+                handle.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Body(amp.Argument):  # type: ignore[misc]
@@ -243,9 +265,12 @@ class Connection(amp.BinaryBoxProtocol):  # type: ignore[misc]
     # ------------------------------------------------------------ life
 
     def connectionMade(self) -> None:
-        """Learn when the peer does not keep up."""
+        """Learn when the peer does not keep up, and when it is gone without a word."""
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+            if hasattr(self.transport, "getHandle"):
+                notice_silence(self.transport.getHandle())
         self.transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:

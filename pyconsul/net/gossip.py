@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, TypeAlias
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -280,13 +280,14 @@ class GossipPool:
         joined = 0
         for first in range(0, len(targets), _JOINS_MAX):
             some = targets[first : first + _JOINS_MAX]
-            started = [(to, self._push_pull(to, ignore_old)) for to in some]
-            for to, waiting in started:
-                try:
-                    await waiting
+            outcomes = await DeferredList([self._push_pull(to, ignore_old) for to in some], consumeErrors=True)
+            for to, (succeeded, result) in zip(some, outcomes, strict=True):
+                if succeeded:
                     joined += 1
-                except PyconsulError as error:
-                    errors.append(f"Failed to join {to[0]}: {error}")
+                elif result.check(PyconsulError):
+                    errors.append(f"Failed to join {to[0]}: {result.value}")
+                else:
+                    result.raiseException()
         if errors and not joined:
             raise PyconsulError(_several(errors))
         if joined:

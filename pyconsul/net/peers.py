@@ -204,5 +204,3 @@ class AmpNetwork:
 
 def _serves_nothing(method: str, body: bytes) -> bytes:
     raise Refused(f"rpc: can't find service {method}")
-
-

@@ -10,7 +10,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import BadRequest
-from pyconsul.http.bodies import convert, decode
+from pyconsul.structs.bodies import convert, decode
 from pyconsul.structs.catalog import RegisterRequest
 
 

@@ -1,0 +1,114 @@
+"""The entry: finds the command, imports its module, runs it, and turns errors into exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyconsul.cli.command import Command, Failed, Group, Invocation, Terminal
+from pyconsul.cli.flags import HELP, HelpWanted, UsageError, parse
+from pyconsul.errors import PyconsulError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+COMMANDS = {
+    "agent": "Run an agent",
+    "catalog": "Look at what is registered",
+    "configtest": "Check configuration files (see validate)",
+    "force_leave": "Take a failed member for one that left",
+    "info": "Show an agent's statistics",
+    "join": "Make an agent join others",
+    "keygen": "Make a gossip key",
+    "kv": "Read and write the key/value store",
+    "leave": "Make an agent leave and end",
+    "members": "List the members an agent knows",
+    "reload": "Make an agent read its files again",
+    "simulate": "Run servers in virtual time through faults",
+    "validate": "Check configuration files",
+    "version": "Show the version",
+}
+"""Modules of this package, each with a ``COMMAND``, and what their commands do."""
+
+NOT_FOUND = 127
+
+
+def run() -> NoReturn:
+    """What the ``pyconsul`` script calls."""
+    terminal = Terminal(sys.stdin.buffer, sys.stdout, sys.stderr, os.environ)
+    try:
+        status = main(sys.argv[1:], terminal)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 1
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)
+
+
+def main(arguments: Sequence[str], terminal: Terminal) -> int:
+    """Run the command that ``arguments`` name; its exit status."""
+    if arguments and arguments[0] in ("-v", "-version", "--version"):
+        arguments = ["version"]
+    if arguments and arguments[0] in HELP:
+        terminal.out(overview())
+        return 0
+    name = arguments[0].replace("-", "_") if arguments and arguments[0][:1] != "-" else ""
+    if name not in COMMANDS or "_" in arguments[0]:
+        terminal.err(overview())
+        return NOT_FOUND
+    found = load(name)
+    rest = arguments[1:]
+    if isinstance(found, Group):
+        command = found.commands.get(rest[0]) if rest else None
+        if command is None:
+            wanted = bool(rest) and rest[0] in HELP
+            (terminal.out if wanted else terminal.err)(found.help())
+            return 0 if wanted else 1
+        return perform(command, rest[1:], terminal)
+    return perform(found, rest, terminal)
+
+
+def load(name: str) -> Command | Group:
+    """The command in the module ``name``."""
+    found: Command | Group = __import__(f"pyconsul.cli.{name}", fromlist=["COMMAND"]).COMMAND
+    return found
+
+
+def perform(command: Command, arguments: Sequence[str], terminal: Terminal) -> int:
+    """Run one command with its flags and arguments; its exit status."""
+    try:
+        given, rest = parse(command.flags, arguments)
+    except HelpWanted:
+        terminal.out(command.help())
+        return 0
+    except UsageError as error:
+        terminal.err(str(error))
+        terminal.err(command.help())
+        return 1
+    invocation = Invocation(command.flags, given, rest, terminal)
+    try:
+        return command.run(invocation)
+    except Failed as error:
+        terminal.err(str(error))
+        if error.usage:
+            terminal.err()
+            terminal.err(command.help())
+        return 1
+    except PyconsulError as error:
+        terminal.err(str(error))
+        return 1
+    finally:
+        invocation.close()
+
+
+def overview() -> str:
+    """What there is, for somebody who named no command."""
+    names = {name.replace("_", "-"): about for name, about in COMMANDS.items()}
+    width = max(map(len, names))
+    lines = [f"    {name:<{width}}    {about}" for name, about in sorted(names.items())]
+    usage = "Usage: pyconsul [--version] [--help] <command> [<args>]"
+    return "\n".join([usage, "", "Available commands are:", *lines, ""])

@@ -1,0 +1,28 @@
+"""The reference page of all commands, made from their help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyconsul.cli.command import Command, Group
+from pyconsul.cli.main import COMMANDS, load
+
+
+def commands() -> Iterator[Command]:
+    """Every command, by name."""
+    for name in COMMANDS:
+        found = load(name)
+        if isinstance(found, Group):
+            yield from found.commands.values()
+        else:
+            yield found
+
+
+def render() -> str:
+    """reStructuredText: each command with its help."""
+    lines: list[str] = []
+    for command in sorted(commands(), key=lambda command: command.name):
+        lines += [command.name, "-" * len(command.name), "", ".. code-block:: text", ""]
+        lines += [f"    {line}".rstrip() for line in command.help().splitlines()]
+        lines.append("")
+    return "\n".join(lines)
