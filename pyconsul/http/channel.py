@@ -20,7 +20,7 @@ import httptools
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.tls import _PullToPush  # type: ignore[attr-defined]
+from twisted.internet._producer_helpers import _PullToPush
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from zope.interface import implementer

@@ -13,7 +13,6 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.names import dns as names_dns
 from twisted.names.server import DNSServerFactory
 from twisted.protocols.policies import TimeoutMixin
@@ -31,6 +30,7 @@ from pyconsul.dns.wire import (
     subnet_answer,
 )
 from pyconsul.interfaces import Agent, WallTime
+from pyconsul.log import make_logger
 from pyconsul.net.dns_memo import ENTRIES_MAX, Kept, Memo
 from pyconsul.net.dns_port import listen_udp
 from pyconsul.net.dns_recursors import Recursors
@@ -50,7 +50,7 @@ _counts = struct.Struct("!2xHHHHH")
 _header = struct.Struct("!HHHHHH")
 _opt = struct.Struct("!xHHIH")
 
-_log = Logger()
+_log = make_logger("agent.dns")
 
 
 class ConsulDatagrams(names_dns.DNSDatagramProtocol):
@@ -83,6 +83,8 @@ class ConsulDatagrams(names_dns.DNSDatagramProtocol):
         if isinstance(answer, Deferred):
             self._waiting += 1
             answer.addCallbacks(self._answered, self._failed, callbackArgs=(addr,))
+            if kept is not None:  # part of it may have been read here
+                self.controller.memo.keep(kept, b"", None)
             return
         if kept is not None:
             self.controller.memo.keep(kept, answer.data, answer.make)
@@ -95,7 +97,7 @@ class ConsulDatagrams(names_dns.DNSDatagramProtocol):
 
     def _failed(self, failure: Failure) -> None:
         self._waiting -= 1
-        _log.failure("bug while a question was answered", failure)
+        _log.failure("bug while a question was answered", failure=failure)
 
     def send(self, data: bytes, addr: Any) -> None:
         """Send an answer that was made elsewhere."""
@@ -173,7 +175,7 @@ class ConsulStream(names_dns.DNSProtocol, TimeoutMixin):
 
     def _failed(self, failure: Failure) -> None:
         self._waiting -= 1
-        _log.failure("bug while a question was answered", failure)
+        _log.failure("bug while a question was answered", failure=failure)
         self._resume_soon()
 
     def _resume_soon(self) -> None:
@@ -247,12 +249,14 @@ class Names(DNSServerFactory):
     def messageReceived(self, message: names_dns.Message, proto: Any, address: Any = None) -> None:
         """A question that twisted.names has decoded. It is put into the plain form for recursors."""
         query = query_of(message, tcp=address is None)
-        if query is not None:
+        if query is None:
+            proto.send(bare_answer(_header.pack(message.id, 0, 0, 0, 0, 0), FORMERR), address)
+        else:
             proto.ask(query, plain(query), address)
 
 
 def query_of(message: names_dns.Message, tcp: bool) -> Query | None:
-    """A decoded message as we know it; ``None`` if there is nothing in it to answer."""
+    """A decoded message as we know it; ``None`` if it asks nothing, or for what is no name."""
     if not message.queries:
         return None
     asked = message.queries[0]

@@ -8,13 +8,14 @@ from typing import Any
 from twisted.internet.interfaces import IReactorFDSet, IReactorUDP
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
-from twisted.logger import Logger
+
+from pyconsul.log import make_logger
 
 DATAGRAM_BYTES_MAX = 8192
 DATAGRAMS_PER_WAKE = 64
 RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 
-_log = Logger()
+_log = make_logger("agent.dns")
 
 
 class LeanPort(Port):

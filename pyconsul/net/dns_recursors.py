@@ -16,13 +16,13 @@ from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol, Factory
-from twisted.logger import Logger
 from twisted.names import dns as names_dns
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 
 from pyconsul.dns.settings import DnsSettings
 from pyconsul.dns.wire import AAAA, CNAME, REFUSED, SERVFAIL, A, Record, name_bytes
+from pyconsul.log import make_logger
 
 DNS_PORT = 53
 QUESTIONS_MAX = 2048
@@ -94,7 +94,7 @@ class Recursors:
             asking.give_up()
 
 
-_log = Logger()
+_log = make_logger("agent.dns")
 
 
 class _Asking:
@@ -241,9 +241,6 @@ class _TcpAttempt(_Attempt):
     def _connected(self, connection: _Connection) -> None:
         self._connecting = None
         self._connection = connection
-        if self._asking is None:
-            self.release()
-            return
         connection.attempt = self
         connection.sendString(self._data)
 

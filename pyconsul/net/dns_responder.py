@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct, field
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pyconsul.dns import answers, names
@@ -19,6 +18,7 @@ from pyconsul.dns.wire import REFUSED as REFUSED_CODE
 from pyconsul.dns.zone import Zone
 from pyconsul.errors import NoPath, NotFound, PyconsulError, Refused
 from pyconsul.interfaces import Agent, WallTime, Watcher
+from pyconsul.log import make_logger
 from pyconsul.net.dns_recursors import Recursors
 from pyconsul.structs.catalog import CONSUL_SERVICE, NodeSpecificRequest, ServiceSpecificRequest
 from pyconsul.structs.durations import parse_ns
@@ -58,7 +58,7 @@ class Responder:
     Whatever happens, there is an answer: a failure that is none of ours to explain is SERVFAIL.
     """
 
-    _log = Logger()
+    _log = make_logger("agent.dns")
 
     def __init__(
         self, agent: Agent, settings: DnsSettings, recursors: Recursors, rng: Random, wall_time: WallTime
@@ -119,7 +119,9 @@ class Responder:
         if isinstance(error, NoPath):
             return self._encoded(query, answers.no_such_name(self.zone, self._serial()))
         if not isinstance(error, PyconsulError):
-            self._log.failure("bug while answering {question}", failure, question=".".join(query.labels))
+            self._log.failure(
+                "bug while answering {question}", failure=failure, question=".".join(query.labels)
+            )
         return self._encoded(query, answers.failed(self.zone))
 
     def _outside(self, query: Query, data: bytes, otherwise: Reply) -> Answer | Deferred[Answer]:
@@ -173,7 +175,7 @@ class Responder:
 
     def _cannot_follow(self, failure: Failure) -> list[Record]:
         if not failure.check(PyconsulError):
-            self._log.failure("bug while following a host name", failure)
+            self._log.failure("bug while following a host name", failure=failure)
         return []
 
     def _followed(self, more: list[Record], query: Query, reply: Reply) -> Answer:

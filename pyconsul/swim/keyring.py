@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing import TYPE_CHECKING
 
 from pyconsul.errors import PyconsulError
 from pyconsul.swim.wire import DecodeError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 NONCE_SIZE = 12
 _TAG_SIZE = 16
@@ -36,6 +37,12 @@ class Keyring:
     """
 
     def __init__(self, keys: Iterable[bytes]) -> None:
+        # Most pools are plain, and cryptography costs each agent 6 MiB.
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        self._make_cipher = AESGCM
+        self._forged = InvalidTag
         self._ciphers: dict[bytes, AESGCM] = {}
         for key in keys:
             self.install(key)
@@ -66,7 +73,7 @@ class Keyring:
         if len(key) not in (16, 24, 32):
             raise KeyringError("key size must be 16, 24 or 32 bytes")
         if key not in self._ciphers:
-            self._ciphers[key] = AESGCM(key)
+            self._ciphers[key] = self._make_cipher(key)
 
     def use(self, key: bytes) -> None:
         """Make ``key`` the primary."""
@@ -96,7 +103,7 @@ class Keyring:
         for cipher in self._ciphers.values():
             try:
                 plaintext = cipher.decrypt(nonce, sealed, aad or None)
-            except InvalidTag:
+            except self._forged:
                 continue
             return plaintext if payload[0] == _VERSION else _unpad(plaintext)
         raise DecodeError("No installed keys could decrypt the message")

@@ -68,7 +68,8 @@ class Case(SynchronousTestCase):
 
     @property
     def udp(self) -> FakePort:
-        return self.service.ports[0]
+        port: FakePort = self.service.ports[0]
+        return port
 
     def datagram(self, data: bytes, address: Any = HERE) -> list[bytes]:
         """What is sent back at once."""
@@ -165,6 +166,16 @@ class DatagramTests(Case):
         self.agent.flush()
         self.assertEqual([read(data)["rcode"] for data, _ in self.udp.sent], ["NOERROR"] * 2)
 
+    def test_an_answer_in_several_steps(self) -> None:
+        """Is not kept, and the store need not watch over its first step."""
+        self.agent.rows.append(row("c", "192.0.2.3", "inner", address="web.service.consul"))
+        for _ in range(3):
+            (answer,) = self.datagram(question("inner.service.consul"))
+            self.assertEqual(len(read(answer)["answer"]), 3)
+        self.assertEqual(self.service.names.memo.entries, {})
+        self.assertEqual(len(self.agent.watchers), 2)
+        self.assertEqual(self.agent.forgotten, self.agent.watchers)
+
     def test_too_many_at_once(self) -> None:
         """More than can be waited for are lost."""
         self.patch(dns, "QUESTIONS_MAX", 2)
@@ -194,6 +205,8 @@ class DatagramTests(Case):
             (good[:6] + b"\0\1" + good[8:], b"\x81\1"),
             (good[:10] + b"\0\x09" + good[12:], b"\x81\1"),
             (good[:12] + b"\xc0\x0c\0\1\0\1", b"\x81\1"),
+            (good[:12] + b"\x50" + b"x" * 80 + good[12:], b"\x80\1"),
+            (good[:16], b"\x80\1"),
         ):
             self.assertEqual(self.datagram(data), [data[:2] + flags + bytes(8)], data)
         for data in (b"", good[:11], good[:2] + b"\x81" + good[3:]):
@@ -282,13 +295,14 @@ class StreamTests(Case):
     def test_a_client_that_does_not_read(self) -> None:
         """Is not read from either."""
         stream, transport = self.stream()
-        transport.producer.pauseProducing()
+        producer: Any = transport.producer
+        producer.pauseProducing()
         stream.dataReceived(framed(question("web.service.consul")))
         self.assertEqual(transport.value(), b"")
-        transport.producer.resumeProducing()
+        producer.resumeProducing()
         self.reactor.advance(0)
         self.assertNotEqual(transport.value(), b"")
-        transport.producer.stopProducing()
+        producer.stopProducing()
 
     def test_idle(self) -> None:
         """A connection ends when nothing comes and nothing waits."""
@@ -320,7 +334,8 @@ class StreamTests(Case):
     def test_bugs(self) -> None:
         """They are logged, and what waits is counted right."""
         stream, _ = self.stream()
-        for protocol in (stream, self.udp.protocol):
+        protocols: list[Any] = [stream, self.udp.protocol]
+        for protocol in protocols:
             failing: Deferred[Any] = Deferred()
             self.service.responder.answer = lambda *_, failing=failing: failing  # type: ignore[method-assign]
             protocol.ask(None, b"", None)

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet import reactor as any_reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.names import dns as names_dns
 from twisted.names.error import DomainError
@@ -184,7 +185,7 @@ class UdpTests(SynchronousTestCase):
                 Record(target, AAAA, 7, bytes(15) + b"\1"),
             ],
         )
-        for tail in (b"\xc0\xff", b"\xc0\x0c\0\1"):
+        for tail in (b"\xc0\xff", b"\xc0\x0c\0\1", b"\xc0\x13"):
             found = self.recursors.records("x", A)
             data = bytearray(self.port.sent + tail)
             data[2:4], data[6:8] = b"\x81\x80", b"\0\1"
@@ -225,16 +226,14 @@ class RealTests(TestCase):
         factory = DNSServerFactory(clients=[Knows()])
         factory.noisy = False
         protocol = names_dns.DNSDatagramProtocol(factory)
-        protocol.noisy = False  # type: ignore[attr-defined]
+        protocol.noisy = False
         self.tcp = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.port = self.tcp.getHost().port
         self.udp = reactor.listenUDP(self.port, protocol, interface="127.0.0.1")
         self.recursors = Recursors(reactor, reactor, Random(1))
         self.recursors.configure(DnsSettings(recursors=(f"127.0.0.1:{self.port}",), recursor_timeout_s=5.0))
         self.addCleanup(self.udp.stopListening)
-
-    async def tearDown(self) -> None:
-        await self.tcp.stopListening()
+        self.addCleanup(self.tcp.stopListening)
 
     async def test_both_transports(self) -> None:
         for tcp in (False, True):
@@ -254,6 +253,20 @@ class RealTests(TestCase):
         self.recursors.configure(DnsSettings(recursors=(f"127.0.0.1:{port}",), recursor_timeout_s=0.2))
         for tcp in (False, True):
             self.assertIsNone(await self.recursors.ask(question("www.example.test"), tcp))
+
+    async def test_a_connection_closed(self) -> None:
+        """Without an answer."""
+
+        class Rude(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                self.transport.loseConnection()  # type: ignore[union-attr]
+
+        factory = Factory.forProtocol(Rude)
+        factory.noisy = False
+        rude = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(rude.stopListening)
+        self.recursors.configure(DnsSettings(recursors=(f"127.0.0.1:{rude.getHost().port}",)))
+        self.assertIsNone(await self.recursors.ask(question("www.example.test"), True))
 
     async def test_an_end_while_connecting(self) -> None:
         answer = self.recursors.ask(question("www.example.test"), True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
@@ -12,16 +12,19 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.dns.settings import DnsSettings, Soa
 from pyconsul.dns.wire import A, Record, name_bytes, parse_query
-from pyconsul.errors import BadRequest, NoLeader, Refused
+from pyconsul.errors import BadRequest, NoLeader
 from pyconsul.net.dns_recursors import Recursors
 from pyconsul.net.dns_responder import Answer, Responder
 from pyconsul.structs.catalog import Node, Weights
 from tests.dns.fakes import FakeAgent, question, read, row
 
+Found: TypeAlias = tuple[str, str, list[str], list[str], list[str]]
+"""Code, flags and the three sections."""
+
 SOA = "consul 0 SOA ns.consul hostmaster.consul 1700000000 3600 600 86400 0"
-NO_NAME = ("NXDOMAIN", "qr aa rd", [], [SOA], [])
-NOTHING = ("NOERROR", "qr aa rd", [], [SOA], [])
-EMPTY = ("NOERROR", "qr aa rd", [], [], [])
+NO_NAME: Found = ("NXDOMAIN", "qr aa rd", [], [SOA], [])
+NOTHING: Found = ("NOERROR", "qr aa rd", [], [SOA], [])
+EMPTY: Found = ("NOERROR", "qr aa rd", [], [], [])
 META = {"consul-network-segment": ""}
 SIX = "7.7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"
 
@@ -98,7 +101,7 @@ class Case(SynchronousTestCase):
         self, name: str, type_: str, answer: list[str], additional: list[str] | None = None, **more: Any
     ) -> None:
         """NOERROR with these records."""
-        expected = ("NOERROR", "qr aa rd", sorted(answer), [], sorted(additional or []))
+        expected: Found = ("NOERROR", "qr aa rd", sorted(answer), [], sorted(additional or []))
         self.assertEqual(self.ask(name, type_, **more), expected, (name, type_))
 
 
@@ -184,6 +187,9 @@ class GoldenTests(Case):
         inner = "inner.service.consul 0 CNAME Named2.service.consul"
         self.expect("inner.service.consul", "A", [inner, "Named2.service.consul 0 A 192.0.2.6"])
         self.expect("inner.service.consul", "CNAME", [inner])
+        self.agent.rows.append(row("h", "192.0.2.7", "outer", address="named.service.consul"))
+        outer = "outer.service.consul 0 CNAME named.service.consul"
+        self.expect("outer.service.consul", "A", [outer, "named.service.consul 0 CNAME host.example.test"])
         self.expect("loop.service.consul", "A", ["loop.service.consul 0 CNAME loop.service.consul"] * 2)
 
     def test_the_mesh_and_what_there_is_not(self) -> None:
@@ -346,10 +352,7 @@ class ConsistencyTests(Case):
         for deferred in (False, True):
             self.agent = catalog()
             self.agent.deferred = deferred
-            found = self.agent._found
-            self.agent._found = lambda method, request: (  # type: ignore[method-assign]
-                found(method, request) if method != "Catalog.ServiceNodes" else _refuse()
-            )
+            self.agent.refused = "Catalog.ServiceNodes"
             self.responder = responder(self.agent)
             self.assertEqual(self.ask("2.100.51.198.in-addr.arpa", "PTR")[0], "SERVFAIL")
             self.assertEqual(self.ask("1.2.0.192.in-addr.arpa", "PTR")[0], "NOERROR")
@@ -358,10 +361,6 @@ class ConsistencyTests(Case):
         """A service whose name DNS has no form for stands for nothing."""
         self.agent.rows.append(row("h", "192.0.2.7", "x" * 64, address="198.51.100.9"))
         self.assertEqual(self.ask("9.100.51.198.in-addr.arpa", "PTR")[0], "SERVFAIL")
-
-
-def _refuse() -> Any:
-    raise Refused("Must provide service name")
 
 
 class PreparedQueryTests(Case):

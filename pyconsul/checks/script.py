@@ -1,0 +1,130 @@
+"""Checks that run a program."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+
+from pyconsul.checks.definition import CheckType
+from pyconsul.checks.outcome import Outcome, Tail
+from pyconsul.structs.catalog import CRITICAL, PASSING, WARNING
+from pyconsul.structs.durations import format_ns
+
+EXIT_WARNING = 1
+
+
+def kill_group(pid: int) -> None:
+    """End a program and all that it has started, which share its process group."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+class ScriptProbe:
+    """Exit status 0 is passing, 1 warning, anything else critical; output is what it prints.
+
+    The program gets a process group of its own through ``setsid``, where that exists, so that it can
+    be ended together with what it started.
+
+    :param which: finds a program, as ``shutil.which`` does.
+    :param kill: ends a process group.
+    """
+
+    def __init__(
+        self,
+        definition: CheckType,
+        reactor: Any,
+        which: Callable[[str], str | None] = shutil.which,
+        kill: Callable[[int], None] = kill_group,
+    ) -> None:
+        self._definition = definition
+        self._reactor = reactor
+        self._which = which
+        self._kill = kill
+        self._tail = Tail(1)
+
+    def run(self) -> Deferred[Outcome]:
+        """Run the program."""
+        args = list(self._definition.args)
+        program = self._which(args[0])
+        if program is None:
+            missing = f"fork/exec {args[0]}: no such file or directory"
+            if "/" not in args[0]:
+                missing = f'exec: "{args[0]}": executable file not found in $PATH'
+            return succeed(Outcome(CRITICAL, missing))
+        setsid = self._which("setsid")
+        self._tail = Tail(self._definition.output_bytes_max)
+        running = _Running(self._tail, self._kill if setsid else None)
+        if setsid:
+            program, args = setsid, ["setsid", *args]
+        try:
+            self._reactor.spawnProcess(running, program, args, env=None, childFDs={1: "r", 2: "r", 0: "w"})
+        except OSError as error:
+            return succeed(Outcome(CRITICAL, f"fork/exec {self._definition.args[0]}: {error.strerror}"))
+        return running.done.addCallback(self._outcome)
+
+    def timed_out(self) -> Outcome:
+        """It was killed; what it had printed is told."""
+        text = f"Timed out ({format_ns(round(self._definition.timeout_s * 1e9))}) running check"
+        output = self._output()
+        return Outcome(CRITICAL, f"{text}\n\n{output}" if output else text)
+
+    def _outcome(self, status: int | None) -> Outcome:
+        state = {0: PASSING, EXIT_WARNING: WARNING}.get(-1 if status is None else status, CRITICAL)
+        return Outcome(state, self._output())
+
+    def _output(self) -> str:
+        tail = self._tail
+        kept_max = self._definition.output_bytes_max
+        if tail.total <= kept_max:
+            return tail.text()
+        return f"Captured {kept_max} of {tail.total} bytes\n...\n{tail.text()}"
+
+
+class _Running(ProcessProtocol):
+    """One process.
+
+    :ivar done: fires with the exit status, ``None`` after a signal; cancelling it kills the process.
+    """
+
+    def __init__(self, tail: Tail, kill: Callable[[int], None] | None) -> None:
+        self._tail = tail
+        self._kill = kill
+        self._pid = 0
+        self.done: Deferred[Any] = Deferred(self._cancelled)
+
+    def connectionMade(self) -> None:
+        self._pid = self.transport.pid  # type: ignore[union-attr]
+        self.transport.closeStdin()  # type: ignore[union-attr]
+
+    def outReceived(self, data: bytes) -> None:
+        self._tail.write(data)
+
+    errReceived = outReceived
+
+    def processEnded(self, reason: Failure) -> None:
+        """It has ended and its output is complete."""
+        if not self.done.called:
+            error: Any = reason.value
+            self.done.callback(0 if reason.check(ProcessDone) else error.exitCode)
+
+    def _cancelled(self, _: object) -> None:
+        transport: Any = self.transport
+        if self._kill is not None:
+            # Its group lives on while any of its members does, also when it has ended itself.
+            self._kill(self._pid)
+        else:
+            try:
+                transport.signalProcess("KILL")
+            except ProcessExitedAlready:
+                pass
+        transport.loseConnection()
