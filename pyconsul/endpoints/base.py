@@ -48,7 +48,9 @@ class Read(Struct):
     watch: Sequence[Hashable]
 
 
-def _declare(kind: str, name: str, request: type[Struct], reply: type[Any], permission: str) -> Callable[[F], F]:
+def _declare(
+    kind: str, name: str, request: type[Struct], reply: type[Any], permission: str
+) -> Callable[[F], F]:
     def mark(function: F) -> F:
         function.__endpoint__ = (kind, name, request, reply, permission)  # type: ignore[attr-defined]
         return function

@@ -74,7 +74,7 @@ def notice_silence(handle: Any) -> None:
                 handle.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-class Body(amp.Argument):  # type: ignore[misc]
+class Body(amp.Argument):
     """Bytes of any length."""
 
     def toBox(self, name: bytes, strings: Any, objects: Any, proto: Any) -> None:
@@ -88,7 +88,7 @@ class Failed(Exception):
     """An endpoint refused; the text is ``code``, a newline and what to tell the user."""
 
 
-class Raft(amp.Command):  # type: ignore[misc]
+class Raft(amp.Command):
     """Messages for the receiver's Raft core: MessagePack of ``[sender, [message, ...]]``."""
 
     commandName = b"Raft"
@@ -96,7 +96,7 @@ class Raft(amp.Command):  # type: ignore[misc]
     requiresAnswer = False
 
 
-class Call(amp.Command):  # type: ignore[misc]
+class Call(amp.Command):
     """Call the endpoint ``method`` with its request struct as MessagePack."""
 
     commandName = b"Call"
@@ -122,7 +122,7 @@ class Pending:
         self.deferred.errback(Unreachable("timed out waiting for an answer"))
 
 
-class Connection(amp.BinaryBoxProtocol):  # type: ignore[misc]
+class Connection(amp.BinaryBoxProtocol):
     """One AMP connection, either side.
 
     :param served: answers ``Call``: method and body to bytes or a Deferred of bytes.
@@ -130,6 +130,7 @@ class Connection(amp.BinaryBoxProtocol):  # type: ignore[misc]
     """
 
     noisy = False
+    transport: Any = None
 
     def __init__(
         self, wheel: Wheel, served: Callable[[str, bytes], Any], raft: Callable[[bytes], None]

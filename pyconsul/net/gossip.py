@@ -280,7 +280,8 @@ class GossipPool:
         joined = 0
         for first in range(0, len(targets), _JOINS_MAX):
             some = targets[first : first + _JOINS_MAX]
-            outcomes = await DeferredList([self._push_pull(to, ignore_old) for to in some], consumeErrors=True)
+            exchanges = [self._push_pull(to, ignore_old) for to in some]
+            outcomes: Sequence[tuple[bool, Any]] = await DeferredList(exchanges, consumeErrors=True)
             for to, (succeeded, result) in zip(some, outcomes, strict=True):
                 if succeeded:
                     joined += 1

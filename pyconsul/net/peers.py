@@ -135,7 +135,9 @@ class AmpNetwork:
         factory = Factory.forProtocol(lambda: Connection(self._wheel, self.handler, self._raft_received))
         factory.noisy = False
         link.dialling = endpoint.connect(factory)
-        link.dialling.addCallbacks(self._connected, self._not_connected, (link,), None, (link,))
+        link.dialling.addCallbacks(
+            self._connected, self._not_connected, callbackArgs=(link,), errbackArgs=(link,)
+        )
 
     def _connected(self, connection: Connection, link: _Link) -> None:
         link.dialling = None
@@ -175,7 +177,7 @@ class AmpNetwork:
             if link is not None and link.connection is not None:
                 link.connection.transport.loseConnection()
 
-    def make_factory(self) -> Factory:
+    def make_factory(self) -> Any:
         """The factory of the server port."""
 
         def speaker() -> Connection:
@@ -184,7 +186,7 @@ class AmpNetwork:
             connection.on_lost = lambda: self._inbound.discard(connection)
             return connection
 
-        factory = Factory.forProtocol(lambda: Doorman(self._clock, {AMP_BYTE: speaker}))
+        factory: Any = Factory.forProtocol(lambda: Doorman(self._clock, {AMP_BYTE: speaker}))
         factory.noisy = False
         return factory
 

@@ -97,7 +97,7 @@ class _Watcher(Generic[P]):
             self._node.clock.callLater(0.001, self.ask)
 
     def _failed(self, failure: Failure) -> None:
-        if not failure.check(PyconsulError, CancelledError):  # type: ignore[no-untyped-call]
+        if not failure.check(PyconsulError, CancelledError):
             self._watchers.world.failures.append(failure.getTraceback())
         self._again()
 

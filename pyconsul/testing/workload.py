@@ -161,7 +161,7 @@ class _Request(Generic[P]):
         try:
             answer = self._clients.perform(self._process, self._operation, self._version)
         except PyconsulError as error:
-            self._reply(Failure(error))  # type: ignore[no-untyped-call]
+            self._reply(Failure(error))
         else:
             if isinstance(answer, Deferred):
                 answer.addBoth(self._reply)

@@ -44,9 +44,7 @@ class Peer(ProcessProtocol):
         self.output = bytearray()
         self.ended: Deferred[None] = Deferred()
         path = str(peers_folder() / name)
-        self._process: IProcessTransport = reactor.spawnProcess(
-            self, path, [path, *arguments], env=None
-        )
+        self._process: IProcessTransport = reactor.spawnProcess(self, path, [path, *arguments], env=None)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         self.output += data

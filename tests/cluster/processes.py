@@ -90,6 +90,8 @@ class Agent:
 
     def log(self) -> str:
         """What it printed."""
+        if not os.path.exists(self.log_path):
+            return "(never started)"
         with open(self.log_path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
@@ -142,7 +144,6 @@ class ClusterTestCase(SynchronousTestCase):
         ]
         self.client = self.make("c5", f"{self.block}.5", *join)
         self.agents = [*self.servers, self.client]
-        self.addCleanup(self.show_logs)
 
     def make(self, name: str, ip: str, *arguments: str) -> Agent:
         """An agent, not yet started."""
@@ -161,12 +162,18 @@ class ClusterTestCase(SynchronousTestCase):
         address = eventually(lambda: self.client.get("status/leader")).partition(":")[0]
         return next(server for server in self.servers if server.ip == address)
 
-    def show_logs(self) -> None:
-        """Print the logs if the test failed."""
-        failed = getattr(self, "_passed", True) is False
-        if failed:
-            for agent in self.agents:
+    def run(self, result: Any) -> Any:
+        """Run the test, and print the agents' logs if it failed."""
+        before = _bad(result)
+        outcome = super().run(result)
+        if _bad(result) > before:
+            for agent in getattr(self, "agents", []):
                 print(f"---- {agent.name}\n{agent.log()[-4000:]}")
+        return outcome
+
+
+def _bad(result: Any) -> int:
+    return len(getattr(result, "failures", ())) + len(getattr(result, "errors", ()))
 
 
 def need(program: str) -> str | None:

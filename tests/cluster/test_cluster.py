@@ -17,7 +17,12 @@ class Twistd(Agent):
 
     def command(self) -> list[str]:
         own = ["--node", self.name, "--bind", self.ip, "--client", self.ip]
-        own += ["--data-dir", os.path.join(self.folder, "data"), "--hcl", "performance { raft_multiplier = 1 }"]
+        own += [
+            "--data-dir",
+            os.path.join(self.folder, "data"),
+            "--hcl",
+            "performance { raft_multiplier = 1 }",
+        ]
         own += ["--" + text[1:] if text[:1] == "-" else text for text in self._arguments]
         return [sys.executable, "-m", "twisted", "--log-format=text", "pyconsul", *own]
 
@@ -49,7 +54,9 @@ class MainJobTests(ClusterTestCase):
         self.assertEqual(self.client.put("kv/some/key", b"value"), b"true")
         for agent in self.agents:
             self.assertEqual(agent.request("GET", "kv/some/key?raw"), (200, b"value"))
-            members = eventually(lambda agent=agent: [m for m in agent.get("agent/members") if m["Status"] == 1])
+            members = eventually(
+                lambda agent=agent: [m for m in agent.get("agent/members") if m["Status"] == 1]
+            )
             self.assertEqual(sorted(m["Name"] for m in members), ["c5", "s2", "s3", "s4"])
         self.check_service()
 
@@ -104,7 +111,9 @@ class Writer:
             number += 1
             key = f"{self._prefix}/{number}"
             try:
-                status, body = self._agents[number % len(self._agents)].request("PUT", f"kv/{key}", key.encode(), 12)
+                status, body = self._agents[number % len(self._agents)].request(
+                    "PUT", f"kv/{key}", key.encode(), 12
+                )
             except OSError:
                 time.sleep(0.01)
                 continue
@@ -136,7 +145,8 @@ class CrashTests(ClusterTestCase):
         leader.kill(signal.SIGKILL)
         counts = [len(writer.acknowledged) for writer in writers]
         eventually(
-            lambda: all(len(w.acknowledged) > n + 30 for w, n in zip(writers, counts, strict=True)), within_s=30
+            lambda: all(len(w.acknowledged) > n + 30 for w, n in zip(writers, counts, strict=True)),
+            within_s=30,
         )
         self.assertLess(max(gap for writer in writers for gap in writer.gaps_s), 15)
         leader.start()

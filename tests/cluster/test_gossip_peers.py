@@ -98,9 +98,7 @@ class PeerTests(TestCase):
         await eventually("we hear serf's event", lambda: any(event.payload == b"now" for event in heard))
         pool.fire_event("ours", b"hello")
         pool.set_tags(TAGS | {"vsn": "2"})
-        await eventually(
-            "Consul sees our new tags", lambda: self._consul_shows("ours", TAGS | {"vsn": "2"})
-        )
+        await eventually("Consul sees our new tags", lambda: self._consul_shows("ours", TAGS | {"vsn": "2"}))
         self.assertEqual({member.status for member in pool.members()}, {Status.ALIVE})
 
     async def _consul_shows(self, name: str, tags: dict[str, str]) -> bool:
