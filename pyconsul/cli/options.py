@@ -42,9 +42,13 @@ class Options(usage.Options):
             raise usage.UsageError(str(error)) from None
         self.update(given)
 
+    def getSynopsis(self) -> str:
+        """The first line of the help."""
+        return "Usage: twistd [options] pyconsul [options]"
+
     def getUsage(self, width: int | None = None) -> str:
-        """The help of ``pyconsul agent``."""
-        return COMMAND.help().replace("Usage: pyconsul agent", "Usage: twistd [options] pyconsul", 1)
+        """The help of ``pyconsul agent`` without its first line."""
+        return COMMAND.help().partition("\n")[2]
 
 
 def makeService(options: Options) -> IService:

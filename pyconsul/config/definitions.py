@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyconsul.config import durations
 from pyconsul.config.kinds import ANY_MAP, BOOL, INT, STRING, STRING_MAP, STRINGS, Kind, as_map
 from pyconsul.config.tree import ListOf, MapOf, Spec
 from pyconsul.errors import ConfigurationError
+from pyconsul.structs.durations import parse_ns
 
 
 def _lists(value: object, where: str) -> object:
@@ -116,8 +116,8 @@ def check_definition(raw: dict[str, Any], where: str) -> dict[str, Any]:
     for key in _DURATIONS:
         if key in found:
             try:
-                durations.parse_ns(found[key])
-            except ConfigurationError as error:
+                parse_ns(found[key])
+            except ValueError as error:
                 problem = f'{where}.{key}: invalid duration: "{found[key]}": {error}'
                 raise ConfigurationError(problem) from None
     return found

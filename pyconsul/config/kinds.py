@@ -12,20 +12,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pyconsul.config import durations
 from pyconsul.errors import ConfigurationError
+from pyconsul.structs.durations import parse_ns
 
 
 def wrong_type(value: object, where: str, wanted: str) -> ConfigurationError:
     """``value`` at ``where`` is not of the type that Consul's decoder calls ``wanted``."""
-    return ConfigurationError(f"'{where}' expected type '{wanted}', got unconvertible type '{type_name(value)}'")
+    return ConfigurationError(
+        f"'{where}' expected type '{wanted}', got unconvertible type '{type_name(value)}'"
+    )
 
 
 def type_name(value: object) -> str:
     """What Consul's decoder calls the type of a value from a file."""
     if isinstance(value, bool):
         return "bool"
-    names = {int: "int", float: "float64", str: "string", dict: "map[string]interface {}", list: "[]interface {}"}
+    names = {
+        int: "int",
+        float: "float64",
+        str: "string",
+        dict: "map[string]interface {}",
+        list: "[]interface {}",
+    }
     return names.get(type(value), "nil")
 
 
@@ -101,8 +109,8 @@ def _tuple(value: Any, where: str) -> Any:
 
 def _duration(value: Any, where: str) -> Any:
     try:
-        return durations.parse(value)
-    except ConfigurationError as error:
+        return parse_ns(value) / 1e9
+    except ValueError as error:
         raise ConfigurationError(f'{where}: invalid duration: "{value}": {error}') from None
 
 

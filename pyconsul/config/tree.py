@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 from pyconsul.config.kinds import Kind, as_map, type_name
 from pyconsul.errors import ConfigurationError
@@ -24,7 +24,7 @@ class MapOf:
     spec: Spec
 
 
-Spec: TypeAlias = "Mapping[str, Union[Kind, ListOf, MapOf, Spec]]"
+Spec: TypeAlias = "Mapping[str, Kind | ListOf | MapOf | Spec]"
 """The keys of an object and what each holds; a nested mapping is an object in turn."""
 
 

@@ -1,0 +1,1 @@
+``pyconsul.client`` is an API for programs, waiting or with Deferreds.

@@ -1,0 +1,1 @@
+Configuration files in HCL and JSON are read with Consul's keys, and checked with its texts.

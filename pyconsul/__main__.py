@@ -1,0 +1,5 @@
+"""``python -m pyconsul`` is ``pyconsul``."""
+
+from pyconsul.cli.main import run
+
+run()

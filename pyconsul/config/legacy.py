@@ -1,0 +1,65 @@
+"""Keys of older versions: read under their new names, or read and left aside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RENAMED = {
+    "acl_datacenter": "primary_datacenter",
+    "acl_default_policy": "acl.default_policy",
+    "acl_down_policy": "acl.down_policy",
+    "acl_enable_key_list_policy": "acl.enable_key_list_policy",
+    "acl_ttl": "acl.token_ttl",
+    "acl_token": "acl.tokens.default",
+    "acl_agent_token": "acl.tokens.agent",
+    "acl_agent_master_token": "acl.tokens.agent_master",
+    "acl_master_token": "acl.tokens.master",
+    "acl_replication_token": "acl.tokens.replication",
+    "enable_acl_replication": "acl.enable_token_replication",
+    "http_api_response_headers": "http_config.response_headers",
+    "statsd_addr": "telemetry.statsd_address",
+    "statsite_addr": "telemetry.statsite_address",
+    "statsite_prefix": "telemetry.metrics_prefix",
+}
+
+ATLAS = (
+    "atlas_infrastructure",
+    "atlas_token",
+    "atlas_acl_token",
+    "atlas_join",
+    "atlas_endpoint",
+)
+"""A hosted service that is gone."""
+
+IGNORED = (
+    *ATLAS,
+    "acl_enforce_version_8",
+    "acl_disabled_ttl",
+    "addresses.rpc",
+    "ports.rpc",
+    "reap",
+    "audit",
+    "snapshot_agent",
+    "acl.msp_disable_bootstrap",
+    "acl.tokens.managed_service_provider",
+)
+
+
+def atlas_warning(name: str) -> str:
+    """What to tell somebody who still uses Atlas."""
+    return f"{name} is ignored: Atlas no longer exists. Use -retry-join to find the other agents."
+
+
+def translate(layer: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
+    """A layer with today's keys only; a key given under both names keeps its new one's value."""
+    result: dict[str, Any] = {}
+    for path, value in layer.items():
+        if path in RENAMED:
+            new = RENAMED[path]
+            warnings.append(f"The '{path}' field is deprecated. Use the '{new}' field instead.")
+            result.setdefault(new, value)
+        elif path in ATLAS:
+            warnings.append(atlas_warning(path))
+        elif path not in IGNORED:
+            result[path] = value
+    return result

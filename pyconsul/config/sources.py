@@ -1,0 +1,210 @@
+"""Where settings come from, and how they add up to one ``AgentConfig``.
+
+Order: defaults, ``-dev``, files and folders as given, flags, ``-hcl`` fragments. The last one wins;
+lists are joined (those of flags come first) and maps are merged. Source: the reference binary.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pyconsul import hcl
+from pyconsul.config import legacy
+from pyconsul.config.definitions import CHECK, SERVICE, check_definition, service_definition
+from pyconsul.config.host import Host
+from pyconsul.config.kinds import Kind
+from pyconsul.config.schema import DEV, AgentConfig
+from pyconsul.config.setting import Declared, declared, replaced
+from pyconsul.config.tree import Problems, Spec, errors_text, read_object
+from pyconsul.config.validate import completed, validate
+from pyconsul.errors import ConfigurationError
+
+Layer = dict[str, Any]
+"""What one source gives: values by whole key, shaped but not converted."""
+
+FORMATS = ("hcl", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Everything the user gave.
+
+    :ivar paths: files and folders in the order given.
+    :ivar flags: values by whole key.
+    :ivar fragments: texts of ``-hcl``.
+    :ivar format: ``hcl`` or ``json`` for all files; empty: by suffix.
+    """
+
+    paths: tuple[str, ...] = ()
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    fragments: tuple[str, ...] = ()
+    format: str = ""
+    dev: bool = False
+
+
+class Reader:
+    """Reads decoded files into layers; knows all keys."""
+
+    def __init__(self) -> None:
+        self.declared: dict[str, Declared] = {item.path: item for item in declared(AgentConfig())}
+        self._spec: dict[str, Any] = {"service": SERVICE, "check": CHECK}
+        for item in self.declared.values():
+            self._declare(item.path, item.setting.holds or item.setting.kind)
+        for path, new in legacy.RENAMED.items():
+            self._declare(path, self.declared[new].setting.kind)
+        for path in legacy.IGNORED:
+            self._declare(path, Kind("anything", shape=lambda value, where: value))
+
+    def _declare(self, path: str, wanted: object) -> None:
+        *groups, name = path.split(".")
+        spec = self._spec
+        for group in groups:
+            spec = spec.setdefault(group, {})
+        spec[name] = wanted
+
+    def layer(self, tree: object, name: str, warnings: list[str]) -> Layer:
+        """What the decoded file ``name`` gives; raises ``ConfigurationError`` with all its faults."""
+        problems = Problems()
+        found = read_object(tree, self._spec, "", problems)
+        problems.check(name)
+        for one, many in (("service", "services"), ("check", "checks")):
+            if one in found:
+                found[many] = [found.pop(one), *found.get(many, [])]
+        layer: Layer = {}
+        self._flatten(found, self._spec, "", layer)
+        return legacy.translate(layer, warnings)
+
+    def _flatten(self, found: Mapping[str, Any], spec: Spec, prefix: str, layer: Layer) -> None:
+        for key, value in found.items():
+            inner = spec[key]
+            if isinstance(inner, Mapping):
+                self._flatten(value, inner, f"{prefix}{key}.", layer)
+            else:
+                layer[prefix + key] = value
+
+    def merged(self, layers: list[Layer]) -> Layer:
+        """All layers as one, the later over the earlier."""
+        result: Layer = {}
+        for layer in layers:
+            for path, value in layer.items():
+                if path in result:
+                    value = self.declared[path].setting.kind.merge(result[path], value)
+                result[path] = value
+        return result
+
+    def converted(self, layer: Layer) -> Layer:
+        """The values as the program uses them; raises ``ConfigurationError`` with all faults."""
+        problems: list[str] = []
+        values: Layer = {}
+        for path, value in layer.items():
+            try:
+                values[path] = self._convert(path, value)
+            except ConfigurationError as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigurationError(errors_text(problems))
+        return values
+
+    def _convert(self, path: str, value: Any) -> Any:
+        if path == "services":
+            return tuple(service_definition(item, "service[]") for item in value)
+        if path == "checks":
+            return tuple(check_definition(item, "check[]") for item in value)
+        return self.declared[path].setting.kind.convert(value, path)
+
+
+def load(sources: Sources, host: Host | None = None) -> AgentConfig:
+    """Read everything and check it; raises ``ConfigurationError`` with Consul's texts.
+
+    :param host: the machine; a simulated one in tests.
+    """
+    if sources.format and sources.format not in FORMATS:
+        raise ConfigurationError("config: -config-format must be either 'hcl' or 'json'")
+    reader = Reader()
+    warnings: list[str] = []
+    lists = {path: value for path, value in sources.flags.items() if reader.declared[path].setting.kind.many}
+    scalars = {path: value for path, value in sources.flags.items() if path not in lists}
+    layers = [lists]
+    if sources.dev:
+        layers.append(reader.layer(DEV, "dev", warnings))
+    for name, tree in _trees(sources, warnings):
+        layers.append(reader.layer(tree, name, warnings))
+    layers.append(scalars)
+    for number, text in enumerate(sources.fragments):
+        name = f"flags-{number}.hcl"
+        layers.append(reader.layer(_decoded(text, "hcl", name), name, warnings))
+    values = reader.converted(reader.merged(layers))
+    config = replaced(AgentConfig(dev=sources.dev, sources=sources), values)
+    config = completed(config, host or Host(), warnings)
+    validate(config, warnings)
+    return replace(config, warnings=tuple(warnings))
+
+
+def reload(config: AgentConfig, host: Host | None = None) -> AgentConfig:
+    """``config`` with what its sources say now about the settings that may change while running.
+
+    Raises ``ConfigurationError`` if they are not valid any more; the old configuration then stands.
+    """
+    assert config.sources is not None, "only a configuration that was loaded can be reloaded"
+    new = load(config.sources, host)
+    changes = {item.path: item.default for item in declared(new) if item.setting.reload}
+    return replace(replaced(config, changes), warnings=new.warnings)
+
+
+# ---------------------------------------------------------------- files
+
+
+def _trees(sources: Sources, warnings: list[str]) -> Iterator[tuple[str, object]]:
+    """Name and decoded content of every file, in order."""
+    for path in sources.paths:
+        for name in _files(path):
+            suffix = sources.format or Path(name).suffix.removeprefix(".")
+            if suffix in FORMATS:
+                yield name, _decoded(_text(name), suffix, name)
+            else:
+                warnings.append(
+                    f"skipping file {name}, extension must be .hcl or .json, or config format must be set"
+                )
+
+
+def _files(path: str) -> list[str]:
+    """The file itself, or the files of a folder by name, without its subfolders."""
+    try:
+        if not stat.S_ISDIR(Path(path).stat().st_mode):
+            return [path]
+        return sorted(f"{path.rstrip('/')}/{item.name}" for item in Path(path).iterdir() if item.is_file())
+    except OSError as error:
+        raise _open_failed(path, error) from None
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError as error:
+        raise _open_failed(path, error) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"failed to parse {path}: not UTF-8") from None
+
+
+def _open_failed(path: str, error: OSError) -> ConfigurationError:
+    reason = (error.strerror or "").lower()
+    return ConfigurationError(f"config: Open failed on {path}. open {path}: {reason}")
+
+
+def _decoded(text: str, form: str, name: str) -> object:
+    if not text.strip():
+        return {}
+    try:
+        if form == "hcl":
+            return hcl.loads(text)
+        tree = json.loads(text)
+    except (hcl.HclError, json.JSONDecodeError, RecursionError) as error:
+        raise ConfigurationError(f"failed to parse {name}: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigurationError(f"failed to parse {name}: the file does not hold one object")
+    return tree

@@ -1,0 +1,249 @@
+"""Filling in what depends on other settings, and refusing what does not go together.
+
+The texts and their order are those of Consul 1.8.7, as far as they were seen.
+"""
+
+from __future__ import annotations
+
+import binascii
+import ipaddress
+import os
+import re
+from dataclasses import replace
+
+from pyconsul.config.host import Host
+from pyconsul.config.kinds import IPS, is_ip
+from pyconsul.config.schema import AgentConfig
+from pyconsul.config.tree import errors_text
+from pyconsul.errors import ConfigurationError
+
+LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "ERROR")
+_DATACENTER = re.compile(r"[a-z0-9_-]+")
+_DNS_LABEL = re.compile(r"[A-Za-z0-9-]+")
+_META_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_ANY = ("0.0.0.0", "::")
+
+META_PAIRS_MAX, META_KEY_MAX, META_VALUE_MAX = 64, 128, 512
+
+
+# ---------------------------------------------------------------- completing
+
+
+def completed(config: AgentConfig, host: Host, warnings: list[str]) -> AgentConfig:
+    """The configuration with every dependent default in place."""
+    bind = _bind_address(config, host)
+    config = replace(
+        config,
+        node_name=config.node_name or host.name,
+        datacenter=config.datacenter.lower(),
+        primary_datacenter=(config.primary_datacenter or config.datacenter).lower(),
+        domain=_domain(config.domain),
+        alt_domain=_domain(config.alt_domain) if config.alt_domain else "",
+        bind_addr=bind,
+        serf_lan=config.serf_lan or bind,
+        serf_wan=config.serf_wan or bind,
+        leave_on_terminate=not config.server
+        if config.leave_on_terminate is None
+        else config.leave_on_terminate,
+        skip_leave_on_interrupt=(
+            config.server if config.skip_leave_on_interrupt is None else config.skip_leave_on_interrupt
+        ),
+        ui_content_path="/" + "/".join(filter(None, config.ui_content_path.split("/"))) + "/",
+        addresses=replace(
+            config.addresses,
+            **{
+                name: getattr(config.addresses, name) or config.client_addr
+                for name in ("dns", "http", "https", "grpc")
+            },
+        ),
+    )
+    if config.ui_content_path == "//":
+        config = replace(config, ui_content_path="/")
+    if config.server and config.bootstrap_expect == 1 and not config.bootstrap:
+        warnings.append("BootstrapExpect is set to 1; this is the same as Bootstrap mode.")
+        config = replace(config, bootstrap=True, bootstrap_expect=0)
+    advertised = config.advertise_addr or _advertised(bind, host, warnings)
+    return replace(
+        config,
+        advertise_addr=advertised,
+        advertise_addr_wan=config.advertise_addr_wan or advertised,
+    )
+
+
+def _domain(text: str) -> str:
+    return text.strip(".").lower() + "."
+
+
+def _bind_address(config: AgentConfig, host: Host) -> str:
+    addresses = host.expand(config.bind_addr, "bind_addr").split()
+    if len(addresses) > 1:
+        raise ConfigurationError(
+            "bind_addr cannot contain multiple addresses. Use 'addresses.{dns,http,https}' instead."
+        )
+    if not addresses:
+        raise ConfigurationError("bind_addr cannot be empty")
+    if not is_ip(addresses[0]):
+        raise ConfigurationError(errors_text([f"bind_addr: invalid ip address: {addresses[0]}"]))
+    return addresses[0].removeprefix("[").removesuffix("]")
+
+
+def _advertised(bind: str, host: Host, warnings: list[str]) -> str:
+    """What to tell others: the bind address, or the one private address where that is a wildcard."""
+    if bind not in _ANY:
+        return bind
+    private = host.private()
+    if len(private) > 1:
+        raise ConfigurationError(
+            "Multiple private IPv4 addresses found. Please configure one with 'bind' and/or 'advertise'."
+        )
+    if private:
+        return private[0]
+    found = host.public() or ["127.0.0.1"]
+    warnings.append(f"No private IPv4 address found, advertising {found[0]}. Use 'advertise' to choose one.")
+    return found[0]
+
+
+# ---------------------------------------------------------------- checking
+
+
+def validate(config: AgentConfig, warnings: list[str]) -> None:
+    """Refuse what cannot work; raises ``ConfigurationError`` with the first problem."""
+    _check_identity(config, warnings)
+    _check_addresses(config)
+    _check_bootstrap(config, warnings)
+    _check_numbers(config)
+    key_problem = gossip_key_problem(config.encrypt)
+    if config.encrypt and key_problem:
+        raise ConfigurationError(f"encrypt has invalid key: {key_problem}")
+    if config.log_level.upper() not in LOG_LEVELS:
+        known = " ".join(LOG_LEVELS)
+        raise ConfigurationError(f"Invalid log level: {config.log_level}. Valid log levels are: [{known}]")
+    if config.segment or config.segments:
+        raise ConfigurationError("Network segments are not supported in this version of Consul")
+
+
+def _check_identity(config: AgentConfig, warnings: list[str]) -> None:
+    if not _DATACENTER.fullmatch(config.datacenter):
+        raise ConfigurationError(
+            f'datacenter cannot be "{config.datacenter}". Please use only [a-z0-9-_]'
+            if config.datacenter
+            else "datacenter cannot be empty"
+        )
+    if not config.data_dir and not config.dev:
+        raise ConfigurationError("data_dir cannot be empty")
+    if config.data_dir and os.path.exists(config.data_dir) and not os.path.isdir(config.data_dir):
+        raise ConfigurationError(f'data_dir "{config.data_dir}" is not a directory')
+    if config.dev and not config.server and not config.data_dir:
+        raise ConfigurationError("data_dir cannot be empty")
+    if not _DNS_LABEL.fullmatch(config.node_name):
+        warnings.append(
+            f'Node name "{config.node_name}" will not be discoverable via DNS due to invalid characters. '
+            "Valid characters include all alpha-numerics and dashes."
+        )
+    elif len(config.node_name) > 63:
+        warnings.append(f'Node name "{config.node_name}" will not be discoverable via DNS: it is too long.')
+    _check_node_meta(config.node_meta)
+    if config.ui_dir and config.ui and not config.dev:
+        raise ConfigurationError(
+            "Both the ui and ui-dir flags were specified, please provide only one.\n"
+            "If trying to use your own web UI resources, use the ui-dir flag.\n"
+            "The web UI is included in the binary so use ui to enable it"
+        )
+    if config.primary_gateways and config.primary_datacenter == config.datacenter:
+        raise ConfigurationError("'primary_gateways' should only be configured in a secondary datacenter")
+
+
+def _check_node_meta(meta: dict[str, str]) -> None:
+    if len(meta) > META_PAIRS_MAX:
+        raise ConfigurationError(
+            f"node_meta invalid: Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs"
+        )
+    for key, value in meta.items():
+        problem = ""
+        if not key:
+            problem = "Key cannot be blank"
+        elif not _META_KEY.fullmatch(key):
+            problem = "Key contains invalid characters"
+        elif len(key) > META_KEY_MAX:
+            problem = f"Key is too long (limit: {META_KEY_MAX} characters)"
+        elif key.startswith("consul-"):
+            problem = "Key prefix 'consul-' is reserved for internal use"
+        elif len(value) > META_VALUE_MAX:
+            problem = f"Value is too long (limit: {META_VALUE_MAX} characters)"
+        if problem:
+            raise ConfigurationError(
+                f"node_meta invalid: Couldn't load metadata pair ('{key}', '{value}'): {problem}"
+            )
+
+
+def _check_addresses(config: AgentConfig) -> None:
+    if config.advertise_addr in _ANY:
+        raise ConfigurationError("Advertise address cannot be 0.0.0.0, :: or [::]")
+    if config.advertise_addr_wan in _ANY:
+        raise ConfigurationError("Advertise WAN address cannot be 0.0.0.0, :: or [::]")
+    if any(address.startswith("unix://") for address in config.addresses.dns):
+        raise ConfigurationError("DNS address cannot be a unix socket")
+    for key in ("advertise_addr_ipv4", "advertise_addr_wan_ipv4"):
+        value = getattr(config, key)
+        if value and ipaddress.ip_address(value).version != 4:
+            raise ConfigurationError(f"{key}: invalid ipv4 address: {value}")
+    IPS.convert(" ".join(config.client_addr), "client_addr")
+
+
+def _check_bootstrap(config: AgentConfig, warnings: list[str]) -> None:
+    expect = config.bootstrap_expect
+    if expect < 0:
+        raise ConfigurationError(
+            f"bootstrap_expect cannot be {expect}. Must be greater than or equal to zero"
+        )
+    if config.bootstrap and not config.server or expect == 1 and not config.server:
+        raise ConfigurationError("'bootstrap = true' requires 'server = true'")
+    if expect and not config.server:
+        raise ConfigurationError("'bootstrap_expect > 0' requires 'server = true'")
+    if expect and config.dev:
+        raise ConfigurationError("'bootstrap_expect > 0' not allowed in dev mode")
+    if expect and config.bootstrap:
+        raise ConfigurationError("'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive")
+    if expect == 2:
+        warnings.append("bootstrap_expect = 2: A cluster with 2 servers will provide no failure tolerance.")
+    elif expect and expect % 2 == 0:
+        warnings.append(
+            "bootstrap_expect is even number: "
+            "A cluster with an even number of servers does not achieve optimum fault tolerance."
+        )
+    if expect:
+        warnings.append(f"bootstrap_expect > 0: expecting {expect} servers")
+    elif config.bootstrap:
+        warnings.append("bootstrap = true: do not enable unless necessary")
+
+
+def _check_numbers(config: AgentConfig) -> None:
+    factor = config.performance.raft_multiplier
+    if not 1 <= factor <= 10:
+        raise ConfigurationError(f"performance.raft_multiplier cannot be {factor}. Must be between 1 and 10")
+    for key in ("udp_answer_limit", "a_record_limit"):
+        limit = getattr(config.dns_config, key)
+        if limit < 0:
+            raise ConfigurationError(
+                f"dns_config.{key} cannot be {limit}. Must be greater than or equal to zero"
+            )
+    if config.check_output_max_size < 1:
+        raise ConfigurationError("check_output_max_size must be positive")
+    if not 2 <= config.protocol <= 3:
+        raise ConfigurationError(
+            f"Protocol version '{config.protocol}' too {'low' if config.protocol < 2 else 'high'}. "
+            "Must be in range: [2, 3]"
+        )
+    for key in ("reconnect_timeout", "reconnect_timeout_wan"):
+        if getattr(config, key) < 8 * 3600:
+            raise ConfigurationError(f"{key} must be >= 8h")
+
+
+def gossip_key_problem(text: str) -> str:
+    """What is wrong with a gossip key, which is 16, 24 or 32 bytes in base64; empty: nothing."""
+    try:
+        size = len(binascii.a2b_base64(text, strict_mode=True))
+    except (binascii.Error, ValueError):
+        good = len(re.match(r"[A-Za-z0-9+/]*", text)[0]) // 4 * 4  # type: ignore[index]
+        return f"illegal base64 data at input byte {good}"
+    return "" if size in (16, 24, 32) else "key size must be 16, 24 or 32 bytes"
