@@ -10,11 +10,11 @@ from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import Answer, empty, text
-from pyconsul.structs.bodies import decode
 from pyconsul.http.query import Query
 from pyconsul.http.routes import hot, route
 from pyconsul.interfaces import LocalAgent
 from pyconsul.structs.agent import CheckDefinition, CheckUpdate, ServiceDefinition
+from pyconsul.structs.bodies import decode
 from pyconsul.structs.catalog import CRITICAL, PASSING, WARNING, WEIGHTS, NodeService, ServiceAddress, Weights
 
 Result = Answer | Deferred[Answer]

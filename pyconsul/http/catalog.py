@@ -10,11 +10,11 @@ from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
 from pyconsul.http.answer import Answer
-from pyconsul.structs.bodies import decode
 from pyconsul.http.query import Query
 from pyconsul.http.reads import as_json, ask, done, read
 from pyconsul.http.routes import hot
 from pyconsul.interfaces import Agent
+from pyconsul.structs.bodies import decode
 from pyconsul.structs.catalog import (
     CheckDefinition,
     DeregisterRequest,

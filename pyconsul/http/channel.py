@@ -17,10 +17,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import httptools
+from twisted.internet._producer_helpers import _PullToPush
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet._producer_helpers import _PullToPush
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from zope.interface import implementer

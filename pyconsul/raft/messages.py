@@ -2,6 +2,9 @@
 
 Names are those of the Raft paper and of Ongaro's dissertation; every message carries the sender's
 ``term``. Delivery is best effort: a message may be lost, delayed, doubled or overtaken.
+
+Requests carry the ``address`` (``ip:port``) at which their sender is answered, because a server
+that is being added, or has lost its disk, knows no configuration in which to look it up.
 """
 
 from collections.abc import Sequence
@@ -39,6 +42,7 @@ class RequestVote(Struct, array_like=True, frozen=True, tag=1):
     last_log_term: int
     pre_vote: bool = False
     transfer: bool = False
+    address: str = ""
 
 
 class RequestVoteResponse(Struct, array_like=True, frozen=True, tag=2):
@@ -57,13 +61,15 @@ class AppendEntries(Struct, array_like=True, frozen=True, tag=3):
     prev_log_term: int
     leader_commit: int
     entries: Sequence[Entry] = ()
+    address: str = ""
 
 
 class AppendEntriesResponse(Struct, array_like=True, frozen=True, tag=4):
-    """The answer to ``AppendEntries``.
+    """The answer to ``AppendEntries``; one answer may stand for several that came before.
 
     :ivar match_index: on success, up to where the follower's log is durable and equals the leader's.
-    :ivar prev_log_index: of the request answered, so that a late reject can be told from a new one.
+    :ivar prev_log_index: on a reject, that of the request, so that a late reject can be told from
+        a new one.
     :ivar hint_index: on a reject, the last index at which the logs may still agree.
     :ivar hint_term: the follower's term at ``hint_index``.
     """
@@ -77,18 +83,31 @@ class AppendEntriesResponse(Struct, array_like=True, frozen=True, tag=4):
 
 
 class Heartbeat(Struct, array_like=True, frozen=True, tag=5):
-    """The leader lives. ``context`` comes back in the answer and confirms reads (6.4)."""
+    """The leader lives. ``context`` comes back in the answer and confirms reads (6.4).
+
+    :ivar leader_commit: no higher than what the receiver has confirmed to match, since a heartbeat
+        says nothing about the log before it.
+    :ivar context: higher in each heartbeat of a term.
+    """
 
     term: int
     leader_commit: int
     context: int
+    address: str = ""
 
 
 class HeartbeatResponse(Struct, array_like=True, frozen=True, tag=6):
-    """The answer to ``Heartbeat``."""
+    """The answer to ``Heartbeat``; with it a leader tells lost messages from a slow disk.
+
+    :ivar match_index: as in ``AppendEntriesResponse``, in case that answer was lost.
+    :ivar received_index: up to where the follower's log equals the leader's, durable or not.
+        Both are 0 until this term's leader has appended something.
+    """
 
     term: int
     context: int
+    match_index: int = 0
+    received_index: int = 0
 
 
 class TimeoutNow(Struct, array_like=True, frozen=True, tag=7):

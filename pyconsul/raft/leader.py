@@ -1,0 +1,331 @@
+"""What a server does from the moment it is elected until it leads no longer.
+
+Source: Raft paper, 5.3, 5.4.2, 8; dissertation 3.10 (transfer), 4 (membership), 6.2 (a leader
+steps down when it hears no majority), 6.4 (reads); specs of Consul's Raft, sections 1, 2, 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from pyconsul.raft.configuration import ServerId
+from pyconsul.raft.events import ChangeConfiguration, ProposalRefused, Proposed, TransferEnded
+from pyconsul.raft.membership import changed
+from pyconsul.raft.messages import (
+    COMMAND,
+    CONFIGURATION,
+    NOOP,
+    AppendEntriesResponse,
+    Entry,
+    Heartbeat,
+    HeartbeatResponse,
+    TimeoutNow,
+)
+from pyconsul.raft.progress import Progress
+from pyconsul.raft.reads import Reads
+from pyconsul.raft.replication import Replication
+from pyconsul.raft.state import RaftState
+
+HEARTBEATS_PER_TIMEOUT = 10
+LEASE_CHECK_MIN_S = 0.01
+NEVER = float("inf")
+
+TRANSFER_IN_PROGRESS = "leadership transfer in progress"
+TRANSFER_TIMEOUT = "leadership transfer timeout"
+TRANSFER_FAILED = "leadership lost while transferring it"
+
+
+class Transfer(Struct):
+    """Leadership is being handed over.
+
+    :ivar due: when it is given up.
+    :ivar sent: the target was told to campaign.
+    """
+
+    target: ServerId
+    due: float
+    sent: bool = False
+
+
+class Leader:
+    """One term of leadership.
+
+    :ivar barrier: the index of the first entry of this term, a no-op.
+    :ivar due: when ``tick`` has something to do; may be too early, never too late.
+    """
+
+    __slots__ = (
+        "_commit_due",
+        "_context",
+        "_lease_due",
+        "_s",
+        "barrier",
+        "due",
+        "reads",
+        "replication",
+        "transfer",
+    )
+
+    def __init__(self, s: RaftState) -> None:
+        self._s = s
+        self.barrier = s.log.last_index + 1
+        self.replication = Replication(s)
+        self.reads = Reads(s)
+        self.transfer: Transfer | None = None
+        self._context = 0
+        self._commit_due = NEVER
+        self._lease_due = s.now + s.timing.leader_lease_timeout_s
+        self.due = s.now
+        for progress in self.replication.followers.values():
+            progress.heartbeat_due = self._next_heartbeat()
+        self._set_due()
+
+    def start(self) -> None:
+        """Append the no-op: with it everything of earlier terms is committed, not before (5.4.2)."""
+        self._s.append([Entry(self._s.term, self.barrier, NOOP, b"")])
+        self.replication.replicate()
+
+    # ------------------------------------------------------------ asked by this server
+
+    def propose(self, commands: Sequence[bytes]) -> None:
+        """Append ``commands`` and send them on, to our own disk and to the followers at once."""
+        s = self._s
+        if self.transfer is not None:
+            s.effects.append(ProposalRefused(TRANSFER_IN_PROGRESS))
+            return
+        term = s.term
+        first = s.log.last_index + 1
+        entries = [Entry(term, index, COMMAND, data) for index, data in enumerate(commands, first)]
+        if entries:
+            s.append(entries)
+        s.effects.append(Proposed(first, len(entries), term))
+        self.replication.replicate()
+
+    def change_configuration(self, change: ChangeConfiguration) -> None:
+        """Append a configuration that differs in one server from the latest (dissertation, 4.1)."""
+        s = self._s
+        membership = s.membership
+        configuration = changed(membership.latest, change)
+        reason = ""
+        if self.transfer is not None:
+            reason = TRANSFER_IN_PROGRESS
+        elif s.commit_index < self.barrier:
+            reason = "the leader has not committed an entry of its term yet"
+        elif membership.index > s.commit_index:
+            reason = "the latest configuration is not committed yet"
+        elif change.prev_index and change.prev_index != membership.index:
+            reason = f"Configuration changed since {change.prev_index} (latest is {membership.index})"
+        else:
+            reason = configuration.problem()
+        if reason:
+            s.effects.append(ProposalRefused(reason))
+            return
+        index = s.log.last_index + 1
+        s.append([Entry(s.term, index, CONFIGURATION, configuration.encode())])
+        s.use_configuration(index, configuration)
+        s.effects.append(Proposed(index, 1, s.term))
+        self.replication.reconfigure()
+        self.replication.replicate()
+        self.reads.confirmed(self.replication.acked_context())
+        self._serve_reads()
+        self._set_due()
+
+    def confirm(self, token: int) -> None:
+        """Answer ``token`` once a majority has answered a heartbeat sent after now."""
+        self.reads.add(token)
+        self._serve_reads()
+
+    def hand_over(self, target: ServerId) -> None:
+        """Begin to hand leadership over to ``target`` or to whoever is most up to date."""
+        s = self._s
+        voters = [
+            progress
+            for server_id, progress in self.replication.followers.items()
+            if server_id in s.membership.voters
+        ]
+        error = ""
+        if self.transfer is not None:
+            error = TRANSFER_IN_PROGRESS
+        elif target == s.server_id:
+            error = "cannot transfer leadership to itself"
+        elif target and target not in s.membership.voters:
+            error = f"cannot find a voter with id {target}"
+        elif not voters:
+            error = "cannot find a voter to transfer leadership to"
+        if error:
+            s.effects.append(TransferEnded(error))
+            return
+        best = max(voters, key=lambda progress: (progress.match_index, progress.last_contact))
+        self.transfer = Transfer(target or best.id, s.now + s.timing.election_timeout_s)
+        self._push_transfer(self.replication.followers[self.transfer.target])
+        self._set_due()
+
+    # ------------------------------------------------------------ answers of followers
+
+    def append_answered(self, sender: ServerId, message: AppendEntriesResponse) -> None:
+        """A follower has taken entries, or could not."""
+        progress = self.replication.followers.get(sender)
+        if progress is None:
+            return
+        self.replication.answered(progress, message)
+        self._tell(progress)
+        if self.transfer is not None and not self.transfer.sent:
+            self._push_transfer(progress)
+
+    def heartbeat_answered(self, sender: ServerId, message: HeartbeatResponse) -> None:
+        """A follower lives, and says how far it is."""
+        progress = self.replication.followers.get(sender)
+        if progress is None:
+            return
+        self.replication.heartbeat_answered(progress, message)
+        self._tell(progress)
+        if self.transfer is not None:
+            self._push_transfer(progress)
+        self.reads.confirmed(self.replication.acked_context())
+        self._serve_reads()
+
+    def unreachable(self, peer: ServerId) -> None:
+        """The connection to ``peer`` broke: wait for its next sign of life."""
+        progress = self.replication.followers.get(peer)
+        if progress is not None:
+            progress.unreachable()
+
+    def _tell(self, progress: Progress) -> None:
+        """``progress`` may have acknowledged more: tell it soon that this is committed."""
+        if progress.told_commit < min(progress.match_index, self._s.commit_index):
+            self._commit_soon()
+
+    def _push_transfer(self, progress: Progress) -> None:
+        """Let the target campaign once it has everything, and with each heartbeat, lest that be lost."""
+        assert self.transfer is not None
+        if progress.id == self.transfer.target and progress.match_index == self._s.log.last_index:
+            self.transfer.sent = True
+            self._s.send(progress.id, progress.address, TimeoutNow(self._s.term))
+
+    # ------------------------------------------------------------ commit
+
+    def advance_commit(self) -> None:
+        """Commit what a majority holds, but by count only entries of this term (5.4.2)."""
+        s = self._s
+        index = self.replication.committed_index()
+        if index <= s.commit_index or index < self.barrier:
+            return
+        s.commit(index)
+        if self.replication.followers:
+            self._commit_soon()
+        if self.reads.waiting:
+            self._serve_reads()
+
+    def _commit_soon(self) -> None:
+        """Have the followers told what is committed, unless entries that are sent soon do it."""
+        if self._commit_due == NEVER:
+            wait_s = self._s.timing.commit_timeout_s * (1.0 + self._s.rng.random()) / 2.0
+            self._commit_due = self._s.now + wait_s
+            self.due = min(self.due, self._commit_due)
+
+    @property
+    def is_removed(self) -> bool:
+        """Whether a committed configuration gives this leader no vote, so that it has to go."""
+        s = self._s
+        return s.membership.index <= s.commit_index and s.server_id not in s.membership.voters
+
+    # ------------------------------------------------------------ heartbeats and reads
+
+    def _serve_reads(self) -> None:
+        """Begin a round for the reads that wait, unless one is on its way.
+
+        Before an entry of this term is committed, the commit index may be behind what an earlier
+        leader acknowledged, so reads have to wait for that (6.4, step 1).
+        """
+        s = self._s
+        if not self.reads.wants_round or s.commit_index < self.barrier:
+            return
+        if s.membership.voters == (s.server_id,):
+            self.reads.confirm_all()
+            return
+        self.reads.round_sent(self._context + 1)
+        for server_id in s.membership.voters:
+            progress = self.replication.followers.get(server_id)
+            if progress is not None:
+                self._send_heartbeat(progress)
+
+    def _send_heartbeat(self, progress: Progress) -> None:
+        s = self._s
+        self._context += 1
+        commit = min(s.commit_index, progress.match_index)
+        s.send(progress.id, progress.address, Heartbeat(s.term, commit, self._context, s.address))
+        progress.heartbeat_sent(self._context)
+        progress.heartbeat_due = self._next_heartbeat()
+        progress.told_commit = max(progress.told_commit, commit)
+
+    def _next_heartbeat(self) -> float:
+        return self._s.random_wait(self._s.timing.heartbeat_timeout_s / HEARTBEATS_PER_TIMEOUT)
+
+    # ------------------------------------------------------------ time
+
+    def tick(self) -> bool:
+        """Do what is due; false if this server may lead no longer (6.2)."""
+        s = self._s
+        now = s.now
+        if now < self.due:
+            return True
+        if now >= self._lease_due and not self._renew_lease():
+            return False
+        if self.transfer is not None and now >= self.transfer.due:
+            self.transfer = None
+            s.effects.append(TransferEnded(TRANSFER_TIMEOUT))
+        if self.reads.waiting and s.commit_index >= self.barrier:  # a round may have been lost
+            self.reads.round_sent(self._context + 1)
+        commit_due = now >= self._commit_due
+        if commit_due:
+            self._commit_due = NEVER
+        for progress in self.replication.followers.values():
+            if now >= progress.heartbeat_due or (
+                commit_due and progress.told_commit < min(s.commit_index, progress.match_index)
+            ):
+                self._send_heartbeat(progress)
+        self.replication.drop_leavers()
+        self._set_due()
+        return True
+
+    def _renew_lease(self) -> bool:
+        """Whether a majority of the voters has answered within the lease; when to look again."""
+        s = self._s
+        lease_until = self.lease_until
+        if lease_until <= s.now:
+            return False
+        self._lease_due = max(lease_until, s.now + LEASE_CHECK_MIN_S)
+        return True
+
+    @property
+    def lease_until(self) -> float:
+        """When this leader steps down unless it hears from a majority of the voters."""
+        return self.replication.contacted_at() + self._s.timing.leader_lease_timeout_s
+
+    def _set_due(self) -> None:
+        due = min(self._lease_due, self._commit_due)
+        if self.transfer is not None:
+            due = min(due, self.transfer.due)
+        for progress in self.replication.followers.values():
+            due = min(due, progress.heartbeat_due)
+        self.due = due
+
+    # ------------------------------------------------------------ the end
+
+    def stop(self, succeeded: bool) -> None:
+        """Leadership ends; ``succeeded``: a higher term was seen."""
+        self.reads.refuse_all()
+        if self.transfer is not None:
+            error = "" if succeeded and self.transfer.sent else TRANSFER_FAILED
+            self._s.effects.append(TransferEnded(error))
+
+    def resign(self) -> None:
+        """Having been removed, tell all what is committed, and the best of them to take over."""
+        s = self._s
+        for progress in self.replication.followers.values():
+            self._send_heartbeat(progress)
+        heirs = [self.replication.followers[voter] for voter in s.membership.voters]
+        best = max(heirs, key=lambda progress: progress.match_index)
+        s.send(best.id, best.address, TimeoutNow(s.term))

@@ -1,0 +1,180 @@
+"""What a leader knows of one follower's log.
+
+================ ============================ ====================================
+event            PROBE                        REPLICATE
+================ ============================ ====================================
+new follower     here, ``next`` = last + 1
+entries to send  one message, then wait       pipelined, as many as may be in flight
+sent             ``next`` stays               ``next`` moves on
+acknowledged     if that is news: REPLICATE,  frees what is in flight up to match
+                 next = match + 1
+rejected         next = hint + 1, at once     PROBE, next = hint + 1, at once; but once
+                                              between two heartbeats only
+lost             the same again               PROBE, next = received + 1, at once
+restarted        is asked whether it still has everything up to match, from the start if not
+unreachable      PROBE, wait for an answer to PROBE, next = match + 1, wait for an
+                 a heartbeat                  answer to a heartbeat
+================ ============================ ====================================
+
+*Lost* is found by heartbeats: one remembers how far entries had been sent before it, and its
+answer tells how far they had come. A follower that merely waits for its disk has received them;
+one that has received nothing in this term, though it had acknowledged something, was *restarted*.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from pyconsul.raft.configuration import ServerId
+
+
+class Pace(Enum):
+    """How entries are sent to a follower."""
+
+    PROBE = "probe"
+    REPLICATE = "replicate"
+
+
+class Progress:
+    """One follower, voter or not.
+
+    :ivar match_index: its log is durable and equals ours up to here.
+    :ivar next_index: the next entry to send.
+    :ivar waiting: nothing is sent until a message, or a heartbeat, is answered.
+    :ivar sent_index: the last entry that may be on its way.
+    :ivar inflight: the last entry of each message on its way (REPLICATE).
+    :ivar last_contact: when it last answered.
+    :ivar acked_context: the highest heartbeat that it answered.
+    :ivar doubted: a reject was believed since the last heartbeat.
+    :ivar verifying: it was asked whether it still has everything up to ``match_index``.
+    :ivar told_commit: the commit index that it was told.
+    :ivar needs_snapshot: the entries that it needs are gone from our log.
+    :ivar leaving_index: entry that removed it from the configuration, 0 if it is in it.
+    :ivar leaving_until: when it is given up, if it is leaving.
+    """
+
+    __slots__ = (
+        "acked_context",
+        "address",
+        "doubted",
+        "heartbeat_due",
+        "id",
+        "inflight",
+        "last_contact",
+        "leaving_index",
+        "leaving_until",
+        "mark_context",
+        "mark_index",
+        "match_index",
+        "needs_snapshot",
+        "next_index",
+        "pace",
+        "sent_index",
+        "told_commit",
+        "verifying",
+        "waiting",
+    )
+
+    def __init__(self, server_id: ServerId, address: str, next_index: int, now: float) -> None:
+        self.id = server_id
+        self.address = address
+        self.pace = Pace.PROBE
+        self.match_index = 0
+        self.next_index = next_index
+        self.waiting = False
+        self.sent_index = 0
+        self.inflight: deque[int] = deque()
+        self.last_contact = now
+        self.heartbeat_due = now
+        self.acked_context = 0
+        self.doubted = False
+        self.verifying = False
+        self.told_commit = 0
+        self.mark_context = 0
+        self.mark_index = 0
+        self.needs_snapshot = False
+        self.leaving_index = 0
+        self.leaving_until = 0.0
+
+    # ------------------------------------------------------------ pace
+
+    def sent(self, last_index: int) -> None:
+        """Entries up to ``last_index`` (or none, as a probe) were sent."""
+        self.sent_index = last_index
+        if self.pace is Pace.PROBE:
+            self.waiting = True
+        else:
+            self.next_index = last_index + 1
+            self.inflight.append(last_index)
+
+    def acknowledged(self, match_index: int) -> None:
+        """The follower's log equals ours up to ``match_index``."""
+        if match_index > self.match_index:
+            self.match_index = match_index
+            if self.pace is Pace.PROBE:
+                self.pace = Pace.REPLICATE
+                self.waiting = False
+                self.next_index = match_index + 1
+                return
+        inflight = self.inflight
+        while inflight and inflight[0] <= match_index:
+            inflight.popleft()
+        if self.next_index <= self.match_index:
+            self.next_index = self.match_index + 1
+
+    def ignores_reject(self, prev_log_index: int) -> bool:
+        """Whether a reject is to be ignored, because we know better than when it was asked for.
+
+        In a pipeline one is believed between two heartbeats: where messages overtake each other,
+        every reject would have all of them sent again, and that bring more rejects.
+        """
+        if self.pace is Pace.PROBE:
+            return not self.waiting or prev_log_index != self.next_index - 1
+        if not self.match_index < prev_log_index < self.next_index or self.doubted:
+            return True
+        self.doubted = True
+        return False
+
+    def probe(self, next_index: int) -> None:
+        """Send from ``next_index`` again, one message at a time."""
+        self.pace = Pace.PROBE
+        self.inflight.clear()
+        self.next_index = max(next_index, self.match_index + 1)
+        self.sent_index = self.match_index
+        self.waiting = False
+
+    def forget(self) -> None:
+        """It does not have what it had acknowledged: its disk was replaced. Nothing is known."""
+        self.match_index = 0
+        self.told_commit = 0
+        self.pace = Pace.REPLICATE
+        self.doubted = False
+        self.verifying = False
+
+    def unreachable(self) -> None:
+        """What was on its way may be lost, and what is sent now would be lost too.
+
+        The next heartbeat that is answered finds that something was lost: ``next_index``.
+        """
+        if self.pace is Pace.REPLICATE:
+            self.probe(self.match_index + 1)
+        self.waiting = True
+        self.mark_context = 0
+        self.sent_index = max(self.sent_index, self.next_index)
+
+    # ------------------------------------------------------------ heartbeats
+
+    def heartbeat_sent(self, context: int) -> None:
+        """Remember how far entries were sent, unless an earlier heartbeat still has to tell."""
+        if not self.mark_context:
+            self.mark_context = context
+            self.mark_index = self.sent_index
+
+    def lost(self, context: int, received_index: int) -> bool:
+        """Whether entries sent before the heartbeat ``context`` did not reach the follower."""
+        if not self.mark_context or context < self.mark_context:
+            return False
+        self.mark_context = 0
+        self.doubted = False
+        return self.mark_index > max(received_index, self.match_index)
