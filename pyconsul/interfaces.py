@@ -244,7 +244,13 @@ class GossipTransport(Protocol):
 
 
 class Watcher(Protocol):
-    """Somebody to be told, once, that what a read returned has changed.
+    """Somebody to be told, once, that what a read returned has changed."""
+
+    def wake(self) -> None: ...
+
+
+class AnswerWatcher(Watcher, Protocol):
+    """A watcher that hands itself to ``Agent.ask`` together with a question.
 
     :ivar armed: set by ``Agent.ask`` once ``wake`` will be called.
     :ivar watch: set by ``Agent.ask``; ``Agent.forget`` needs it.
@@ -253,8 +259,6 @@ class Watcher(Protocol):
     armed: bool
     watch: Any
 
-    def wake(self) -> None: ...
-
 
 class Agent(Protocol):
     """What HTTP, DNS and the checks need of an agent, whatever its role.
@@ -262,7 +266,7 @@ class Agent(Protocol):
     ``pyconsul.agent`` provides it; nothing below imports that package.
     """
 
-    def ask(self, method: str, request: Any, watcher: Watcher | None = None) -> Any:
+    def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
         """Call the endpoint ``method`` wherever it has to run; the reply struct or a Deferred of it.
 
         A read that this node answers from its own store registers ``watcher`` on exactly what it
@@ -270,7 +274,7 @@ class Agent(Protocol):
         """
         ...
 
-    def forget(self, watcher: Watcher) -> None:
+    def forget(self, watcher: AnswerWatcher) -> None:
         """Take back the registration of an armed ``watcher`` that was not woken."""
         ...
 

@@ -19,7 +19,7 @@ from pyconsul.agent.local import LocalState
 from pyconsul.agent.registration import Registrations
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import Refused
-from pyconsul.interfaces import Watcher
+from pyconsul.interfaces import AnswerWatcher
 from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.serf.coordinates import CoordinateClient
@@ -252,11 +252,11 @@ class BaseAgent(MultiService):
             "Meta": self.node.meta,
         }
 
-    def ask(self, method: str, request: Any, watcher: Watcher | None = None) -> Any:
+    def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 
-    def forget(self, watcher: Watcher) -> None:
+    def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ from pyconsul.agent.servers import ServerChoice, parse, servers_of
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.declared import declared_methods
 from pyconsul.errors import NoServers, Refused, Unreachable
-from pyconsul.interfaces import Watcher
+from pyconsul.interfaces import AnswerWatcher
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.serf.members import UPDATE
 from pyconsul.swim.keyring import Keyring
@@ -56,7 +56,7 @@ class ClientAgent(BaseAgent):
             self._forwarder.hurry()
             self.sync.servers_changed()
 
-    def ask(self, method: str, request: Any, watcher: Watcher | None = None) -> Any:
+    def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
         """See ``pyconsul.interfaces.Agent``; nothing is ever answered from here."""
         declared = self._methods.get(method)
         if declared is None:
@@ -76,7 +76,7 @@ class ClientAgent(BaseAgent):
 
         return self._forwarder.persist(attempt, is_read=declared.kind != "write", failed=failed)
 
-    def forget(self, watcher: Watcher) -> None:
+    def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``; nobody is ever registered here."""
 
     def consul_stats(self) -> dict[str, str]:

@@ -19,13 +19,14 @@ from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.replica import Replica, stats
 from pyconsul.agent.servers import servers_of
 from pyconsul.config.schema import AgentConfig
-from pyconsul.endpoints.base import Method, Read, Registry
+from pyconsul.endpoints.base import Answered, Method, Read, Registry
 from pyconsul.endpoints.catalog import Catalog
 from pyconsul.endpoints.health import Health
 from pyconsul.endpoints.kvs import KVS
 from pyconsul.endpoints.status import Status, StatusRequest
+from pyconsul.endpoints.txn import Txn
 from pyconsul.errors import BadRequest, NoLeader, NoPath, PyconsulError, Refused
-from pyconsul.interfaces import RaftStorage, Watcher
+from pyconsul.interfaces import AnswerWatcher, RaftStorage
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.configuration import Configuration, Server
@@ -80,6 +81,7 @@ class ServerAgent(BaseAgent):
         self.registry = Registry(
             [
                 KVS(self.store),
+                Txn(self.store, self.datacenter),
                 Catalog(self.store, self.datacenter),
                 Health(self.store),
                 Status(lambda: self.raft.leader_address, self._peers),
@@ -207,7 +209,7 @@ class ServerAgent(BaseAgent):
             return answer.addCallback(encode)
         return encode(answer)
 
-    def ask(self, method: str, request: Any, watcher: Watcher | None = None) -> Any:
+    def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
         """See ``pyconsul.interfaces.Agent``."""
         declared = self.registry.get(method)
         if declared is None:
@@ -228,12 +230,14 @@ class ServerAgent(BaseAgent):
             return self._persist(declared, request)
         if declared.kind == "write":
             if self.raft.ready:
-                done = self.raft.propose(declared.call(request))
-                return done.addErrback(self._once_more, declared, request)
+                done = self._propose(declared, request)
+                if isinstance(done, Deferred):
+                    done.addErrback(self._once_more, declared, request)
+                return done
             return self._persist(declared, request)
         return declared.call(request)
 
-    def forget(self, watcher: Watcher) -> None:
+    def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``."""
         self.store.watches.cancel(watcher.watch, watcher)
 
@@ -252,7 +256,7 @@ class ServerAgent(BaseAgent):
         """One attempt, wherever the leader is now."""
         if self.raft.ready:
             if method.kind == "write":
-                return self.raft.propose(method.call(request))
+                return self._propose(method, request)
             if request.require_consistent:
                 return self._serve_confirmed(method, request)
             return self._serve(method, request, None)
@@ -261,7 +265,12 @@ class ServerAgent(BaseAgent):
             raise NoLeader()
         return self._forwarder.call(address, method, request)
 
-    def _serve(self, method: Method, request: Any, watcher: Watcher | None) -> Any:
+    def _propose(self, method: Method, request: Any) -> Any:
+        """Let the log decide; the reply at once if the leader already knows it."""
+        command: bytes | Answered = method.call(request)
+        return command.reply if isinstance(command, Answered) else self.raft.propose(command)
+
+    def _serve(self, method: Method, request: Any, watcher: AnswerWatcher | None) -> Any:
         """Answer from the local store, now or when something has changed."""
         read: Read = method.call(request)
         wanted = request.min_query_index

@@ -17,7 +17,7 @@ from pyconsul.dns.wire import CNAME, IN, Query, Record, Reply, fit, name_bytes
 from pyconsul.dns.wire import REFUSED as REFUSED_CODE
 from pyconsul.dns.zone import Zone
 from pyconsul.errors import NoPath, NotFound, PyconsulError, Refused
-from pyconsul.interfaces import Agent, WallTime, Watcher
+from pyconsul.interfaces import Agent, WallTime, AnswerWatcher
 from pyconsul.log import make_logger
 from pyconsul.net.dns_recursors import Recursors
 from pyconsul.structs.catalog import CONSUL_SERVICE, NodeSpecificRequest, ServiceSpecificRequest
@@ -78,7 +78,7 @@ class Responder:
 
     # ------------------------------------------------------------ from question to bytes
 
-    def answer(self, query: Query, data: bytes, watcher: Watcher | None = None) -> Answer | Deferred[Answer]:
+    def answer(self, query: Query, data: bytes, watcher: AnswerWatcher | None = None) -> Answer | Deferred[Answer]:
         """The answer to ``query``; ``data`` is the whole message, for recursors.
 
         :param watcher: for what is read to answer; only if the answer can be made again.
@@ -89,7 +89,7 @@ class Responder:
             return self._failed(Failure(), query)
         return answer.addErrback(self._failed, query) if isinstance(answer, Deferred) else answer
 
-    def _answer(self, query: Query, data: bytes, watcher: Watcher | None) -> Answer | Deferred[Answer]:
+    def _answer(self, query: Query, data: bytes, watcher: AnswerWatcher | None) -> Answer | Deferred[Answer]:
         if query.class_ not in (IN, CLASS_ANY):
             return self._encoded(query, answers.refused())
         lookup = understand(query.labels, query.type, self.zone.domains)
@@ -184,7 +184,7 @@ class Responder:
 
     # ------------------------------------------------------------ what is read
 
-    def _look_up(self, lookup: Lookup, query: Query, watcher: Watcher | None) -> Made:
+    def _look_up(self, lookup: Lookup, query: Query, watcher: AnswerWatcher | None) -> Made:
         kind = lookup.kind
         if kind in (names.SERVICE, names.CONNECT, names.INGRESS):
             return self._service(lookup, query, watcher)
@@ -206,7 +206,7 @@ class Responder:
         return lambda: answers.no_such_name(zone, self._serial())
 
     def _ask(
-        self, method: str, request: Any, then: Callable[[Any], Made], watcher: Watcher | None = None
+        self, method: str, request: Any, then: Callable[[Any], Made], watcher: AnswerWatcher | None = None
     ) -> Made:
         """Ask the agent; ask the leader instead of a server that is too far behind."""
         reply = self._agent.ask(method, request, watcher)
@@ -220,7 +220,7 @@ class Responder:
             return self._ask(method, request, then)
         return then(reply)
 
-    def _service(self, lookup: Lookup, query: Query, watcher: Watcher | None) -> Made:
+    def _service(self, lookup: Lookup, query: Query, watcher: AnswerWatcher | None) -> Made:
         tag = lookup.tag
         request = ServiceSpecificRequest(
             datacenter=lookup.datacenter.lower(),
@@ -241,7 +241,7 @@ class Responder:
 
         return self._ask("Health.ServiceNodes", request, then, watcher)
 
-    def _node(self, lookup: Lookup, query: Query, watcher: Watcher | None) -> Made:
+    def _node(self, lookup: Lookup, query: Query, watcher: AnswerWatcher | None) -> Made:
         request = NodeSpecificRequest(
             datacenter=lookup.datacenter.lower(), node=lookup.name, allow_stale=self.settings.allow_stale
         )

@@ -17,6 +17,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 T = TypeVar("T")
 
+
+def block(number: int) -> str:
+    """The first three bytes of a loopback network of a test's own, and of this process's own."""
+    return f"127.{50 + os.getpid() % 200}.{number}"
+
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FAST = "performance { raft_multiplier = 1 }"
 
@@ -131,7 +137,7 @@ class Agent:
 class ClusterTestCase(SynchronousTestCase):
     """Three servers and a client agent in a network block of the test's own."""
 
-    block = "127.0.30"
+    block = block(30)
 
     def setUp(self) -> None:
         self.folder = os.path.abspath(self.mktemp())
@@ -162,7 +168,7 @@ class ClusterTestCase(SynchronousTestCase):
         address = eventually(lambda: self.client.get("status/leader")).partition(":")[0]
         return next(server for server in self.servers if server.ip == address)
 
-    def run(self, result: Any) -> Any:
+    def run(self, result: Any = None) -> Any:
         """Run the test, and print the agents' logs if it failed."""
         before = _bad(result)
         outcome = super().run(result)

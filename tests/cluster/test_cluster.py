@@ -7,9 +7,10 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.cluster.processes import Agent, ClusterTestCase, eventually, need
+from tests.cluster.processes import Agent, ClusterTestCase, block, eventually, need
 
 
 class Twistd(Agent):
@@ -39,8 +40,24 @@ class Web(BaseHTTPRequestHandler):
         """Be quiet."""
 
 
+def sees(agent: Agent, names: list[str]) -> bool:
+    """Whether these members, and no others, are alive for ``agent``."""
+    return sorted(m["Name"] for m in agent.get("agent/members") if m["Status"] == 1) == names
+
+
+def nothing_passes(agent: Agent) -> bool:
+    """Whether HTTP gives no instance."""
+    found: list[object] = agent.get("health/service/web?passing")
+    return not found
+
+
+def not_in_dns(agent: Agent) -> bool:
+    """Whether DNS gives no instance."""
+    return not agent.dig("web.service.consul", "SRV")
+
+
 class MainJobTests(ClusterTestCase):
-    block = "127.0.31"
+    block = block(31)
 
     def make(self, name: str, ip: str, *arguments: str) -> Agent:
         kind = Twistd if "-server" in arguments else Agent
@@ -54,10 +71,7 @@ class MainJobTests(ClusterTestCase):
         self.assertEqual(self.client.put("kv/some/key", b"value"), b"true")
         for agent in self.agents:
             self.assertEqual(agent.request("GET", "kv/some/key?raw"), (200, b"value"))
-            members = eventually(
-                lambda agent=agent: [m for m in agent.get("agent/members") if m["Status"] == 1]
-            )
-            self.assertEqual(sorted(m["Name"] for m in members), ["c5", "s2", "s3", "s4"])
+            eventually(partial(sees, agent, ["c5", "s2", "s3", "s4"]))
         self.check_service()
 
     def check_service(self) -> None:
@@ -77,20 +91,20 @@ class MainJobTests(ClusterTestCase):
         )
         eventually(lambda: self.client.get("health/service/web?passing"))
         for agent in self.agents:
-            rows = eventually(lambda agent=agent: agent.get("health/service/web?passing"), 2.0)
+            rows = eventually(partial(agent.get, "health/service/web?passing"), 2.0)
             self.assertEqual((rows[0]["Node"]["Node"], rows[0]["Service"]["Port"]), ("c5", 8080))
         if need("dig") is None:
             for agent in self.agents:
                 self.assertEqual(agent.dig("s3.node.consul"), [f"{self.block}.3"])
-                found = eventually(lambda agent=agent: agent.dig("web.service.consul", "SRV"), 2.0)
+                found = eventually(partial(agent.dig, "web.service.consul", "SRV"), 2.0)
                 self.assertIn("8080", found[0])
         web.shutdown()
         web.server_close()
         eventually(lambda: self.client.get("health/service/web?passing") == [])
         for agent in self.agents:
-            eventually(lambda agent=agent: agent.get("health/service/web?passing") == [], 2.0)
+            eventually(partial(nothing_passes, agent), 2.0)
             if need("dig") is None:
-                eventually(lambda agent=agent: agent.dig("web.service.consul", "SRV") == [], 2.0)
+                eventually(partial(not_in_dns, agent), 2.0)
 
 
 class Writer:
@@ -129,7 +143,7 @@ class Writer:
 
 
 class CrashTests(ClusterTestCase):
-    block = "127.0.32"
+    block = block(32)
 
     def lost(self, writers: list[Writer]) -> list[str]:
         listed = self.client.request("GET", "kv/w?keys")[1].decode()

@@ -9,9 +9,9 @@ import subprocess
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cluster.peers import missing_peers, peers_folder
-from tests.cluster.processes import Agent, eventually
+from tests.cluster.processes import Agent, block, eventually
 
-BLOCK = "127.0.33"
+BLOCK = block(33)
 ALIVE, LEFT, FAILED = 1, 3, 4
 
 

@@ -154,7 +154,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertFalse(self.client.paused)
 
 
-class AmpItself(amp.AMP):  # type: ignore[misc]
+class AmpItself(amp.AMP):
     """What Twisted's own dispatcher makes of our commands."""
 
     def __init__(self) -> None:

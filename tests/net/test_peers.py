@@ -20,7 +20,7 @@ class AmpNetworkTests(TestCase):
 
     def setUp(self) -> None:
         self.one, self.two = AmpNetwork(reactor, "one"), AmpNetwork(reactor, "two")
-        self.port = reactor.listenTCP(0, self.two.make_factory(), interface=HOST)  # type: ignore[attr-defined]
+        self.port: Any = reactor.listenTCP(0, self.two.make_factory(), interface=HOST)
         self.address = f"{HOST}:{self.port.getHost().port}"
         self.addCleanup(self.port.stopListening)
         self.addCleanup(self.one.close)
