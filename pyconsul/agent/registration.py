@@ -137,7 +137,7 @@ class Registrations:
         if runs_program(definition) and not allowed:
             raise Refused(SCRIPTS_DISABLED)
         for warning in warnings:
-            self._log.warn("{warning}", warning=warning)
+            self._log.warn("{text}", text=warning)
         return kind
 
     def _add(self, health: HealthCheck, kind: CheckType) -> None:

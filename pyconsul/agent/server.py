@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,11 +19,14 @@ from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.replica import Replica, stats
 from pyconsul.agent.servers import servers_of
+from pyconsul.agent.sessions import LockDelays, SessionTimers
+from pyconsul.agent.tombstones import Tombstones
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Answered, Method, Read, Registry
 from pyconsul.endpoints.catalog import Catalog
 from pyconsul.endpoints.health import Health
 from pyconsul.endpoints.kvs import KVS
+from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status, StatusRequest
 from pyconsul.endpoints.txn import Txn
 from pyconsul.errors import BadRequest, NoLeader, NoPath, PyconsulError, Refused
@@ -34,6 +38,7 @@ from pyconsul.raft.events import RoleChanged
 from pyconsul.raft.timing import Timing
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Store
+from pyconsul.structs.session import Session
 from pyconsul.swim.keyring import Keyring
 
 
@@ -78,10 +83,21 @@ class ServerAgent(BaseAgent):
             times,
         )
         self._last_leader = ""
+        self.lock_delays = LockDelays(environment.clock)
+        self.session_timers = SessionTimers(self.store.sessions, self.raft.propose, environment.clock)
+        self.store.sessions.created = self.session_timers.created
+        self.store.sessions.ended = self._session_ended
+        self._tombstones = Tombstones(self.store, self.raft.propose, environment.clock)
         self.registry = Registry(
             [
-                KVS(self.store),
-                Txn(self.store, self.datacenter),
+                KVS(self.store, self.lock_delays.holds),
+                Txn(self.store, self.datacenter, self.lock_delays.holds),
+                Sessions(
+                    self.store,
+                    environment.rng,
+                    self.session_timers.renew,
+                    round(config.session_ttl_min * 1e9),
+                ),
                 Catalog(self.store, self.datacenter),
                 Health(self.store),
                 Status(lambda: self.raft.leader_address, self._peers),
@@ -124,7 +140,7 @@ class ServerAgent(BaseAgent):
     def stopService(self) -> Deferred[None]:
         """End at once. What was acknowledged is on the disk."""
         self._bootstrap.stop()
-        self._duties.stop()
+        self._lead_no_more()
         self.raft.stop()
         self._forwarder.stop()
         self.store.watches.wake_all()  # whoever is parked here is told that there is no leader now
@@ -171,7 +187,7 @@ class ServerAgent(BaseAgent):
         if change.leader_address and not self.raft.is_leader:
             self._forwarder.hurry()
         if not self.raft.is_leader:
-            self._duties.stop()
+            self._lead_no_more()
             # Whoever waits here in default mode has to wait at the new leader, and no cached
             # answer may outlive the leadership that vouched for it.
             self.store.watches.wake_all()
@@ -180,6 +196,17 @@ class ServerAgent(BaseAgent):
         self._log.info("cluster leadership acquired")
         self._forwarder.hurry()
         self._duties.start()
+        self.session_timers.start()
+        self._tombstones.start()
+
+    def _lead_no_more(self) -> None:
+        self._duties.stop()
+        self.session_timers.stop()
+        self._tombstones.stop()
+
+    def _session_ended(self, session: Session, keys: Sequence[str]) -> None:
+        self.lock_delays.ended(session, keys)
+        self.session_timers.ended(session)
 
     def _peers(self) -> list[str]:
         return [server.address for server in self.raft.core.configuration.servers]

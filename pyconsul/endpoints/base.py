@@ -48,6 +48,12 @@ class Read(Struct):
     watch: Sequence[Hashable]
 
 
+class Answered(Struct):
+    """What a write may give instead of a log command: the reply, for there is nothing to be written."""
+
+    reply: Any
+
+
 def _declare(
     kind: str, name: str, request: type[Struct], reply: type[Any], permission: str
 ) -> Callable[[F], F]:
@@ -66,7 +72,7 @@ def read(name: str, request: type[Struct], reply: type[Any], permission: str = "
 def write(name: str, request: type[Struct], reply: type[Any], permission: str = "") -> Callable[[F], F]:
     """Declare ``method(self, request) -> command``: checks the request on the leader, gives the log command.
 
-    The reply is what applying the command returns.
+    The reply is what applying the command returns. ``Answered`` is given where no command is needed.
     """
     return _declare("write", name, request, reply, permission)
 

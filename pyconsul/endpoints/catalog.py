@@ -65,7 +65,9 @@ class Catalog:
         if fault:
             raise Refused(fault)
         if request.service is not None:
-            _validate_service(request.service)
+            fault = service_fault(request.service)
+            if fault:
+                raise Refused(fault)
         for check in (*(request.checks or ()), request.check):
             if check is not None and check.node and check.node != request.node:
                 raise Refused(f'check node "{check.node}" does not match node "{request.node}"')
@@ -153,12 +155,12 @@ def _named(request: NodeSpecificRequest) -> str:
     return request.node
 
 
-def _validate_service(service: NodeService) -> None:
-    """Refuse what Consul 1.8.7 refuses, in its words."""
+def service_fault(service: NodeService) -> str:
+    """Why Consul 1.8.7 would not register it, in its words; empty if it would."""
     if not service.service:
         if service.id:
-            raise Refused("Must provide service name with ID")
-        raise Refused("failed inserting service: failed inserting service: object missing primary index")
+            return "Must provide service name with ID"
+        return "failed inserting service: failed inserting service: object missing primary index"
     if service.kind == CONNECT_PROXY:
         faults = []
         if not service.proxy.destination_service_name:
@@ -170,7 +172,8 @@ def _validate_service(service: NodeService) -> None:
         if faults:
             plural = "s" if len(faults) > 1 else ""
             listed = "".join(f"\t* {fault}\n" for fault in faults)
-            raise Refused(f"{len(faults)} error{plural} occurred:\n{listed}\n")
+            return f"{len(faults)} error{plural} occurred:\n{listed}\n"
+    return ""
 
 
 # ---------------------------------------------------------------- shared with Health.*

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pyconsul.endpoints.base import Read, read, write
+from collections.abc import Callable
+
+from pyconsul.endpoints.base import Answered, Read, read, write
 from pyconsul.errors import Refused
 from pyconsul.state import commands
 from pyconsul.state.store import Store
@@ -10,19 +12,25 @@ from pyconsul.structs.kv import IndexedDirEntries, IndexedKeyList, KeyListReques
 
 
 class KVS:
-    """Reads and writes of keys."""
+    """Reads and writes of keys.
 
-    def __init__(self, store: Store) -> None:
+    :param delayed: whether a key may not be locked yet, for the session that held it ended just now.
+    """
+
+    def __init__(self, store: Store, delayed: Callable[[str], bool] = lambda key: False) -> None:
         self._kv = store.kv
+        self._delayed = delayed
 
     @write("KVS.Apply", KVSRequest, bool, "key:write")
-    def apply(self, request: KVSRequest) -> bytes:
+    def apply(self, request: KVSRequest) -> bytes | Answered:
         """One write; the reply tells whether it was done.
 
         :raises PyconsulError: if the operation is unknown or lacks a key.
         """
         if not request.dir_ent.key and request.op != "delete-tree":
             raise Refused("Must provide key")
+        if request.op == "lock" and self._delayed(request.dir_ent.key):
+            return Answered(False)
         return commands.encode_kv(request)
 
     @read("KVS.Get", KeyRequest, IndexedDirEntries, "key:read")

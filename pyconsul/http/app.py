@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
-from pyconsul.http import catalog, health, kv, status
+from pyconsul.http import catalog, health, kv, session, status, txn
 from pyconsul.http.answer import Answer, Dates
 from pyconsul.http.paths import redirect
 from pyconsul.http.query import Query
@@ -19,7 +19,14 @@ from pyconsul.interfaces import Agent, WallTime
 
 AddRoutes = Callable[[Klein, Agent], None]
 
-MODULES: tuple[AddRoutes, ...] = (kv.add_routes, catalog.add_routes, health.add_routes, status.add_routes)
+MODULES: tuple[AddRoutes, ...] = (
+    kv.add_routes,
+    txn.add_routes,
+    session.add_routes,
+    catalog.add_routes,
+    health.add_routes,
+    status.add_routes,
+)
 
 NO_UI = b"Consul Agent: UI disabled. To enable, set ui=true in the agent config."
 

@@ -25,6 +25,7 @@ def read(
     shape: Shape,
     *,
     consistency: bool = True,
+    stamp_failures: bool = False,
     cacheable: bool = False,
 ) -> Answer | Deferred[Answer]:
     """Ask ``method`` and make its reply an answer with the headers of a read.
@@ -33,6 +34,7 @@ def read(
     :param shape: makes the answer's status and body of the reply struct.
     :param consistency: whether this endpoint tells ``X-Consul-Effective-Consistency``. Those that do
         also put the other headers of a read on failures.
+    :param stamp_failures: whether it puts them there although it does not.
     :param cacheable: whether this endpoint knows ``?cached``.
     """
     query.may_keep = not (
@@ -47,14 +49,14 @@ def read(
     try:
         reply = agent.ask(method, request, query.kept)
     except PyconsulError as error:
-        return _failed(error, consistency)
+        return _failed(error, consistency or stamp_failures)
     if not isinstance(reply, Deferred):
         return _stamp(shape(reply), reply, query, request, consistency, cacheable)
 
     def answered(reply: Any) -> Answer:
         return _stamp(shape(reply), reply, query, request, consistency, cacheable)
 
-    reply.addCallbacks(answered, _failure, errbackArgs=(consistency,))
+    reply.addCallbacks(answered, _failure, errbackArgs=(consistency or stamp_failures,))
     return reply
 
 
@@ -76,15 +78,15 @@ def _stamp(
     return answer
 
 
-def _failure(failure: Failure, consistency: bool) -> Answer:
+def _failure(failure: Failure, stamp: bool) -> Answer:
     failure.trap(PyconsulError)
-    return _failed(failure.value, consistency)
+    return _failed(failure.value, stamp)
 
 
-def _failed(error: BaseException | None, consistency: bool) -> Answer:
+def _failed(error: BaseException | None, stamp: bool) -> Answer:
     assert isinstance(error, PyconsulError)
     answer = refusal(error)
-    if consistency:
+    if stamp:
         answer.index = 0
     return answer
 

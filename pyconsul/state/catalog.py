@@ -140,6 +140,11 @@ class Catalog:
         entry = self._nodes.get(node.lower())
         return None if entry is None else entry.checks.get(check_id.lower())
 
+    def node_by_id(self, node_id: str) -> Node | None:
+        """The row of the node with that id."""
+        entry = self._by_id.get(node_id.lower())
+        return None if entry is None else entry.row
+
     def node_services(self, node: str) -> tuple[int, Node | None, list[NodeService]]:
         """A node and its services by id."""
         entry = self._nodes.get(node.lower())
@@ -198,7 +203,10 @@ class Catalog:
         renamed = None
         writes_node = entry is None or not command.skip_node_update
         if writes_node:
-            renamed = self._renamed(command, entry)
+            try:
+                renamed = self._renamed(command, entry)
+            except Refused as error:
+                raise Refused(f"failed inserting node: {error}") from None
         _refuse_checks(command, entry)
         if writes_node:
             entry = self._put_node(index, command, entry, renamed)
@@ -207,6 +215,43 @@ class Catalog:
             self._put_service(index, entry, command.service)
         for check in command.checks:
             self._put_check(index, entry, check)
+
+    def put_node(self, index: int, row: Node) -> None:
+        """Write a node's row alone.
+
+        :raises Refused: with nothing written.
+        """
+        entry = self._nodes.get(row.node.lower())
+        command = Registration(
+            row.datacenter, row.id, row.node, row.address, row.tagged_addresses, row.meta, False, None, []
+        )
+        self._put_node(index, command, entry, self._renamed(command, entry))
+
+    def put_service(self, index: int, node: str, service: NodeService) -> None:
+        """Write a service, in canonical form, of a node that is there.
+
+        :raises Refused: with nothing written.
+        """
+        entry = self._nodes.get(node.lower())
+        if entry is None:
+            raise Refused("Missing node registration")
+        if not service.service:
+            raise Refused("failed inserting service: object missing primary index")
+        self._put_service(index, entry, service)
+
+    def put_check(self, index: int, check: HealthCheck) -> None:
+        """Write a check, in canonical form, of a node and perhaps a service that are there.
+
+        :raises Refused: with nothing written.
+        """
+        entry = self._nodes.get(check.node.lower())
+        if entry is None:
+            raise Refused("Missing node registration")
+        if not check.check_id:
+            raise Refused("failed inserting check: object missing primary index")
+        if check.service_id and check.service_id.lower() not in entry.services:
+            raise Refused("Missing service registration")
+        self._put_check(index, entry, check)
 
     def _renamed(self, command: Registration, entry: NodeEntry | None) -> NodeEntry | None:
         """The node that goes by another name so far.
@@ -223,7 +268,7 @@ class Catalog:
                 address = "" if renamed is None else f" ({command.address})"
                 row = entry.row
                 raise Refused(
-                    f'failed inserting node: Error while renaming Node ID: "{command.id}"{address}: '
+                    f'Error while renaming Node ID: "{command.id}"{address}: '
                     f"Node name {command.node} is reserved by node {row.id} with name {row.node} "
                     f"({row.address})"
                 )
@@ -325,19 +370,31 @@ class Catalog:
 
     def deregister(self, index: int, command: Deregistration) -> None:
         """Remove what is there; what is not is no error."""
-        entry = self._nodes.get(command.node.lower())
-        if entry is None:
-            return
         if command.service_id:
-            instance = entry.services.get(command.service_id.lower())
-            if instance is not None:
-                self._remove_service(index, entry, instance)
+            self.remove_service(index, command.node, command.service_id)
         elif command.check_id:
-            key = command.check_id.lower()
-            if key in entry.checks:
-                self._remove_check(index, entry, key)
+            self.remove_check(index, command.node, command.check_id)
         else:
+            self.remove_node(index, command.node)
+
+    def remove_node(self, index: int, node: str) -> None:
+        """Remove a node with all that is on it, if it is there."""
+        entry = self._nodes.get(node.lower())
+        if entry is not None:
             self._remove_node(index, entry)
+
+    def remove_service(self, index: int, node: str, service_id: str) -> None:
+        """Remove a service and its checks, if it is there."""
+        entry = self._nodes.get(node.lower())
+        instance = None if entry is None else entry.services.get(service_id.lower())
+        if entry is not None and instance is not None:
+            self._remove_service(index, entry, instance)
+
+    def remove_check(self, index: int, node: str, check_id: str) -> None:
+        """Remove a check, if it is there."""
+        entry = self._nodes.get(node.lower())
+        if entry is not None and check_id.lower() in entry.checks:
+            self._remove_check(index, entry, check_id.lower())
 
     def _remove_node(self, index: int, entry: NodeEntry) -> None:
         for instance in [*entry.services.values()]:
@@ -426,6 +483,22 @@ class Catalog:
 
     # ------------------------------------------------------------ snapshots
 
+    def excerpt(self, nodes: Iterable[str]) -> list[NodeEntry]:
+        """These nodes, in that order, for ``restore_excerpt`` of another catalog."""
+        found = {name.lower(): self._nodes.get(name.lower()) for name in nodes}
+        return [entry for entry in found.values() if entry is not None]
+
+    def restore_excerpt(self, nodes: Iterable[NodeEntry]) -> None:
+        """Take over the rows of ``nodes``, of an empty catalog; it knows nothing of views' indexes."""
+        listeners, self.listeners = self.listeners, []
+        for entry in nodes:
+            self._restore_node(entry.row, entry.index)
+            for instance in entry.services.values():
+                self._restore_service(self._nodes[entry.key], instance.row)
+            for check in entry.checks.values():
+                self._restore_check(check)
+        self.listeners = listeners
+
     def snapshot(self) -> CatalogSnapshot:
         """References to all rows; later writes do not show in it."""
         entries = self._nodes.values()
@@ -449,9 +522,7 @@ class Catalog:
         listeners, self.listeners = self.listeners, []
         self._clear()
         for row, index, _ in snapshot.nodes:
-            entry = self._nodes[row.node.lower()] = NodeEntry(row, index)
-            if row.id:
-                self._by_id[row.id.lower()] = entry
+            self._restore_node(row, index)
         for key, service in snapshot.services:
             self._restore_service(self._nodes[key], service)
         for check in snapshot.checks:
@@ -467,6 +538,11 @@ class Catalog:
         self._by_name.restore(snapshot.by_name, by_name_gone)
         self._by_state.restore(snapshot.by_state, by_state_gone)
         self.listeners = listeners
+
+    def _restore_node(self, row: Node, index: int) -> None:
+        entry = self._nodes[row.node.lower()] = NodeEntry(row, index)
+        if row.id:
+            self._by_id[row.id.lower()] = entry
 
     def _restore_service(self, entry: NodeEntry, row: NodeService) -> None:
         instance = entry.services[row.id.lower()] = Instance(entry, row)

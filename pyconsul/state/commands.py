@@ -7,20 +7,31 @@ canonical form, so that applying needs no judgement.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import Struct
 
 from pyconsul.errors import BadRequest
 from pyconsul.state.catalog import Deregistration, Registration
+from pyconsul.state.operations import CheckOp, KVOp, NodeOp, Op, ServiceOp
+from pyconsul.state.session import DESTROY, SessionCommand, canonical_session
+from pyconsul.state.txn import TxnCommand
 from pyconsul.structs.canonical import canonical_check, canonical_service
 from pyconsul.structs.catalog import DeregisterRequest, RegisterRequest
 from pyconsul.structs.kv import KVSRequest
+from pyconsul.structs.session import Session
+from pyconsul.structs.txn import TxnOp
 
 REGISTER, DEREGISTER, KVS, SESSION, ACL, TOMBSTONE = range(6)
+TXN = 8
 
 KV_OPS = ("set", "delete", "delete-cas", "delete-tree", "cas", "lock", "unlock")
 SET, DELETE, DELETE_CAS, DELETE_TREE, CAS, LOCK, UNLOCK = range(len(KV_OPS))
 _NUMBERS = {op: number for number, op in enumerate(KV_OPS)}
+
+_PUTS = ("set", "cas")
+"""Verbs of transactions whose rows are stored."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _encode_into = msgspec.msgpack.Encoder().encode_into
@@ -63,7 +74,8 @@ def encode_kv(request: KVSRequest) -> bytes:
     if op is None:
         raise BadRequest(f'Invalid KVS operation "{request.op}"')
     entry = request.dir_ent
-    command = KVCommand(op, entry.key, entry.value, entry.flags, entry.session or "", entry.modify_index)
+    session = (entry.session or "").lower()
+    command = KVCommand(op, entry.key, entry.value, entry.flags, session, entry.modify_index)
     return b"\x02" + _encode(command)
 
 
@@ -96,6 +108,48 @@ def encode_register(request: RegisterRequest) -> bytes:
 def encode_deregister(request: DeregisterRequest) -> bytes:
     """The entry for a deregistration."""
     return encode(DEREGISTER, Deregistration(request.node, request.service_id, request.check_id))
+
+
+def encode_session(op: int, session: Session) -> bytes:
+    """The entry that creates a session, or ends the one with that id."""
+    return encode(SESSION, SessionCommand(op, canonical_session(session)))
+
+
+def encode_destroy(session_id: str) -> bytes:
+    """The entry that ends a session."""
+    return encode_session(DESTROY, Session(id=session_id))
+
+
+def operations(ops: Iterable[TxnOp]) -> list[Op | None]:
+    """What a transaction is asked to do, in the form in which it is done.
+
+    :raises BadRequest: if the definition of a check holds what is no duration.
+    """
+    return [_operation(op) for op in ops]
+
+
+def _operation(op: TxnOp) -> Op | None:
+    if op.kv is not None:
+        entry = op.kv.dir_ent
+        value, session = entry.value or None, (entry.session or "").lower()
+        return KVOp(op.kv.verb, entry.key, value, entry.flags, entry.modify_index, session)
+    if op.node is not None:
+        return NodeOp(op.node.verb, op.node.node)
+    if op.service is not None:
+        verb, row = op.service.verb, op.service.service
+        return ServiceOp(verb, op.service.node, canonical_service(row) if verb in _PUTS else row)
+    if op.check is not None:
+        verb, check = op.check.verb, op.check.check
+        try:
+            return CheckOp(verb, canonical_check(check) if verb in _PUTS else check)
+        except ValueError as error:
+            raise BadRequest(f"Failed to parse body: {error}") from None
+    return None
+
+
+def encode_txn(ops: list[Op | None]) -> bytes:
+    """The entry for a transaction."""
+    return encode(TXN, TxnCommand(ops))
 
 
 def encode_collect_graves(index: int) -> bytes:

@@ -16,8 +16,11 @@ from pyconsul.errors import PyconsulError, Refused
 from pyconsul.state import commands
 from pyconsul.state.catalog import Deregistration, Registration
 from pyconsul.state.commands import CollectGraves, KVCommand
+from pyconsul.state.session import CREATE, DESTROY, SessionCommand
 from pyconsul.state.store import Store
+from pyconsul.state.txn import Transactions, TxnCommand
 from pyconsul.structs.query import Empty
+from pyconsul.structs.txn import TxnResponse
 
 _Decode: TypeAlias = Callable[[bytes], Any]
 _Run: TypeAlias = Callable[[int, Any], Any]
@@ -29,10 +32,13 @@ class FSM:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._watches = store.watches
+        self._transactions = Transactions(store)
         self._kinds: dict[int, tuple[_Decode, _Run]] = {}
         self.add(commands.KVS, KVCommand, self._kv)
         self.add(commands.REGISTER, Registration, self._register)
         self.add(commands.DEREGISTER, Deregistration, self._deregister)
+        self.add(commands.SESSION, SessionCommand, self._session)
+        self.add(commands.TXN, TxnCommand, self._txn)
         self.add(commands.TOMBSTONE, CollectGraves, self._collect_graves)
 
     def add(self, kind: int, command: type[msgspec.Struct], run: _Run) -> None:
@@ -85,6 +91,17 @@ class FSM:
     def _deregister(self, index: int, command: Deregistration) -> Empty:
         self._store.catalog.deregister(index, command)
         return Empty()
+
+    def _session(self, index: int, command: SessionCommand) -> str | PyconsulError:
+        if command.op == CREATE:
+            return self._store.sessions.create(index, command.session)
+        if command.op == DESTROY:
+            self._store.sessions.destroy(index, command.session.id)
+            return ""
+        return Refused(f"unknown operation {command.op} on the session table")
+
+    def _txn(self, index: int, command: TxnCommand) -> TxnResponse:
+        return self._transactions.apply(index, command.ops)
 
     def _collect_graves(self, index: int, command: CollectGraves) -> Empty:
         self._store.kv.collect_graves(command.index)

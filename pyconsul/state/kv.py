@@ -15,7 +15,7 @@ one step when graves are collected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from operator import attrgetter
 
@@ -87,6 +87,10 @@ class KVTable:
         row = self._rows.get(key)
         return (self._absent_index(key), None) if row is None else (row.modify_index, row)
 
+    def row(self, key: str) -> DirEntry | None:
+        """The entry, if there is one."""
+        return self._rows.get(key)
+
     def under(self, prefix: str) -> tuple[int, list[DirEntry]]:
         """All entries whose keys start with ``prefix``, in the order of their keys."""
         rows = self._rows
@@ -106,8 +110,13 @@ class KVTable:
         return index, [*names]
 
     def held_by(self, session: str) -> list[str]:
-        """The keys that ``session`` has locked."""
-        return [*self._held.get(session, ())]
+        """The keys that ``session`` has locked, in order."""
+        return sorted(self._held.get(session, ()))
+
+    def oldest_grave(self) -> int | None:
+        """The index of the oldest deletion that is remembered."""
+        oldest = (next(iter(graves.values())) for graves in (self._graves, self._trees) if graves)
+        return min(oldest, default=None)
 
     def _absent_index(self, key: str) -> int:
         return max(self._floor, self._graves.get(key, 0), self._covering_index(key))
@@ -134,14 +143,13 @@ class KVTable:
     # ------------------------------------------------------------ writing
 
     def set(self, index: int, key: str, value: bytes | None, flags: int) -> bool:
-        """Write an entry; a lock on it stays as it is. Always done."""
+        """Write an entry; a lock on it stays, but its count starts again, as with Consul. Always done."""
         old = self._rows.get(key)
         if old is None:
             self._insert(index, key, value, flags, 0, "")
-        elif old.value != (value or None) or old.flags != flags:
+        elif old.value != (value or None) or old.flags != flags or old.lock_index:
             self._put(
                 DirEntry(
-                    lock_index=old.lock_index,
                     key=old.key,
                     flags=flags,
                     value=value or None,
@@ -309,6 +317,11 @@ class KVTable:
             self._tree_keys.remove(prefix)
 
     # ------------------------------------------------------------ snapshots
+
+    def excerpt(self, keys: Iterable[str]) -> KVSnapshot:
+        """The entries of ``keys`` alone, in that order, with nothing about deletions."""
+        rows = self._rows
+        return KVSnapshot([rows[key] for key in keys if key in rows], {}, {}, 0)
 
     def snapshot(self) -> KVSnapshot:
         """References to all rows; later writes do not show in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 
 import msgspec
@@ -9,6 +10,7 @@ from msgspec import Struct
 
 from pyconsul.state.catalog import Catalog, CatalogSnapshot
 from pyconsul.state.kv import KVSnapshot, KVTable
+from pyconsul.state.session import SessionSnapshot, SessionTable
 from pyconsul.state.watches import Watches
 
 
@@ -18,6 +20,7 @@ class Snapshot(Struct):
     index: int
     kv: KVSnapshot
     catalog: CatalogSnapshot
+    sessions: SessionSnapshot
 
 
 class Store:
@@ -31,17 +34,32 @@ class Store:
         self.watches = Watches()
         self.kv = KVTable(self.watches)
         self.catalog = Catalog(self.watches)
+        self.sessions = SessionTable(self.watches, self.kv, self.catalog)
 
     def snapshot(self) -> Snapshot:
         """Everything as it is now; later commands do not show in it. Costs one list of references."""
-        return Snapshot(self.index, self.kv.snapshot(), self.catalog.snapshot())
+        return Snapshot(self.index, self.kv.snapshot(), self.catalog.snapshot(), self.sessions.snapshot())
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become what ``snapshot`` holds, and wake everybody."""
         self.index = snapshot.index
         self.kv.restore(snapshot.kv)
         self.catalog.restore(snapshot.catalog)
+        self.sessions.restore(snapshot.sessions)
         self.watches.wake_all()
+
+    def excerpt(self, keys: Iterable[str], nodes: Iterable[str], sessions: Iterable[str]) -> Store:
+        """Another store with just these rows and what hangs on them, to try commands on.
+
+        It knows the indexes of rows, but not those of deletions and views, and nobody watches it.
+        """
+        part = Store()
+        entries = self.kv.excerpt(keys)
+        part.kv.restore(entries)
+        part.catalog.restore_excerpt(self.catalog.excerpt(nodes))
+        holders = [row.session for row in entries.entries if row.session]
+        part.sessions.restore(self.sessions.excerpt([*sessions, *holders], nodes))
+        return part
 
     def digest(self) -> str:
         """A hash over all rows and all indexes, equal on servers that have applied the same commands."""

@@ -2,21 +2,24 @@
 
 A watch key names what a read has looked at:
 
-======================  ==========================================================
-key                     changes with
-======================  ==========================================================
-``("kv", key)``         one entry, also its creation and deletion
-``("kvp", prefix)``     any entry whose key starts so
-``("nodes",)``          the rows of the node table
-``("services",)``       names and tags of services
-``("node", name)``      a node's row and its services
-``("node-checks", n)``  the checks of a node
-``("service", name)``   a service's instances and the rows of their nodes
-``("health", name)``    the same and all checks that tell their health
+========================  ==========================================================
+key                       changes with
+========================  ==========================================================
+``("kv", key)``           one entry, also its creation and deletion
+``("kvp", prefix)``       any entry whose key starts so
+``("nodes",)``            the rows of the node table
+``("services",)``         names and tags of services
+``("node", name)``        a node's row and its services
+``("node-checks", n)``    the checks of a node
+``("service", name)``     a service's instances and the rows of their nodes
+``("health", name)``      the same and all checks that tell their health
 ``("connect", name)``, ``("connect-health", name)``: the same for a service's proxies
-``("checks", name)``    the checks that name a service
-``("state", status)``   the checks in a state; ``any``: all checks
-======================  ==========================================================
+``("checks", name)``      the checks that name a service
+``("state", status)``     the checks in a state; ``any``: all checks
+``("sessions",)``         which sessions there are
+``("session", id)``       one session, also its creation and end
+``("node-sessions", n)``  the sessions of a node
+========================  ==========================================================
 
 Node and service names are in lower case.
 """

@@ -44,11 +44,13 @@ class RealPeersTests(SynchronousTestCase):
     def test_one_pool(self) -> None:
         """All list each other alive; a leave shows as left and a kill as failed, in the catalog too."""
         client = self.spawn(
-            str(peers_folder() / "consul"), "agent", "-node", "theirs", "-bind", f"{BLOCK}.2", "-client", f"{BLOCK}.2",
+            str(peers_folder() / "consul"), "agent",
+            "-node", "theirs", "-bind", f"{BLOCK}.2", "-client", f"{BLOCK}.2",
             "-data-dir", os.path.join(self.folder, "real"), "-retry-join", f"{BLOCK}.1",
         )  # fmt: skip
         bare = self.spawn(
-            str(peers_folder() / "serf"), "agent", "-node=bare", f"-bind={BLOCK}.3:8301", f"-rpc-addr={BLOCK}.3:7373",
+            str(peers_folder() / "serf"), "agent",
+            "-node=bare", f"-bind={BLOCK}.3:8301", f"-rpc-addr={BLOCK}.3:7373",
             f"-join={BLOCK}.1:8301",
         )  # fmt: skip
         everybody = {"ours": ALIVE, "theirs": ALIVE, "bare": ALIVE}

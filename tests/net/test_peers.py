@@ -21,7 +21,8 @@ class AmpNetworkTests(TestCase):
     def setUp(self) -> None:
         self.one, self.two = AmpNetwork(reactor, "one"), AmpNetwork(reactor, "two")
         self.port: Any = reactor.listenTCP(0, self.two.make_factory(), interface=HOST)
-        self.address = f"{HOST}:{self.port.getHost().port}"
+        host: Any = self.port.getHost()
+        self.address = f"{HOST}:{host.port}"
         self.addCleanup(self.port.stopListening)
         self.addCleanup(self.one.close)
         self.addCleanup(self.two.close)

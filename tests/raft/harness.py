@@ -243,7 +243,7 @@ class Node:
         """Handle ``event`` and perform its effects; returns them."""
         cluster = self.cluster
         was_leader = self.core.role is Role.LEADER
-        effects = self.core.handle(cluster.now, event)
+        effects: list[Any] = self.core.handle(cluster.now, event)
         cluster.safety.check(self, event, effects, was_leader)
         self.commit_index = self.core.commit_index
         for effect in effects:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -92,12 +92,24 @@ class Single:
         """A message comes in."""
         return self.feed(events.MessageReceived(sender, message), after)
 
-    def tick(self) -> list[Any]:
-        """Wait for the next deadline."""
+    @property
+    def due(self) -> float:
+        """The next deadline."""
         due = self.core.next_deadline()
         assert due is not None
-        self.now = max(self.now, due)
+        return due
+
+    def tick(self) -> list[Any]:
+        """Wait for the next deadline."""
+        self.now = max(self.now, self.due)
         return self.feed(events.Tick())
+
+    def ticks(self, within_s: float = 30.0) -> Iterator[list[Any]]:
+        """The effects of every deadline; the test has to find what it waits for in time."""
+        end = self.now + within_s
+        while self.now <= end:
+            yield self.tick()
+        raise AssertionError(f"nothing happened within {within_s} s")
 
     # ------------------------------------------------------------ shortcuts
 
@@ -108,7 +120,7 @@ class Single:
     def campaign(self) -> list[Any]:
         """Time out, and get every pre-vote; the effects of what follows."""
         effects = self.time_out()
-        while self.core.role is Role.CANDIDATE and self.core._election.pre_vote:
+        while self.core._election is not None and self.core._election.pre_vote:
             for voter in self.core._s.membership.voters:
                 if voter != "a":
                     effects += self.receive(voter, RequestVoteResponse(self.core.term + 1, True, True))

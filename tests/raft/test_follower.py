@@ -287,7 +287,7 @@ class CommitTests(SynchronousTestCase):
         one = Single(terms=[1] * 2500)
         effects = one.append("b", 1, 2501, 1, commit=2501)
         batches = [only(effects, Apply)]
-        while one.core.next_deadline() <= one.now:
+        while one.due <= one.now:
             batches.append(only(one.feed(events.Tick()), Apply))
         self.assertEqual([len(batch.entries) for batch in batches], [1024, 1024, 453])
         indexes = [entry.index for batch in batches for entry in batch.entries]

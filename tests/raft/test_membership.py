@@ -49,7 +49,9 @@ class MembershipTests(SynchronousTestCase):
     def test_in_force_when_appended(self) -> None:
         membership = Membership([(1, configuration("abc"))])
         membership.append(5, configuration("abcd", "e"))
-        self.assertEqual((membership.index, membership.voters, membership.quorum), (5, ("a", "b", "c", "d"), 3))
+        self.assertEqual(
+            (membership.index, membership.voters, membership.quorum), (5, ("a", "b", "c", "d"), 3)
+        )
         self.assertEqual(membership.address_of("e"), "e:8300")
 
     def test_falls_back_when_cut_off(self) -> None:

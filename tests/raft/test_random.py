@@ -145,7 +145,9 @@ class Storm:
         cluster.loss = self.rng.choice((0.0, 0.0, 0.05, 0.3))
         cluster.doubled = self.rng.choice((0.0, 0.0, 0.2))
         cluster.reorders = self.rng.random() < 0.4
-        cluster.delay_s = self.rng.choice(((0.001, 0.003), (0.001, 0.003), (0.0, 0.05), (0.02, 0.4), (0.0, 3.0)))
+        cluster.delay_s = self.rng.choice(
+            ((0.001, 0.003), (0.001, 0.003), (0.0, 0.05), (0.02, 0.4), (0.0, 3.0))
+        )
 
     def slow_disk(self) -> None:
         self.node().disk_s = self.rng.choice((FAST_DISK_S, 0.1, 1.0))

@@ -42,9 +42,11 @@ class ReadIndexTests(SynchronousTestCase):
 
     def test_earlier_heartbeats_do_not_confirm(self) -> None:
         """They say nothing about the time since the read came."""
-        late = {}
-        while len(late) < 5:
-            late.update({to: m.context for to, m in sent(self.one.tick(), Heartbeat)})
+        late: dict[str, int] = {}
+        for effects in self.one.ticks():
+            late.update({to: m.context for to, m in sent(effects, Heartbeat)})
+            if len(late) == 5:
+                break
         self.ask(7)
         for follower in "bcde":
             self.assertEqual(of(self.one.beat(follower, late[follower]), LeadershipConfirmed), [])
@@ -52,10 +54,12 @@ class ReadIndexTests(SynchronousTestCase):
     def test_later_heartbeats_do(self) -> None:
         """The round itself may get lost."""
         self.ask(7)
-        confirmed = []
-        while not confirmed:
-            for to, message in sent(self.one.tick(), Heartbeat):
+        confirmed: list[LeadershipConfirmed] = []
+        for effects in self.one.ticks():
+            for to, message in sent(effects, Heartbeat):
                 confirmed += of(self.one.beat(to, message.context), LeadershipConfirmed)
+            if confirmed:
+                break
         self.assertEqual(confirmed, [LeadershipConfirmed(7, 2)])
 
     def test_nonvoters_and_acknowledgements_do_not_count(self) -> None:
@@ -81,11 +85,13 @@ class ReadIndexTests(SynchronousTestCase):
     def test_waiting_reads_join_heartbeats_when_a_round_is_lost(self) -> None:
         self.ask(1)
         self.ask(2)
-        confirmed = []
-        while len(confirmed) < 2:
-            for to, message in sent(self.one.tick(), Heartbeat):
+        confirmed: list[LeadershipConfirmed] = []
+        for effects in self.one.ticks():
+            for to, message in sent(effects, Heartbeat):
                 if to in "bc":
                     confirmed += of(self.one.beat(to, message.context), LeadershipConfirmed)
+            if len(confirmed) == 2:
+                break
         self.assertEqual([effect.token for effect in confirmed], [1, 2])
 
     def test_refused_on_losing_leadership(self) -> None:
@@ -97,6 +103,7 @@ class ReadIndexTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         self.ask(0)
+        assert self.one.core._leader is not None
         self.one.core._leader.reads.waiting = list(range(WAITING_MAX))
         self.assertEqual(self.one.feed(ConfirmLeadership(7)), [LeadershipRefused(7)])
 
@@ -108,14 +115,11 @@ class NewLeaderTests(SynchronousTestCase):
         one = Single()
         one.lead()
         self.assertEqual(one.feed(ConfirmLeadership(7)), [])
-        while not (beats := sent(one.tick(), Heartbeat)):
-            pass
+        beats = next(found for effects in one.ticks() if (found := sent(effects, Heartbeat)))
         self.assertEqual(of(one.beat(beats[0][0], beats[0][1].context), LeadershipConfirmed), [])
         effects = one.ack("b")
         contexts = {to: m.context for to, m in sent(effects, Heartbeat)}
-        self.assertEqual(
-            of(one.beat("c", contexts["c"]), LeadershipConfirmed), [LeadershipConfirmed(7, 2)]
-        )
+        self.assertEqual(of(one.beat("c", contexts["c"]), LeadershipConfirmed), [LeadershipConfirmed(7, 2)])
 
 
 class LoneVoterTests(SynchronousTestCase):

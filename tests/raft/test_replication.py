@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.raft import events
@@ -15,7 +17,14 @@ from pyconsul.raft.events import (
     Send,
     Unreachable,
 )
-from pyconsul.raft.messages import COMMAND, AppendEntries, Entry, Heartbeat
+from pyconsul.raft.messages import (
+    COMMAND,
+    AppendEntries,
+    AppendEntriesResponse,
+    Entry,
+    Heartbeat,
+    HeartbeatResponse,
+)
 from pyconsul.raft.progress import Pace
 from pyconsul.raft.timing import Timing
 from tests.raft.single import Single, of, only, sent
@@ -100,6 +109,13 @@ class ProposeTests(SynchronousTestCase):
         """Of a peer that lies, or mistakes us for somebody else."""
         self.one.ack("b", 99)
         self.assertEqual(self.one.core.progress["b"].match_index, 2)
+
+    def test_answers_of_an_earlier_term(self) -> None:
+        """What a follower had in common with an earlier leader, it need not have with this one."""
+        self.one.feed(Propose([b"x"]))
+        self.assertEqual(self.one.receive("b", AppendEntriesResponse(1, True, 3, 0)), [])
+        self.assertEqual(self.one.receive("b", HeartbeatResponse(1, 1, 3, 3)), [])
+        self.assertEqual(self.one.core.commit_index, 2)
 
     def test_answers_of_strangers(self) -> None:
         self.assertEqual(self.one.ack("z"), [])
@@ -244,8 +260,10 @@ class LossTests(SynchronousTestCase):
     def beats(self) -> dict[str, int]:
         """Wait until both followers were sent a heartbeat; the latest of each."""
         contexts: dict[str, int] = {}
-        while len(contexts) < 2:
-            contexts.update({to: m.context for to, m in sent(self.one.tick(), Heartbeat)})
+        for effects in self.one.ticks():
+            contexts.update({to: m.context for to, m in sent(effects, Heartbeat)})
+            if len(contexts) == 2:
+                break
         return contexts
 
     def test_lost_entries_are_sent_again(self) -> None:
@@ -273,6 +291,25 @@ class LossTests(SynchronousTestCase):
         one.reject("b", 4, 2, 1)
         self.assertEqual(spans(one.beat("b", self.beats()["b"], 0, 0)), [(2, 3)])
 
+    def test_restarted_follower_shows_what_it_has(self) -> None:
+        """It has heard nothing in this term, though it acknowledged: do our logs still agree?"""
+        contexts = self.beats()
+        effects = self.one.beat("b", contexts["b"], 0, 0)
+        self.assertEqual(spans(effects), [(2, 0)])
+        self.assertEqual(spans(self.one.ack("b", 2)), [])
+        self.assertEqual(spans(self.one.beat("b", contexts["b"], 0, 0)), [])  # an old answer
+
+    def test_replaced_disk_is_filled_again(self) -> None:
+        """It has nothing any more: from the start, whatever it acknowledged."""
+        self.one.beat("b", self.beats()["b"], 0, 0)
+        self.assertEqual(spans(self.one.reject("b", 2, 0, 0)), [(0, 2)])
+        self.assertEqual(self.one.core.progress["b"].match_index, 0)
+        self.assertEqual(self.one.core.commit_index, 2)
+
+    def test_late_reject_takes_nothing_back(self) -> None:
+        self.assertEqual(spans(self.one.reject("b", 2, 0, 0)), [])
+        self.assertEqual(self.one.core.progress["b"].match_index, 2)
+
     def test_unreachable(self) -> None:
         """Nothing more until it answers a heartbeat, then again from what it acknowledged."""
         self.one.feed(Propose([b"x"]))
@@ -297,7 +334,7 @@ class HeartbeatTests(SynchronousTestCase):
                 beats[to].append(one.now)
                 one.beat(to, message.context, 2, 2)
         for times in beats.values():
-            gaps = [later - earlier for earlier, later in zip(times[1:], times[2:])]
+            gaps = [later - earlier for earlier, later in pairwise(times[1:])]
             self.assertTrue(all(0.1 <= gap < 0.2001 for gap in gaps), gaps)
             self.assertGreater(max(gaps) - min(gaps), 0.05)
 
@@ -314,6 +351,19 @@ class HeartbeatTests(SynchronousTestCase):
                 told.setdefault(to, message.leader_commit)
         self.assertEqual(told["b"], 3)
         self.assertEqual(told.get("c", 2), 2)
+
+    def test_no_more_than_what_matches(self) -> None:
+        """A heartbeat says nothing about the log that it commits."""
+        one = Single()
+        one.lead_and_commit()
+        one.feed(Propose([b"x"]))
+        one.ack("b")
+        commits: dict[str, int] = {}
+        for effects in one.ticks():
+            commits.update({to: m.leader_commit for to, m in sent(effects, Heartbeat)})
+            if len(commits) == 2:
+                break
+        self.assertEqual(commits, {"b": 3, "c": 2})
 
     def test_commit_goes_with_the_next_entries(self) -> None:
         one = Single()
@@ -336,7 +386,7 @@ class HeartbeatTests(SynchronousTestCase):
         one.now += 0.06
         one.feed(events.Tick())
         one.ack("c")
-        self.assertLessEqual(one.core.next_deadline(), one.now + 0.05)
+        self.assertLessEqual(one.due, one.now + 0.05)
 
     def test_leader_view(self) -> None:
         """Its own last contact is now; followers show no progress."""

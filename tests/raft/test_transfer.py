@@ -71,12 +71,13 @@ class TransferTests(SynchronousTestCase):
         self.one.feed(TransferLeadership("b"))
         start = self.one.now
         ended: list[TransferEnded] = []
-        while not ended:
-            effects = self.one.tick()
+        for effects in self.one.ticks():
             ended = of(effects, TransferEnded)
             for to, message in sent(effects, Heartbeat):
                 if to != "b":
                     self.one.beat(to, message.context)
+            if ended:
+                break
         self.assertEqual(ended, [TransferEnded("leadership transfer timeout")])
         self.assertAlmostEqual(self.one.now - start, 1.0)
         self.assertEqual(len(of(self.one.feed(Propose([b"x"])), Proposed)), 1)
@@ -96,8 +97,6 @@ class TransferTests(SynchronousTestCase):
 
     def test_lease_lost_meanwhile(self) -> None:
         self.one.feed(TransferLeadership("b"))
-        ended: list[TransferEnded] = []
-        while not ended:
-            ended = of(self.one.tick(), TransferEnded)
+        ended = next(found for effects in self.one.ticks() if (found := of(effects, TransferEnded)))
         self.assertEqual(ended, [TransferEnded("leadership lost while transferring it")])
         self.assertEqual(self.one.core.role, Role.FOLLOWER)

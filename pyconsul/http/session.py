@@ -1,0 +1,158 @@
+"""``/v1/session/``: sessions, which hold locks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from klein import Klein
+from msgspec import Struct, field
+from twisted.internet.defer import Deferred
+
+from pyconsul.errors import BadRequest
+from pyconsul.http.answer import Answer, text
+from pyconsul.http.catalog import of_node
+from pyconsul.http.query import Query
+from pyconsul.http.reads import ask, done, read
+from pyconsul.http.routes import hot
+from pyconsul.interfaces import Agent
+from pyconsul.structs.bodies import PREFIX, convert, decode
+from pyconsul.structs.catalog import SERF_CHECK_ID
+from pyconsul.structs.durations import parse_ns
+from pyconsul.structs.session import (
+    LOCK_DELAY_NS,
+    ServiceCheck,
+    Session,
+    SessionRequest,
+    SessionSpecificRequest,
+)
+
+Result = Answer | Deferred[Answer]
+
+SECONDS_BELOW = 1000
+"""A lock delay that is a number less than this is seconds, else nanoseconds."""
+
+
+class CreateBody(Struct, rename="pascal", kw_only=True):
+    """What may be said about a session to be created; other fields are ignored."""
+
+    name: str = ""
+    node: str = ""
+    lock_delay: Any = None
+    behavior: str = ""
+    ttl: str = field(default="", name="TTL")
+    checks: list[str] | None = None
+    node_checks: list[str] | None = None
+    service_checks: list[ServiceCheck] | None = None
+
+
+def add_routes(app: Klein, agent: Agent) -> None:
+    """Declare the routes of this module."""
+
+    @hot(app, "/v1/session/create", ["PUT"])
+    def create(query: Query) -> Result:
+        """Create a session, of this agent's node unless another is named; the answer tells its id."""
+        query.refuse_namespace()
+        session = of_body(query.body, query.node_name)
+        request = SessionRequest(op="create", session=session, **query.write_options())
+        return ask(agent, "Session.Apply", request, _created)
+
+    @hot(app, "/v1/session/destroy/<path:session>", ["PUT"])
+    def destroy(query: Query, session: str) -> Result:
+        """End a session and let go what it holds."""
+        query.refuse_namespace()
+        _require(session)
+        request = SessionRequest(op="destroy", session=Session(id=session), **query.write_options())
+        return ask(agent, "Session.Apply", request, done)
+
+    @hot(app, "/v1/session/renew/<path:session>", ["PUT"])
+    def renew(query: Query, session: str) -> Result:
+        """Let the TTL of a session start again; 404 if it is gone."""
+        query.refuse_namespace()
+        _require(session)
+        request = SessionSpecificRequest(session_id=session, session=session, **query.write_options())
+
+        def renewed(reply: Any) -> Answer:
+            return _rows(reply) if reply.sessions else text(404, f"Session id '{session}' not found")
+
+        return ask(agent, "Session.Renew", request, renewed)
+
+    @hot(app, "/v1/session/info/<path:session>")
+    def info(query: Query, session: str) -> Result:
+        """One session, as a list."""
+        query.refuse_namespace()
+        _require(session)
+        request = SessionSpecificRequest(session_id=session, session=session, **query.options())
+        return read(agent, query, "Session.Get", request, _rows, consistency=False, stamp_failures=True)
+
+    @hot(app, "/v1/session/node/<path:node>")
+    def of_one_node(query: Query, node: str) -> Result:
+        """The sessions of a node."""
+        query.refuse_namespace()
+        request = of_node(query, node)
+        return read(
+            agent, query, "Session.NodeSessions", request, _rows, consistency=False, stamp_failures=True
+        )
+
+    @hot(app, "/v1/session/list")
+    def list_all(query: Query) -> Result:
+        """All sessions."""
+        query.refuse_namespace()
+        request = SessionSpecificRequest(**query.options())
+        return read(agent, query, "Session.List", request, _rows, consistency=False, stamp_failures=True)
+
+
+def of_body(body: bytes, node_name: str) -> Session:
+    """The session that ``body`` asks for; an empty body asks for one with all defaults.
+
+    By default it depends on the gossip check of its node. ``NodeChecks`` and, by its older name,
+    an empty ``Checks`` replace that; a ``Checks`` with something in it adds to it.
+
+    :raises BadRequest: if it cannot be read.
+    """
+    given = decode(body, dict[str, Any]) if body.strip() else {}
+    names = {name.lower() for name in given}
+    wanted = convert(given, CreateBody, open_structs=(CreateBody, ServiceCheck))
+    node_checks = [SERF_CHECK_ID]
+    if "nodechecks" in names:
+        node_checks = wanted.node_checks or []
+    elif "checks" in names and not wanted.checks:
+        node_checks = []
+    return Session(
+        name=wanted.name,
+        node=wanted.node or node_name,
+        lock_delay=_lock_delay_ns(wanted.lock_delay),
+        behavior=wanted.behavior,
+        ttl=wanted.ttl,
+        node_checks=node_checks,
+        service_checks=wanted.service_checks,
+        checks=msgspec.UNSET if "nodechecks" in names else wanted.checks or msgspec.UNSET,
+    )
+
+
+def _lock_delay_ns(given: Any) -> int:
+    if given is None:
+        return LOCK_DELAY_NS
+    if isinstance(given, str):
+        try:
+            return parse_ns(given)
+        except ValueError as error:
+            raise BadRequest(f"{PREFIX}{error}") from None
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        delay = int(given)
+        delay = delay * 1_000_000_000 if delay < SECONDS_BELOW else delay
+        return delay if abs(delay) < 1 << 63 else 0
+    return 0
+
+
+def _require(session: str) -> None:
+    if not session:
+        raise BadRequest("Missing session")
+
+
+def _created(reply: str) -> Answer:
+    return Answer(json={"ID": reply})
+
+
+def _rows(reply: Any) -> Answer:
+    return Answer(json=reply.sessions or [])
