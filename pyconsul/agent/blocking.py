@@ -56,7 +56,7 @@ class _Parked:
     """One parked request. Its identity is what the watches and the wheel know."""
 
     __slots__ = (
-        "armed", "deferred", "elsewhere", "lot", "method", "read", "request", "slot", "until", "watch",
+        "deferred", "elsewhere", "lot", "method", "read", "request", "slot", "until", "watch",
     )  # fmt: skip
 
     def __init__(self, lot: Parking, method: Method, request: Any, read: Read) -> None:
@@ -66,7 +66,6 @@ class _Parked:
         self.read = read
         self.slot = 0
         self.until = 0.0
-        self.armed = True
         self.watch: Any = read.watch
         self.elsewhere: Deferred[Any] | None = None
         self.deferred: Deferred[Any] = Deferred(self._gone)

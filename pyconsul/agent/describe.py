@@ -36,7 +36,24 @@ def _show(value: Any, kind: Kind) -> Any:
         return {name: format_ns(int(seconds * 1e9)) for name, seconds in value.items()}
     if isinstance(value, float) and math.isinf(value):
         return -1  # as it is written in files; JSON has no infinity
-    return list(value) if isinstance(value, tuple) else value
+    return _without_secrets(value)
+
+
+def _without_secrets(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_without_secrets(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            name: HIDDEN if item and _is_secret(name) else _without_secrets(item)
+            for name, item in value.items()
+        }
+    return value
+
+
+def _is_secret(name: Any) -> bool:
+    """Whether what has this name, in a definition or a header, gives somebody away."""
+    lower = str(name).lower()
+    return any(word in lower for word in ("token", "secret", "password", "authorization"))
 
 
 def config_summary(config: AgentConfig, node_id: str) -> dict[str, Any]:

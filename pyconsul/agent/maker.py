@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -187,6 +188,9 @@ class _Run:
             self._end(1)
             return
         print("==> Consul agent running!", flush=True)
+        # What is there now stays: collections need not look at it, and fork need not copy it.
+        gc.freeze()
+        gc.enable()
 
     def _on_signal(self, name: str, action: Callable[[], None]) -> None:
         """Have ``action`` called by the reactor; a signal may come at any moment."""

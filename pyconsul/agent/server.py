@@ -194,10 +194,10 @@ class ServerAgent(BaseAgent):
 
     def _became_ready(self) -> None:
         self._log.info("cluster leadership acquired")
-        self._forwarder.hurry()
         self._duties.start()
         self.session_timers.start()
         self._tombstones.start()
+        self._forwarder.hurry()
 
     def _lead_no_more(self) -> None:
         self._duties.stop()

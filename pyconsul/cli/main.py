@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -36,7 +37,12 @@ NOT_FOUND = 127
 
 
 def run() -> NoReturn:
-    """What the ``pyconsul`` script calls."""
+    """What the ``pyconsul`` script calls.
+
+    Loading makes no garbage, and looking for it is a tenth of a start. Commands that run for long
+    enable collection once they have started.
+    """
+    gc.disable()
     terminal = Terminal(sys.stdin.buffer, sys.stdout, sys.stderr, os.environ)
     try:
         status = main(sys.argv[1:], terminal)

@@ -40,6 +40,7 @@ def _prepare() -> None:
 
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 20, 50)
 
 

@@ -143,8 +143,7 @@ class RaftCore:
         self._follow("", "")
         s.election_due = s.random_wait(s.timing.election_timeout_s)
         self._election = Election(s, pre_vote, transfer)
-        if self._election.announce():
-            self._won()
+        self._election.announce()  # never wins yet: others, or our own disk, have to answer first
 
     def _become_leader(self) -> None:
         s = self._s

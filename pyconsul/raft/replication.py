@@ -93,7 +93,7 @@ class Replication:
             entries = (
                 log.slice(first, last, timing.entries_per_append_max, timing.bytes_per_append_max)
                 if first <= last
-                else ()
+                else []
             )
             message = AppendEntries(s.term, first - 1, prev_term, s.commit_index, entries, s.address)
             s.send(progress.id, progress.address, message)
@@ -144,7 +144,7 @@ class Replication:
         match = progress.match_index
         prev_term = s.log.term_at(match)
         if prev_term is not None:
-            message = AppendEntries(s.term, match, prev_term, s.commit_index, (), s.address)
+            message = AppendEntries(s.term, match, prev_term, s.commit_index, [], s.address)
             s.send(progress.id, progress.address, message)
 
     # ------------------------------------------------------------ majorities

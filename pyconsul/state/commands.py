@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from pyconsul.errors import BadRequest
+from pyconsul.state.autopilot import AutopilotCommand
 from pyconsul.state.catalog import Deregistration, Registration
 from pyconsul.state.operations import CheckOp, KVOp, NodeOp, Op, ServiceOp
 from pyconsul.state.session import DESTROY, SessionCommand, canonical_session
@@ -20,11 +21,12 @@ from pyconsul.state.txn import TxnCommand
 from pyconsul.structs.canonical import canonical_check, canonical_service
 from pyconsul.structs.catalog import DeregisterRequest, RegisterRequest
 from pyconsul.structs.kv import KVSRequest
+from pyconsul.structs.operator import AutopilotConfig
 from pyconsul.structs.session import Session
 from pyconsul.structs.txn import TxnOp
 
 REGISTER, DEREGISTER, KVS, SESSION, ACL, TOMBSTONE = range(6)
-TXN = 8
+TXN, AUTOPILOT = 8, 9
 
 KV_OPS = ("set", "delete", "delete-cas", "delete-tree", "cas", "lock", "unlock")
 SET, DELETE, DELETE_CAS, DELETE_TREE, CAS, LOCK, UNLOCK = range(len(KV_OPS))
@@ -155,3 +157,8 @@ def encode_txn(ops: list[Op | None]) -> bytes:
 def encode_collect_graves(index: int) -> bytes:
     """The entry that makes all servers forget deletions of keys up to ``index``."""
     return encode(TOMBSTONE, CollectGraves(index))
+
+
+def encode_autopilot(config: AutopilotConfig, *, cas: bool = False, only_first: bool = False) -> bytes:
+    """The entry that replaces Autopilot's configuration; see ``AutopilotCommand``."""
+    return encode(AUTOPILOT, AutopilotCommand(config, cas, only_first))

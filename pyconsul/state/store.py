@@ -8,10 +8,12 @@ from hashlib import blake2b
 import msgspec
 from msgspec import Struct
 
+from pyconsul.state.autopilot import AutopilotTable
 from pyconsul.state.catalog import Catalog, CatalogSnapshot
 from pyconsul.state.kv import KVSnapshot, KVTable
 from pyconsul.state.session import SessionSnapshot, SessionTable
 from pyconsul.state.watches import Watches
+from pyconsul.structs.operator import AutopilotConfig
 
 
 class Snapshot(Struct):
@@ -21,6 +23,7 @@ class Snapshot(Struct):
     kv: KVSnapshot
     catalog: CatalogSnapshot
     sessions: SessionSnapshot
+    autopilot: AutopilotConfig | None = None
 
 
 class Store:
@@ -35,10 +38,17 @@ class Store:
         self.kv = KVTable(self.watches)
         self.catalog = Catalog(self.watches)
         self.sessions = SessionTable(self.watches, self.kv, self.catalog)
+        self.autopilot = AutopilotTable(self.watches)
 
     def snapshot(self) -> Snapshot:
         """Everything as it is now; later commands do not show in it. Costs one list of references."""
-        return Snapshot(self.index, self.kv.snapshot(), self.catalog.snapshot(), self.sessions.snapshot())
+        return Snapshot(
+            self.index,
+            self.kv.snapshot(),
+            self.catalog.snapshot(),
+            self.sessions.snapshot(),
+            self.autopilot.row,
+        )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become what ``snapshot`` holds, and wake everybody."""
@@ -46,6 +56,7 @@ class Store:
         self.kv.restore(snapshot.kv)
         self.catalog.restore(snapshot.catalog)
         self.sessions.restore(snapshot.sessions)
+        self.autopilot.row = snapshot.autopilot
         self.watches.wake_all()
 
     def excerpt(self, keys: Iterable[str], nodes: Iterable[str], sessions: Iterable[str]) -> Store:

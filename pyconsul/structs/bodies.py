@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ PREFIX = "Request decode failed: "
 DEPTH_MAX = 32
 
 _WORDS = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
+_MALFORMED = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
 _NOTHING: Any = object()
 
 
@@ -75,7 +77,11 @@ def convert(
 def _syntax(error: str) -> str:
     if "truncated" in error:
         return "unexpected EOF"
-    return f"invalid character: {error}"
+    malformed = _MALFORMED.fullmatch(error)
+    if malformed is None:
+        return f"invalid character in the body: {error}"
+    why = "" if malformed[1] == "invalid character" else f": {malformed[1]}"
+    return f"invalid character at byte {malformed[2]}{why}"
 
 
 @lru_cache(maxsize=256)

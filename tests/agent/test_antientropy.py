@@ -126,9 +126,7 @@ class Base(SynchronousTestCase):
         self.clock = Clock()
         self.servers = Servers()
         self.local = LocalState("n1")
-        self.sync = AntiEntropy(
-            self.servers, NODE, self.local, self.clock, Random(1), self.output_interval_s
-        )
+        self.sync = AntiEntropy(self.servers, NODE, self.local, self.clock, Random(1), self.output_interval_s)
 
     def start(self) -> None:
         self.sync.start()

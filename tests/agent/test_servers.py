@@ -21,7 +21,8 @@ class ParseTests(SynchronousTestCase):
         record = parse(member(1, server=True, expect="3", bootstrap="1", nonvoter="1"))
         assert record is not None
         self.assertEqual(
-            (record.id, record.name, record.address, record.datacenter), ("id1", "n1", "127.0.0.1:8300", "dc1")
+            (record.id, record.name, record.address, record.datacenter),
+            ("id1", "n1", "127.0.0.1:8300", "dc1"),
         )
         self.assertEqual(
             (record.expect, record.bootstrap, record.nonvoter, record.alive), (3, True, True, True)

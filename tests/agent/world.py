@@ -20,6 +20,11 @@ from pyconsul.testing.transports import GossipSocket, RaftSocket, RpcSocket
 STEADY = Conditions(delay_s=0.001, jitter_s=0.0, tail=0.0)
 
 
+def node_id(number: int) -> str:
+    """The UUID of the node ``n<number>``."""
+    return f"00000000-0000-4000-8000-{number:012}"
+
+
 class World:
     """Agents in one process, on virtual time and a network that loses nothing."""
 
@@ -42,7 +47,7 @@ class World:
             wall_time=lambda: 1_700_000_000.0,
             rpc_transport=RpcSocket(stack),
             gossip_transport=GossipSocket(stack),
-            raft_transport=RaftSocket(stack, f"id{number}") if server else None,
+            raft_transport=RaftSocket(stack, node_id(number)) if server else None,
         )
 
     def server(self, number: int, storage: RaftStorage | None = None, **settings: Any) -> ServerAgent:
@@ -50,7 +55,7 @@ class World:
         agent = ServerAgent(
             self.config(number, server=True, **settings),
             self.environment(number),
-            f"id{number}",
+            node_id(number),
             storage or MemoryStorage(),
         )
         self.agents.append(agent)
@@ -59,7 +64,7 @@ class World:
     def client(self, number: int, **settings: Any) -> ClientAgent:
         """A client agent, not yet started."""
         config = self.config(number, server=False, **settings)
-        agent = ClientAgent(config, self.environment(number, False), f"id{number}")
+        agent = ClientAgent(config, self.environment(number, False), node_id(number))
         self.agents.append(agent)
         return agent
 

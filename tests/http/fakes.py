@@ -31,12 +31,18 @@ from pyconsul.structs.catalog import (
     ServiceNode,
 )
 from pyconsul.structs.kv import DirEntry, IndexedDirEntries, IndexedKeyList
+from pyconsul.structs.session import IndexedSessions, Session
+from pyconsul.structs.txn import TxnReadResponse, TxnResponse, TxnResult
 
 WALL_TIME = 1_795_000_000.0
 DATE = b"Wed, 18 Nov 2026 11:06:40 GMT"
 
 NODE = Node(id="9a4e0a3b-0f4c-4f07-8f1b-7b5f0a7a2a11", node="n1", address="192.0.2.1", datacenter="dc1")
 SERVICE = NodeService(id="web1", service="web", tags=["v1"], port=80, create_index=5, modify_index=6)
+SESSION = Session(
+    id="2a88cf87-5efa-d566-8b52-e578548e40a1", node="n1", lock_delay=15_000_000_000, behavior="release",
+    node_checks=["serfHealth"], create_index=5, modify_index=5,
+)  # fmt: skip
 
 
 def check(status: str = "passing") -> HealthCheck:
@@ -56,6 +62,10 @@ def entry(key: str = "a", value: bytes | None = b"hello") -> DirEntry:
     return DirEntry(key=key, value=value, create_index=6, modify_index=7)
 
 
+def _sessions(asked: str) -> list[Session]:
+    return [] if asked.startswith("none") else [SESSION]
+
+
 def replies() -> dict[str, Any]:
     """A reply to each method that HTTP asks."""
     instance = CheckServiceNode(NODE, SERVICE, [check()])
@@ -71,6 +81,13 @@ def replies() -> dict[str, Any]:
             keys=[] if request.prefix.startswith("none") else ["a/1", "a/2"], **meta()
         ),
         "KVS.Apply": lambda request: request.dir_ent.key != "refused",
+        "Txn.Apply": lambda request: TxnResponse(results=[TxnResult(kv=entry("a", None))]),
+        "Txn.Read": lambda request: TxnReadResponse(results=[TxnResult(kv=entry())], **meta()),
+        "Session.Apply": SESSION.id,
+        "Session.Renew": lambda request: IndexedSessions(sessions=_sessions(request.session_id)),
+        "Session.Get": lambda request: IndexedSessions(sessions=_sessions(request.session_id), **meta()),
+        "Session.List": IndexedSessions(sessions=[SESSION], **meta()),
+        "Session.NodeSessions": lambda request: IndexedSessions(sessions=_sessions(request.node), **meta()),
         "Catalog.Register": None,
         "Catalog.Deregister": None,
         "Catalog.ListDatacenters": ["dc1", "dc2"],

@@ -16,6 +16,8 @@ from tests.http.fakes import Client, FakeAgent, request, site
 BODIES = {
     "/v1/catalog/register": b'{"Node": "n", "Address": "192.0.2.9"}',
     "/v1/catalog/deregister": b'{"Node": "n"}',
+    "/v1/txn": b'[{"KV": {"Verb": "set", "Key": "a", "Value": "YQ=="}}]',
+    "/v1/session/create": b'{"Name": "s"}',
 }
 PARAMETERS = (
     "", "?", "?pretty", "?stale", "?consistent", "?stale&consistent", "?dc=elsewhere", "?dc=dc1", "?index=5",

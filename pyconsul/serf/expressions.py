@@ -1,0 +1,366 @@
+"""Regular expressions out of events and queries, in the syntax that Consul's users write (RE2).
+
+Anybody in the pool may send one, so matching takes time in proportion to expression and text and
+no more (Thompson's construction, 1968; Pike's simulation), which ``re`` cannot promise. What the
+tests of characters look like is in ``pyconsul.serf.characters``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from pyconsul.errors import PyconsulError
+from pyconsul.serf.characters import Test, any_character, bracket, escaped, is_word, literal
+
+STATES_MAX = 2000
+STEPS_MAX = 200_000
+DEPTH_MAX = 100
+REPEAT_MAX = 1000
+
+_Tree: TypeAlias = "tuple[Any, ...]"
+"""``("test", test)``, ``("at", place)``, ``("each", trees)``, ``("any", trees)`` or
+``("repeat", tree, least, most)``, where ``most`` is -1 for no limit."""
+
+_NOTHING: _Tree = ("each", ())
+_TEST, _AT, _SPLIT, _GO, _FOUND = range(5)
+
+
+class BadExpression(PyconsulError):
+    """No regular expression; the text is what Consul says of it."""
+
+    def __init__(self, reason: str, where: str) -> None:
+        super().__init__(f"error parsing regexp: {reason}: `{where}`")
+
+
+class Expression:
+    """A regular expression.
+
+    :raises BadExpression: if ``text`` is none.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._program = _Compiler(text).program(_Parser(text).parse())
+
+    def search(self, text: str) -> bool:
+        """Whether it matches anywhere in ``text``. A pair that needs too many steps does not."""
+        program = self._program
+        steps = 0
+        states: dict[int, None] = {}
+        for place in range(len(text) + 1):
+            states = _reachable(program, (*states, 0), text, place)
+            steps += len(states)
+            if steps > STEPS_MAX:
+                return False
+            character = text[place : place + 1]
+            following: dict[int, None] = {}
+            for state in states:
+                kind, what, _ = program[state]
+                if kind == _FOUND:
+                    return True
+                if kind == _TEST and character and what(character):
+                    following[state + 1] = None
+            states = following
+        return False
+
+
+_Program: TypeAlias = "Sequence[tuple[int, Any, int]]"
+
+
+def _reachable(program: _Program, states: Sequence[int], text: str, place: int) -> dict[int, None]:
+    """The states that are reached from ``states`` without another character, these included."""
+    found: dict[int, None] = {}
+    waiting = list(states)
+    while waiting:
+        state = waiting.pop()
+        if state in found:
+            continue
+        found[state] = None
+        kind, what, other = program[state]
+        if kind == _GO:
+            waiting.append(what)
+        elif kind == _SPLIT:
+            waiting += (what, other)
+        elif kind == _AT and what(text, place):
+            waiting.append(state + 1)
+    return found
+
+
+# ---------------------------------------------------------------- places
+
+
+def _at_start(text: str, place: int) -> bool:
+    return place == 0
+
+
+def _at_end(text: str, place: int) -> bool:
+    return place == len(text)
+
+
+def _at_line_start(text: str, place: int) -> bool:
+    return place == 0 or text[place - 1] == "\n"
+
+
+def _at_line_end(text: str, place: int) -> bool:
+    return place == len(text) or text[place] == "\n"
+
+
+def _at_boundary(text: str, place: int) -> bool:
+    before = place > 0 and is_word(text[place - 1])
+    return before != (place < len(text) and is_word(text[place]))
+
+
+def _off_boundary(text: str, place: int) -> bool:
+    return not _at_boundary(text, place)
+
+
+_PLACES: dict[str, Callable[[str, int], bool]] = {
+    "A": _at_start, "z": _at_end, "b": _at_boundary, "B": _off_boundary,
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------- text to tree
+
+
+class _Parser:
+    """Reads an expression from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._place = 0
+        self._depth = 0
+        self._flags: frozenset[str] = frozenset()
+
+    def parse(self) -> _Tree:
+        tree = self._alternatives()
+        if self._place < len(self._text):
+            raise BadExpression("unexpected )", self._text)
+        return tree
+
+    def _rest(self) -> str:
+        return self._text[self._place :]
+
+    def _take(self, token: str) -> bool:
+        if self._text.startswith(token, self._place):
+            self._place += len(token)
+            return True
+        return False
+
+    def _alternatives(self) -> _Tree:
+        flags = self._flags
+        found = [self._sequence()]
+        while self._take("|"):
+            found.append(self._sequence())
+        self._flags = flags
+        return found[0] if len(found) == 1 else ("any", tuple(found))
+
+    def _sequence(self) -> _Tree:
+        found: list[_Tree] = []
+        while self._place < len(self._text) and self._text[self._place] not in "|)":
+            began = self._place
+            if self._text[began] in "*+?":
+                raise BadExpression("missing argument to repetition operator", self._text[began])
+            found.append(self._repeated(self._atom()))
+        return found[0] if len(found) == 1 else ("each", tuple(found))
+
+    def _repeated(self, tree: _Tree) -> _Tree:
+        before = ""
+        while (bounds := self._bounds()) is not None:
+            least, most, operator = bounds
+            if before:
+                raise BadExpression("invalid nested repetition operator", before + operator)
+            before = operator
+            tree = ("repeat", tree, least, most)
+        return tree
+
+    def _bounds(self) -> tuple[int, int, str] | None:
+        """The repetition operator that stands here: least, most, and how it is written."""
+        began = self._place
+        if self._take("*"):
+            bounds = 0, -1
+        elif self._take("+"):
+            bounds = 1, -1
+        elif self._take("?"):
+            bounds = 0, 1
+        elif self._rest()[:1] == "{" and (counted := self._counted()) is not None:
+            bounds = counted
+        else:
+            return None
+        self._take("?")  # whether it is greedy makes no difference to whether it matches
+        return *bounds, self._text[began : self._place]
+
+    def _counted(self) -> tuple[int, int] | None:
+        """``{n}``, ``{n,}`` or ``{n,m}``; ``None`` if the brace stands for itself."""
+        inside, closed, _ = self._rest()[1:].partition("}")
+        first, comma, second = inside.partition(",")
+        if not closed or not _is_number(first) or (second and not _is_number(second)):
+            return None
+        least = int(first[:9])
+        most = int(second[:9]) if second else -1 if comma else least
+        written = f"{{{inside}}}"
+        if least > REPEAT_MAX or most > REPEAT_MAX or 0 <= most < least:
+            raise BadExpression("invalid repeat count", written)
+        self._place += len(written)
+        return least, most
+
+    def _atom(self) -> _Tree:
+        if self._take("("):
+            return self._group()
+        if self._take("["):
+            return self._class()
+        if self._take("."):
+            return ("test", any_character(newline="s" in self._flags))
+        if self._take("^"):
+            return ("at", _at_line_start if "m" in self._flags else _at_start)
+        if self._take("$"):
+            return ("at", _at_line_end if "m" in self._flags else _at_end)
+        if self._take("\\"):
+            return self._escape()
+        character = self._text[self._place]
+        self._place += 1
+        return self._literal(character)
+
+    def _literal(self, character: str) -> _Tree:
+        return ("test", literal(character, "i" in self._flags))
+
+    def _group(self) -> _Tree:
+        began = self._place - 1
+        outer = self._flags
+        if self._take("?") and not self._opened(began):
+            return _NOTHING  # flags for what follows
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            raise BadExpression("expression nests too deeply", self._text)
+        tree = self._alternatives()
+        self._depth -= 1
+        if not self._take(")"):
+            raise BadExpression("missing closing )", self._text)
+        self._flags = outer
+        return tree
+
+    def _opened(self, began: int) -> bool:
+        """Read what follows ``(?``; tells whether a group begins there."""
+        if self._take("P<"):
+            name, closed, _ = self._rest().partition(">")
+            if not closed or not name.isidentifier():
+                raise BadExpression("invalid named capture", self._text[began:])
+            self._place += len(name) + 1
+            return True
+        flags, negated = set(self._flags), False
+        while self._place < len(self._text):
+            character = self._text[self._place]
+            self._place += 1
+            if character in "imsU":
+                (flags.discard if negated else flags.add)(character)
+            elif character == "-" and not negated:
+                negated = True
+            elif character in ":)":
+                self._flags = frozenset(flags)
+                return character == ":"
+            else:
+                break
+        raise BadExpression("invalid or unsupported Perl syntax", self._text[began : self._place])
+
+    def _class(self) -> _Tree:
+        try:
+            test, self._place = bracket(self._text, self._place, "i" in self._flags)
+        except ValueError as error:
+            reason, where = error.args
+            raise BadExpression(reason, where) from None
+        return ("test", test)
+
+    def _escape(self) -> _Tree:
+        following = self._rest()[:1]
+        if not following:
+            raise BadExpression("trailing backslash at end of expression", "")
+        if following in _PLACES:
+            self._place += 1
+            return ("at", _PLACES[following])
+        if following == "Q":
+            quoted, _, _ = self._rest()[1:].partition("\\E")
+            self._place = min(len(self._text), self._place + len(quoted) + 3)
+            return ("each", tuple(self._literal(character) for character in quoted))
+        try:
+            found, self._place = escaped(self._text, self._place)
+        except ValueError as error:
+            reason, where = error.args
+            raise BadExpression(reason, where) from None
+        return self._literal(found) if isinstance(found, str) else ("test", found)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+# ---------------------------------------------------------------- tree to program
+
+
+class _Compiler:
+    """Lays a tree out as states."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._states: list[tuple[int, Any, int]] = []
+        self._work = 0
+
+    def program(self, tree: _Tree) -> _Program:
+        self._add(tree)
+        self._state(_FOUND, None)
+        return self._states
+
+    def _state(self, kind: int, what: Test | Callable[[str, int], bool] | int | None, other: int = 0) -> int:
+        self._states.append((kind, what, other))
+        return len(self._states) - 1
+
+    def _add(self, tree: _Tree) -> None:
+        self._work += 1
+        if len(self._states) > STATES_MAX or self._work > 2 * STATES_MAX:
+            raise BadExpression("expression too large", self._text)
+        kind = tree[0]
+        if kind == "test":
+            self._state(_TEST, tree[1])
+        elif kind == "at":
+            self._state(_AT, tree[1])
+        elif kind == "each":
+            for part in tree[1]:
+                self._add(part)
+        elif kind == "any":
+            self._add_any(tree[1])
+        else:
+            self._add_repeat(*tree[1:])
+
+    def _add_any(self, trees: Sequence[_Tree]) -> None:
+        leaving = []
+        for tree in trees[:-1]:
+            split = self._state(_SPLIT, 0)
+            self._add(tree)
+            leaving.append(self._state(_GO, 0))
+            self._states[split] = (_SPLIT, split + 1, len(self._states))
+        self._add(trees[-1])
+        for state in leaving:
+            self._states[state] = (_GO, len(self._states), 0)
+
+    def _add_repeat(self, tree: _Tree, least: int, most: int) -> None:
+        for _ in range(least):
+            self._add(tree)
+        if most < 0:
+            split = self._state(_SPLIT, 0)
+            self._add(tree)
+            self._state(_GO, split)
+            self._states[split] = (_SPLIT, split + 1, len(self._states))
+            return
+        splits = []
+        for _ in range(most - least):
+            splits.append(self._state(_SPLIT, 0))
+            self._add(tree)
+        for split in splits:
+            self._states[split] = (_SPLIT, split + 1, len(self._states))
+
+
+def matches(expression: str, text: str) -> bool:
+    """Whether ``expression``, a stranger's, matches in ``text``; one that is none does not."""
+    try:
+        return Expression(expression).search(text)
+    except BadExpression:
+        return False

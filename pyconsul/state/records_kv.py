@@ -1,0 +1,181 @@
+"""Records of the key/value table: entries and what is remembered of deletions."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from operator import attrgetter, itemgetter
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import replace
+
+from pyconsul.errors import Refused
+from pyconsul.state.kv import GRAVES_MAX, KVSnapshot
+from pyconsul.state.records_kinds import INDEX, KVS, TOMBSTONE, Skipped
+from pyconsul.state.records_wire import NIL, Index, IndexRecord, packer, raw_bytes
+from pyconsul.structs.kv import DirEntry
+
+NOT_UTF8 = "key that is not UTF-8"
+ORPHANED_LOCK = "lock whose session is not restored"
+
+_by_key = attrgetter("key")
+_INDEX = bytes((INDEX,))
+
+
+# ---------------------------------------------------------------- writing
+
+
+def entries(kv: KVSnapshot) -> Iterator[bytes]:
+    """One record per entry, in the order of their keys."""
+    pack = packer().pack
+    kind = bytes((KVS,))
+    for row in kv.entries:
+        yield kind + pack(
+            {
+                "CreateIndex": row.create_index,
+                "Flags": row.flags,
+                "Key": row.key,
+                "LockIndex": row.lock_index,
+                "ModifyIndex": row.modify_index,
+                "Session": row.session or "",
+                "Value": row.value,
+            }
+        )
+
+
+def graves(kv: KVSnapshot) -> Iterator[bytes]:
+    """One record per deleted key and per deleted prefix.
+
+    To Consul both are the same; ``Tree`` is for us. It cannot take one without a key, so the deletion
+    of everything stands in an index.
+    """
+    pack = packer().pack
+    kind = bytes((TOMBSTONE,))
+    for tree, rows in ((False, kv.graves), (True, kv.trees)):
+        for key, index in rows.items():
+            if not key:
+                yield _INDEX + pack({"Key": "tombstones", "Value": index, "Views": [0, index]})
+            else:
+                yield kind + pack(
+                    {
+                        "CreateIndex": 0,
+                        "Flags": 0,
+                        "Key": key,
+                        "LockIndex": 0,
+                        "ModifyIndex": index,
+                        "Session": "",
+                        "Tree": tree,
+                        "Value": None,
+                    }
+                )
+
+
+def indexes(kv: KVSnapshot, last_index: int) -> Iterator[bytes]:
+    """The indexes of Consul's tables, and for us the floor."""
+    pack = packer().pack
+    gone = max((kv.floor, *kv.graves.values(), *kv.trees.values()))
+    yield _INDEX + pack({"Key": "kvs", "Value": last_index})
+    yield _INDEX + pack({"Key": "tombstones", "Value": gone, "Views": [kv.floor, 0]})
+
+
+# ---------------------------------------------------------------- reading
+
+
+class _Entry(Struct, rename="pascal", gc=False):
+    key: str = ""
+    value: Raw = NIL
+    flags: int = 0
+    session: str = ""
+    lock_index: int = 0
+    create_index: Index = 0
+    modify_index: Index = 0
+    tree: bool | UnsetType = UNSET
+
+
+_decode = msgspec.msgpack.Decoder(_Entry).decode
+
+
+class KVReader:
+    """Gathers the table's records.
+
+    :ivar last_index: for rows that tell no index, as those of old versions of Consul.
+    """
+
+    def __init__(self, skipped: Skipped) -> None:
+        self.last_index = 0
+        self._skipped = skipped
+        self._rows: list[DirEntry] = []
+        self._last_key = ""
+        self._in_order = True
+        self._locked: list[int] = []
+        """Places of entries that a session holds."""
+        self._graves: list[tuple[str, int]] = []
+        self._trees: list[tuple[str, int]] = []
+        self._floor = 0
+
+    def entry(self, record: bytes) -> None:
+        """An entry."""
+        try:
+            row = _decode(record)
+        except UnicodeDecodeError:  # HTTP could not name such a key
+            self._skipped.add(NOT_UTF8)
+            return
+        key = row.key
+        if not key:
+            raise Refused("has no key")
+        if key <= self._last_key:
+            self._in_order = False
+        self._last_key = key
+        if row.session:
+            self._locked.append(len(self._rows))
+        self._rows.append(
+            DirEntry(
+                lock_index=row.lock_index,
+                key=key,
+                flags=row.flags,
+                value=raw_bytes(row.value) or None,
+                session=row.session or UNSET,
+                create_index=row.create_index or self.last_index,
+                modify_index=row.modify_index or self.last_index,
+            )
+        )
+
+    def grave(self, record: bytes) -> None:
+        """A deletion, of a key or of all below a prefix.
+
+        Consul's do not tell which, so those only raise the floor.
+        """
+        row = _decode(record)
+        if row.tree is UNSET:
+            self._floor = max(self._floor, row.modify_index)
+            return
+        (self._trees if row.tree else self._graves).append((row.key, row.modify_index))
+
+    def index(self, row: IndexRecord) -> None:
+        """An index of Consul's."""
+        if row.key == "tombstones":
+            floor, everything = row.views if len(row.views) == 2 else (row.value, 0)
+            self._floor = max(self._floor, floor)
+            if everything:
+                self._trees.append(("", everything))
+
+    def finish(self, sessions: Container[str]) -> KVSnapshot:
+        """The table, without locks that no session would ever let go.
+
+        :param sessions: the ids of all there are.
+        """
+        rows = self._rows
+        for at in self._locked:
+            if rows[at].session not in sessions:
+                rows[at] = replace(rows[at], session=UNSET)
+                self._skipped.add(ORPHANED_LOCK)
+        if not self._in_order:
+            rows = sorted({row.key: row for row in rows}.values(), key=_by_key)
+        return KVSnapshot(rows, self._newest(self._graves), self._newest(self._trees), self._floor)
+
+    def _newest(self, graves: list[tuple[str, int]]) -> dict[str, int]:
+        """By key, in the order of their indexes, no more than the table keeps."""
+        graves.sort(key=itemgetter(1))
+        if len(graves) > GRAVES_MAX:
+            self._floor = max(self._floor, graves[-GRAVES_MAX - 1][1])
+        return dict(graves[-GRAVES_MAX:])
