@@ -5,21 +5,22 @@ Consul does not use. What follows are AMP boxes of two commands, ``Raft`` (a bat
 not answered) and ``Call`` (an endpoint). AMP carries at most 65,535 bytes a value, so ``Body``
 spreads over several keys of one box.
 
-``Connection`` speaks for ``amp.AMP`` on the wire, and a test lets the two talk, but it takes boxes
-apart by hand: AMP's own dispatcher spends five Deferreds and a dozen objects on each call, and a
-forwarded read is one call.
+``Connection`` speaks AMP on the wire, and a test lets it talk to ``amp.AMP``, but it puts boxes
+together and takes them apart by hand: Twisted's own protocol makes a method call for each string
+and five Deferreds for each call, and a forwarded read is one call. What is written in one turn of
+the reactor goes out in two pieces: the first at once, the rest together.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
@@ -28,6 +29,7 @@ from pyconsul.log import make_logger
 from pyconsul.net.wheel import Wheel
 
 AMP_BYTE = b"P"
+KEY_MAX = 255
 VALUE_MAX = 65_535
 BOX_BYTES_MAX = 64 * 1024 * 1024
 FIRST_BYTE_TIMEOUT_S = 5.0
@@ -72,6 +74,23 @@ def notice_silence(handle: Any) -> None:
         if option is not None:
             with suppress(OSError):
                 handle.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def serialize(pairs: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """An AMP box of ``pairs``, none above AMP's lengths, and ``body`` spread as ``spread`` does."""
+    parts = [
+        b"%c%b%c%c%b" % (len(name), name, len(value) >> 8, len(value) & 255, value) for name, value in pairs
+    ]
+    out = b"\0" + b"\0".join(parts) if parts else b""
+    if len(body) <= VALUE_MAX:
+        return b"%b\0\4body%c%c%b\0\0" % (out, len(body) >> 8, len(body) & 255, body)
+    box: dict[bytes, bytes] = {}
+    spread(box, b"body", body)
+    more = [
+        b"\0%c%b%c%c%b" % (len(name), name, len(value) >> 8, len(value) & 255, value)
+        for name, value in box.items()
+    ]
+    return b"".join([out, *more, b"\0\0"])
 
 
 class Body(amp.Argument):
@@ -122,7 +141,7 @@ class Pending:
         self.deferred.errback(Unreachable("timed out waiting for an answer"))
 
 
-class Connection(amp.BinaryBoxProtocol):
+class Connection(Protocol):
     """One AMP connection, either side.
 
     :param served: answers ``Call``: method and body to bytes or a Deferred of bytes.
@@ -133,38 +152,59 @@ class Connection(amp.BinaryBoxProtocol):
     transport: Any = None
 
     def __init__(
-        self, wheel: Wheel, served: Callable[[str, bytes], Any], raft: Callable[[bytes], None]
+        self,
+        clock: IReactorTime,
+        wheel: Wheel,
+        served: Callable[[str, bytes], Any],
+        raft: Callable[[bytes], None],
     ) -> None:
-        super().__init__(self)
+        self._clock = clock
         self._wheel = wheel
         self._served = served
         self._raft = raft
         self._pending: dict[bytes, Pending] = {}
         self._serving: set[Deferred[Any]] = set()
         self._next_tag = 0
+        self._received = b""
+        self._box: dict[bytes, bytes] = {}
         self._box_bytes = 0
+        self._corked = False
+        self._out: list[bytes] = []
         self.lost = False
         self.paused = False
         self.on_lost: Callable[[], None] = lambda: None
 
     # ------------------------------------------------------------ sending
 
+    def _send(self, *pairs: tuple[bytes, bytes], body: bytes = b"") -> None:
+        """Send a box of short ``pairs`` and a body of any length."""
+        data = serialize(pairs, body)
+        if self._corked:
+            self._out.append(data)
+            return
+        self._corked = True
+        self._clock.callLater(0, self._uncork)
+        self.transport.write(data)
+
+    def _uncork(self) -> None:
+        self._corked = False
+        if self._out:
+            out, self._out = self._out, []
+            if not self.lost:
+                self.transport.write(b"".join(out))
+
     def send_raft(self, body: bytes) -> None:
         """Send a batch of messages."""
-        box = amp.AmpBox({amp.COMMAND: b"Raft"})
-        spread(box, b"body", body)
-        self.transport.write(box.serialize())
+        self._send((amp.COMMAND, b"Raft"), body=body)
 
     def call(self, method: str, body: bytes, timeout_s: float) -> Deferred[bytes]:
         """Call an endpoint; fails with ``PyconsulError`` in every case."""
         self._next_tag += 1
         tag = b"%x" % self._next_tag
-        box = amp.AmpBox({amp.COMMAND: b"Call", amp.ASK: tag, b"method": method.encode()})
-        spread(box, b"body", body)
         deferred: Deferred[bytes] = Deferred(lambda _: self._abandon(tag))
         pending = self._pending[tag] = Pending(self, tag, deferred)
         pending.slot = self._wheel.add(pending, timeout_s)
-        self.transport.write(box.serialize())
+        self._send((amp.COMMAND, b"Call"), (amp.ASK, tag), (b"method", method.encode()[:KEY_MAX]), body=body)
         return deferred
 
     def forget(self, tag: bytes) -> None:
@@ -178,27 +218,47 @@ class Connection(amp.BinaryBoxProtocol):
 
     # ------------------------------------------------------------ receiving
 
-    def proto_value(self, string: bytes) -> str:
-        """Bound a box by the bytes in hand: AMP itself would take keys without end."""
-        self._box_bytes += len(string)
-        if self._box_bytes > BOX_BYTES_MAX:
-            self.transport.abortConnection()
-        state: str = super().proto_value(string)
-        return state
-
     def dataReceived(self, data: bytes) -> None:
+        """Take boxes out of what has come; a pair that is not whole waits for more."""
+        if self._received:
+            data = self._received + data
         try:
-            super().dataReceived(data)
+            self._received = data[self._take_pairs(data) :]
         except Exception:
             _log.failure("closing an AMP connection that sent what cannot be understood")
+            self._received = b""
             self.transport.abortConnection()
 
-    def startReceivingBoxes(self, sender: object) -> None:
-        """Part of IBoxReceiver."""
+    def _take_pairs(self, data: bytes) -> int:
+        """Add each whole pair to the box and handle each whole box; where the rest begins."""
+        box = self._box
+        at, end = 0, len(data)
+        while at + 2 <= end:
+            length = data[at] << 8 | data[at + 1]
+            if not length:
+                self._box, self._box_bytes = {}, 0
+                self._box_received(box)
+                if self.lost:
+                    return end
+                box = self._box
+                at += 2
+                continue
+            if length > KEY_MAX:
+                raise ValueError("a key that is too long for AMP")
+            value_at = at + length + 4
+            if value_at > end:
+                break
+            value_end = value_at + (data[value_at - 2] << 8 | data[value_at - 1])
+            if value_end > end:
+                break
+            self._box_bytes += value_end - at
+            if self._box_bytes > BOX_BYTES_MAX:
+                raise ValueError("a box that is too large")
+            box[data[at + 2 : value_at - 2]] = data[value_at:value_end]
+            at = value_end
+        return at
 
-    def ampBoxReceived(self, box: dict[bytes, bytes]) -> None:
-        """Take one box apart (IBoxReceiver)."""
-        self._box_bytes = 0
+    def _box_received(self, box: dict[bytes, bytes]) -> None:
         tag = box.get(amp.ANSWER)
         if tag is not None:
             pending = self._settle(tag)
@@ -254,14 +314,11 @@ class Connection(amp.BinaryBoxProtocol):
             self._answer_error(tag, PyconsulError("internal error"))
 
     def _answer(self, tag: bytes, body: bytes) -> None:
-        box = amp.AmpBox({amp.ANSWER: tag})
-        spread(box, b"body", body)
-        self.transport.write(box.serialize())
+        self._send((amp.ANSWER, tag), body=body)
 
     def _answer_error(self, tag: bytes, error: PyconsulError) -> None:
         text = f"{error.code}\n{error}".encode()[:VALUE_MAX]
-        box = amp.AmpBox({amp.ERROR: tag, amp.ERROR_CODE: b"FAILED", amp.ERROR_DESCRIPTION: text})
-        self.transport.write(box.serialize())
+        self._send((amp.ERROR, tag), (amp.ERROR_CODE, b"FAILED"), (amp.ERROR_DESCRIPTION, text))
 
     # ------------------------------------------------------------ life
 
@@ -285,8 +342,8 @@ class Connection(amp.BinaryBoxProtocol):
     def stopProducing(self) -> None:
         """The connection is going away (IPushProducer)."""
 
-    def stopReceivingBoxes(self, reason: Failure) -> None:
-        """The connection is gone (IBoxReceiver): fail what waits, stop what is served."""
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone: fail what waits, stop what is served."""
         self.lost = True
         pending, self._pending = self._pending, {}
         for waiting in pending.values():
@@ -296,10 +353,6 @@ class Connection(amp.BinaryBoxProtocol):
         for deferred in serving:
             deferred.cancel()
         self.on_lost()
-
-    def unhandledError(self, failure: Failure) -> None:
-        """Part of IBoxSender; nothing gets here, since every error is answered."""
-        _log.failure("unexpected AMP failure", failure=failure)
 
 
 def _error_of(box: dict[bytes, bytes]) -> PyconsulError:

@@ -132,7 +132,9 @@ class AmpNetwork:
         host = host.strip("[]")
         kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
         endpoint = kind(self._reactor, host, int(port), timeout=DIAL_TIMEOUT_S)
-        factory = Factory.forProtocol(lambda: Connection(self._wheel, self.handler, self._raft_received))
+        factory = Factory.forProtocol(
+            lambda: Connection(self._clock, self._wheel, self.handler, self._raft_received)
+        )
         factory.noisy = False
         link.dialling = endpoint.connect(factory)
         link.dialling.addCallbacks(
@@ -181,7 +183,7 @@ class AmpNetwork:
         """The factory of the server port."""
 
         def speaker() -> Connection:
-            connection = Connection(self._wheel, self.handler, self._raft_received)
+            connection = Connection(self._clock, self._wheel, self.handler, self._raft_received)
             self._inbound.add(connection)
             connection.on_lost = lambda: self._inbound.discard(connection)
             return connection

@@ -276,8 +276,6 @@ class Leader:
         if self.transfer is not None and now >= self.transfer.due:
             self.transfer = None
             s.effects.append(TransferEnded(TRANSFER_TIMEOUT))
-        if self.reads.waiting and s.commit_index >= self.barrier:  # a round may have been lost
-            self.reads.round_sent(self._context + 1)
         commit_due = now >= self._commit_due
         if commit_due:
             self._commit_due = NEVER

@@ -43,9 +43,16 @@ class ConnectionTests(SynchronousTestCase):
         self.wheel = Wheel(self.clock)
         self.raft: list[bytes] = []
         self.served: Callable[[str, bytes], Any] = lambda method, body: method.encode() + b":" + body
-        self.client = Connection(self.wheel, lambda method, body: b"", self.raft.append)
-        self.server = Connection(self.wheel, lambda m, b: self.served(m, b), self.raft.append)
+        self.client = Connection(self.clock, self.wheel, lambda method, body: b"", self.raft.append)
+        self.server = Connection(self.clock, self.wheel, lambda m, b: self.served(m, b), self.raft.append)
         self.pump = self.connect(self.client, self.server)
+
+    def flush(self) -> None:
+        """Let everything that was sent arrive, also what waits for the end of the turn."""
+        for _ in range(4):
+            self.pump.flush()
+            self.clock.advance(0)
+        self.pump.flush()
 
     def connect(self, client: Protocol, server: Protocol) -> Any:
         return iosim.connect(
@@ -55,7 +62,7 @@ class ConnectionTests(SynchronousTestCase):
     def test_call(self) -> None:
         """A call brings the endpoint's answer, however long."""
         answer = self.client.call("KVS.Get", b"x" * 200_000, 5.0)
-        self.pump.flush()
+        self.flush()
         self.assertEqual(self.successResultOf(answer), b"KVS.Get:" + b"x" * 200_000)
 
     def test_pipelined_and_out_of_order(self) -> None:
@@ -69,10 +76,10 @@ class ConnectionTests(SynchronousTestCase):
         self.served = serve
         first = self.client.call("A", b"", 5.0)
         second = self.client.call("B", b"", 5.0)
-        self.pump.flush()
+        self.flush()
         waiting[1].callback(b"two")
         waiting[0].callback(b"one")
-        self.pump.flush()
+        self.flush()
         self.assertEqual((self.successResultOf(first), self.successResultOf(second)), (b"one", b"two"))
 
     def test_expected_errors_travel(self) -> None:
@@ -87,7 +94,7 @@ class ConnectionTests(SynchronousTestCase):
 
         self.served = serve
         raised, failed = self.client.call("raise", b"", 5.0), self.client.call("fail", b"", 5.0)
-        self.pump.flush()
+        self.flush()
         self.assertEqual(str(self.failureResultOf(raised, BadRequest).value), "Missing key name")
         self.assertEqual(str(self.failureResultOf(failed, NoLeader).value), "No cluster leader")
 
@@ -99,7 +106,7 @@ class ConnectionTests(SynchronousTestCase):
 
         self.served = serve
         answer = self.client.call("A", b"", 5.0)
-        self.pump.flush()
+        self.flush()
         error = self.failureResultOf(answer, PyconsulError).value
         self.assertEqual(str(error), "internal error")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -109,13 +116,13 @@ class ConnectionTests(SynchronousTestCase):
         late: Deferred[bytes] = Deferred()
         self.served = lambda method, body: late
         answer = self.client.call("A", b"", 5.0)
-        self.pump.flush()
+        self.flush()
         self.clock.advance(4.9)
         self.assertNoResult(answer)
         self.clock.advance(0.3)
         self.failureResultOf(answer, Unreachable)
         late.callback(b"late")
-        self.pump.flush()
+        self.flush()
 
     def test_lost_connection(self) -> None:
         """When the connection goes, calls in flight fail and what is served is cancelled."""
@@ -124,9 +131,9 @@ class ConnectionTests(SynchronousTestCase):
         lost: list[bool] = []
         self.client.on_lost = lambda: lost.append(True)
         answer = self.client.call("A", b"", 5.0)
-        self.pump.flush()
+        self.flush()
         self.client.transport.loseConnection()
-        self.pump.flush()
+        self.flush()
         self.failureResultOf(answer, Unreachable)
         self.assertEqual((lost, len(cancelled)), ([True], 1))
 
@@ -135,7 +142,7 @@ class ConnectionTests(SynchronousTestCase):
         answer = self.client.call("A", b"", 5.0)
         answer.addErrback(lambda failure: None)
         answer.cancel()
-        self.pump.flush()
+        self.flush()
         self.clock.advance(10)
         self.assertIsNone(self.successResultOf(answer))
 
@@ -143,7 +150,7 @@ class ConnectionTests(SynchronousTestCase):
         """Raft bodies arrive in order and are not answered."""
         self.client.send_raft(b"one")
         self.client.send_raft(b"t" * 100_000)
-        self.pump.flush()
+        self.flush()
         self.assertEqual(self.raft, [b"one", b"t" * 100_000])
 
     def test_pause(self) -> None:
@@ -175,10 +182,11 @@ class AmpItself(amp.AMP):
 
 class AmpCompatibilityTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.wheel = Wheel(Clock())
+        self.clock = Clock()
+        self.wheel = Wheel(self.clock)
         self.theirs = AmpItself()
         self.raft: list[bytes] = []
-        self.ours = Connection(self.wheel, lambda method, body: body.upper(), self.raft.append)
+        self.ours = Connection(self.clock, self.wheel, lambda method, body: body.upper(), self.raft.append)
         self.pump = iosim.connect(
             self.theirs,
             iosim.FakeTransport(self.theirs, True),
@@ -186,12 +194,19 @@ class AmpCompatibilityTests(SynchronousTestCase):
             iosim.FakeTransport(self.ours, False),
         )
 
+    def flush(self) -> None:
+        """Let everything that was sent arrive, also what waits for the end of the turn."""
+        for _ in range(4):
+            self.pump.flush()
+            self.clock.advance(0)
+        self.pump.flush()
+
     def test_we_call(self) -> None:
         """Stock AMP answers our calls and takes our Raft batches."""
         answer = self.ours.call("A", b"ab" * 50_000, 5.0)
         refused = self.ours.call("refuse", b"", 5.0)
         self.ours.send_raft(b"batch")
-        self.pump.flush()
+        self.flush()
         self.assertEqual(self.successResultOf(answer), b"ba" * 50_000)
         self.failureResultOf(refused, NoLeader)
         self.assertEqual(self.theirs.raft, [b"batch"])
@@ -200,9 +215,49 @@ class AmpCompatibilityTests(SynchronousTestCase):
         """We answer the calls of stock AMP."""
         answer = self.theirs.callRemote(Call, method="A", body=b"abc" * 40_000)
         self.theirs.callRemote(Raft, body=b"batch")
-        self.pump.flush()
+        self.flush()
         self.assertEqual(self.successResultOf(answer)["body"], b"ABC" * 40_000)
         self.assertEqual(self.raft, [b"batch"])
+
+
+class PiecesTests(SynchronousTestCase):
+    def test_byte_by_byte(self) -> None:
+        """Boxes may come in pieces of any size."""
+        boxes = b"".join(
+            ours.serialize([(amp.COMMAND, b"Raft")], body) for body in (b"", b"one", b"x" * 70_000, b"two")
+        )
+        for size in (1, 2, 3, 7, 1000, 65_535, len(boxes)):
+            got: list[bytes] = []
+            connection = Connection(Clock(), Wheel(Clock()), lambda method, body: b"", got.append)
+            connection.makeConnection(StringTransport())
+            for start in range(0, len(boxes), size):
+                connection.dataReceived(boxes[start : start + size])
+            self.assertEqual(got, [b"", b"one", b"x" * 70_000, b"two"], size)
+
+    def test_serialize(self) -> None:
+        """What is sent is what AMP itself would send, but for the order of the keys."""
+        for size in (0, 5, 65_535, 65_536, 200_000):
+            box: dict[bytes, bytes] = {b"a": b"1", b"b": b""}
+            spread(box, b"body", b"y" * size)
+            parsed = amp.parseString(ours.serialize([(b"a", b"1"), (b"b", b"")], b"y" * size))
+            self.assertEqual(parsed, [box])
+
+    def test_one_turn(self) -> None:
+        """The first box of a turn goes at once, the others together at its end."""
+        clock, transport = Clock(), StringTransport()
+        connection = Connection(clock, Wheel(clock), lambda method, body: b"", lambda body: None)
+        connection.makeConnection(transport)
+        written: list[bytes] = []
+        self.patch(transport, "write", written.append)
+        for _ in range(3):
+            connection.send_raft(b"x")
+        self.assertEqual(len(written), 1)
+        clock.advance(0)
+        self.assertEqual([len(data) // len(written[0]) for data in written], [1, 2])
+        connection.send_raft(b"x")
+        connection.connectionLost()
+        clock.advance(0)
+        self.assertEqual(len(written), 3)
 
 
 class HostileTests(SynchronousTestCase):
@@ -210,7 +265,7 @@ class HostileTests(SynchronousTestCase):
         def decode(body: bytes) -> None:
             raise ValueError("not a batch")
 
-        connection = Connection(Wheel(Clock()), lambda method, body: b"", decode)
+        connection = Connection(Clock(), Wheel(Clock()), lambda method, body: b"", decode)
         transport = StringTransportWithDisconnection()
         transport.protocol = connection
         connection.makeConnection(transport)
@@ -227,6 +282,7 @@ class HostileTests(SynchronousTestCase):
                 break
         self.assertTrue(transport.disconnected)
         self.assertLess(number, 5)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
     def test_what_cannot_be_understood(self) -> None:
         """Boxes without a command, calls without their parts, batches that do not decode: closed."""
@@ -250,6 +306,7 @@ class HostileTests(SynchronousTestCase):
         connection, transport = self.connection()
         connection.dataReceived(b"\x01\x00" + b"x" * 256)
         self.assertFalse(transport.connected)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
 
 
 class Recorder(Protocol):

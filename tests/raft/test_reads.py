@@ -82,6 +82,17 @@ class ReadIndexTests(SynchronousTestCase):
         effects = self.one.beat("e", second["e"])
         self.assertEqual([e.token for e in of(effects, LeadershipConfirmed)], [2, 3])
 
+    def test_a_heartbeat_does_not_hold_up_the_next_round(self) -> None:
+        """A heartbeat that falls due is sent to one follower; reads that wait get a round to all."""
+        first = self.ask(1)
+        self.ask(2)
+        self.one.tick()
+        self.one.beat("b", first["b"])
+        effects = self.one.beat("c", first["c"])
+        self.assertEqual([e.token for e in of(effects, LeadershipConfirmed)], [1])
+        second = {to: m.context for to, m in sent(effects, Heartbeat)}
+        self.assertEqual(sorted(second), ["b", "c", "d", "e"])
+
     def test_waiting_reads_join_heartbeats_when_a_round_is_lost(self) -> None:
         self.ask(1)
         self.ask(2)
