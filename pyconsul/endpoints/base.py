@@ -40,7 +40,8 @@ class Read(Struct):
 
     :ivar index: the index to wait on, at least 1 once sent.
     :ivar reply: the reply struct; its query metadata is filled in by the caller.
-    :ivar watch: the keys of ``pyconsul.state.watches`` that change whenever this answer may.
+    :ivar watch: the keys of ``pyconsul.state.watches`` that change whenever this answer may; none if
+        no keys stand for it, and then it is never kept.
     """
 
     index: int

@@ -115,8 +115,14 @@ class Catalog:
     def service_nodes(self, request: ServiceSpecificRequest) -> Read:
         """The instances of a service and where they are.
 
-        :raises Refused: if no service is named.
+        With only an address, all that listen there (reverse DNS asks so). Nothing short of every
+        service stands for that answer, so it cannot be watched.
+
+        :raises Refused: if neither a service nor an address is named.
         """
+        if request.service_address and not request.service_name:
+            index, rows = self._catalog.services_at(request.service_address)
+            return Read(index, IndexedServiceNodes(service_nodes=rows), ())
         index, watch, group = find_group(self._catalog, request, health=False)
         if group is None:
             return Read(index, IndexedServiceNodes(), (watch,))

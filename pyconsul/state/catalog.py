@@ -28,7 +28,15 @@ from pyconsul.state.shelves import (
     tags_of,
 )
 from pyconsul.state.watches import Watches
-from pyconsul.structs.catalog import ANY, CRITICAL, SERF_CHECK_ID, HealthCheck, Node, NodeService
+from pyconsul.structs.catalog import (
+    ANY,
+    CRITICAL,
+    SERF_CHECK_ID,
+    HealthCheck,
+    Node,
+    NodeService,
+    ServiceNode,
+)
 
 ALL_CHECKS = ("state", ANY)
 
@@ -173,6 +181,13 @@ class Catalog:
                 found.update(group.tags())
             self._tags = dict(sorted(found.items()))
         return self._tags
+
+    def services_at(self, address: str) -> tuple[int, list[ServiceNode]]:
+        """All instances that listen at ``address``, and the highest index of any service."""
+        groups = self._groups.groups
+        index = max((group.index for group in groups.values()), default=0)
+        found = [row for _, group in sorted(groups.items()) for row in group.nodes()]
+        return max(index, self._groups.gone), [row for row in found if row.service_address == address]
 
     def group(self, name: str, connect: bool = False) -> Group | None:
         """The instances of a service, or those through which it is reached in the mesh."""

@@ -47,6 +47,18 @@ class CatalogTestCase(SynchronousTestCase):
         return str(self.assertRaises(PyconsulError, self.catalog.register, RegisterRequest(**fields)))
 
 
+class ByAddressTests(CatalogTestCase):
+    def test_all_services_at_an_address(self) -> None:
+        """Without a name, an address finds every instance there; such an answer cannot be watched."""
+        self.put(REGISTER)
+        for address, expected in (("192.0.2.110", ["pg1"]), ("192.0.2.10", [])):
+            read = self.catalog.service_nodes(ServiceSpecificRequest(service_address=address))
+            self.assertEqual([row.service_id for row in read.reply.service_nodes], expected)
+            self.assertEqual((read.index, read.watch), (1, ()))
+        error = self.assertRaises(Refused, self.catalog.service_nodes, ServiceSpecificRequest())
+        self.assertEqual(str(error), "Must provide service name")
+
+
 class ShapeTests(CatalogTestCase):
     """The answers of the reference to the same registration."""
 
