@@ -8,7 +8,7 @@ the clock (Twisted's ``IReactorTime``), chance (``random.Random``), the network 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -279,6 +279,29 @@ class Agent(Protocol):
         ...
 
 
+class SnapshotStream(Protocol):
+    """An archive of the state (``pyconsul.storage.archive``) while it is being read.
+
+    :ivar index: of the state. :ivar last_contact: nanoseconds since the server heard of its leader.
+    :ivar known_leader: whether it knew one.
+    """
+
+    index: int
+    last_contact: int
+    known_leader: bool
+
+    def read(self) -> Deferred[bytes]:
+        """The next piece, of about a MiB at most; an empty one is the end.
+
+        One at a time. Fails with ``PyconsulError``, and then there is nothing more to come.
+        """
+        ...
+
+    def close(self) -> None:
+        """Nobody reads on; does nothing after the end."""
+        ...
+
+
 class LocalAgent(Agent, Protocol):
     """What ``/v1/agent/`` needs besides: the node itself, its services and its checks."""
 
@@ -328,4 +351,20 @@ class LocalAgent(Agent, Protocol):
 
     def update_ttl(self, check_id: str, status: str, output: str) -> None:
         """Set the state of a TTL check; raises ``PyconsulError`` if it is not one."""
+        ...
+
+    def snapshot(self, datacenter: str, token: str, allow_stale: bool) -> Deferred[SnapshotStream]:
+        """Begin an archive of the whole state, at the leader or with ``allow_stale`` at any server.
+
+        Fails with ``PyconsulError``. The caller reads it to its end or closes it.
+        """
+        ...
+
+    def restore_snapshot(self, archive: BinaryIO, datacenter: str, token: str) -> Deferred[dict[str, int]]:
+        """Make an archive the state of all servers; fires with what could not be taken over.
+
+        That is how many rows by what they are, empty if all were. Fails with ``PyconsulError`` if the
+        archive is damaged or cannot be restored; unless leadership is lost meanwhile, nothing has
+        changed then. The caller keeps ``archive`` open until this fires, and closes it.
+        """
         ...

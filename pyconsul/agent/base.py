@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from msgspec.structs import replace
 from twisted.application.service import MultiService
@@ -17,13 +17,14 @@ from pyconsul.agent.environment import Environment
 from pyconsul.agent.joining import RetryJoin
 from pyconsul.agent.local import LocalState
 from pyconsul.agent.registration import Registrations
+from pyconsul.agent.snapshots import ClientSnapshots, ServerSnapshots
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import Refused
-from pyconsul.interfaces import AnswerWatcher
+from pyconsul.interfaces import AnswerWatcher, SnapshotStream
 from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.serf.coordinates import CoordinateClient
-from pyconsul.serf.members import Member, Status
+from pyconsul.serf.members import REAP, Member, Status
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
 from pyconsul.structs.catalog import HealthCheck, Node, NodeService
 from pyconsul.swim.keyring import Keyring
@@ -52,6 +53,7 @@ class BaseAgent(MultiService):
     """An agent of either role; ``ServerAgent`` and ``ClientAgent`` add how requests are answered."""
 
     is_server = False
+    snapshots: ServerSnapshots | ClientSnapshots
 
     def __init__(
         self,
@@ -70,6 +72,10 @@ class BaseAgent(MultiService):
         self.node_id = node_id
         self.datacenter: str = config.datacenter
         self.coordinates = CoordinateClient(environment.rng)
+        self._ids: dict[str, str] = {}
+        """The node id of each member, by name."""
+        self._alive_by_id: dict[str, str] = {}
+        """The name of the alive member that has a node id."""
         self.pool = GossipPool(
             self.node_name,
             environment.gossip_transport,
@@ -81,7 +87,7 @@ class BaseAgent(MultiService):
             verify_incoming=config.encrypt_verify_incoming,
             verify_outgoing=config.encrypt_verify_outgoing,
             accept_member=self._accept_member,
-            on_event=self._member_event,
+            on_event=self._heard,
             advertise=(config.advertise_addr, environment.gossip_transport.address[1]),
             resolver=resolver,
             coordinates=self.coordinates,
@@ -188,9 +194,28 @@ class BaseAgent(MultiService):
         if segment:
             return f"Member '{member.name}' part of wrong segment '{segment}' (expected '')"
         node_id = tags.get("id")
-        if node_id and node_id == self.node_id and member.name != self.node_name:
-            return f"Member '{member.name}' has conflicting node ID '{node_id}' with this agent's ID"
+        if not node_id or member.status not in (Status.ALIVE, Status.LEAVING):
+            return None  # a node that has another name now may well have left its old one behind
+        conflict = f"Member '{member.name}' has conflicting node ID '{node_id}' with "
+        if node_id == self.node_id and member.name != self.node_name:
+            return f"{conflict}this agent's ID"
+        holder = self._alive_by_id.get(node_id, member.name)
+        if holder != member.name:  # two machines made from one image would push each other out
+            return f"{conflict}member '{holder}'"
         return None
+
+    def _heard(self, event: MemberEvent) -> None:
+        """Gossip reports a change of a member."""
+        member = event.member
+        old_id = self._ids.pop(member.name, "")
+        if self._alive_by_id.get(old_id) == member.name:
+            del self._alive_by_id[old_id]
+        node_id = member.tags.get("id", "")
+        if node_id and event.kind != REAP:
+            self._ids[member.name] = node_id
+            if member.status in (Status.ALIVE, Status.LEAVING):
+                self._alive_by_id.setdefault(node_id, member.name)
+        self._member_event(event)
 
     def _member_event(self, event: MemberEvent) -> None:
         raise NotImplementedError
@@ -280,6 +305,14 @@ class BaseAgent(MultiService):
             },
             "serf_lan": self.pool.stats(),
         }
+
+    def snapshot(self, datacenter: str, token: str, allow_stale: bool) -> Deferred[SnapshotStream]:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return self.snapshots.save(datacenter, token, allow_stale)
+
+    def restore_snapshot(self, archive: BinaryIO, datacenter: str, token: str) -> Deferred[dict[str, int]]:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return self.snapshots.restore(archive, datacenter, token)
 
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""

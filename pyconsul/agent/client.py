@@ -10,6 +10,7 @@ from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.forwarding import Forwarder
 from pyconsul.agent.servers import ServerChoice, parse, servers_of
+from pyconsul.agent.snapshots import ClientSnapshots
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.declared import declared_methods
 from pyconsul.errors import NoServers, Refused, Unreachable
@@ -40,6 +41,7 @@ class ClientAgent(BaseAgent):
             config.performance.rpc_hold_timeout,
             (config.default_query_time, config.max_query_time),
         )
+        self.snapshots = ClientSnapshots(environment.rpc_transport, self._forwarder, self._choice)
 
     def stopService(self) -> Deferred[None]:
         """End at once; requests that wait for a server fail."""

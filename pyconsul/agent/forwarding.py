@@ -62,9 +62,10 @@ class Forwarder:
         self.pausing: dict[_Persistence, None] = {}  # in order, so that a simulation repeats
         self.stopped = False
 
-    def call(self, address: str, method: Method, request: Any) -> Deferred[Any]:
+    def call(
+        self, address: str, method: Method, request: Any, timeout_s: float = CALL_TIMEOUT_S
+    ) -> Deferred[Any]:
         """One attempt; fires with the reply struct."""
-        timeout_s = CALL_TIMEOUT_S
         if getattr(request, "min_query_index", 0):
             wait_s = blocking_time_s(request, *self._times)
             timeout_s = wait_s + wait_s / JITTER_FRACTION + BLOCKING_GRACE_S

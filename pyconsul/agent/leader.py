@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from pyconsul.agent.servers import ServerRecord, parse
 from pyconsul.errors import PyconsulError
 from pyconsul.log import make_logger
-from pyconsul.raft.configuration import NONVOTER, Configuration, Server, ServerId
+from pyconsul.raft.configuration import Configuration, Server, ServerId
 from pyconsul.raft.events import ChangeConfiguration, ChangeKind
 from pyconsul.serf.members import Member, Status
 from pyconsul.state import commands
@@ -273,8 +273,17 @@ class LeaderDuties:
         if self._changing or not self._running:
             return
         change = self._next_change()
-        if change is None:
-            return
+        if change is not None:
+            self._make(change)
+
+    def change(self, change: ChangeConfiguration) -> bool:
+        """Make a change for Autopilot, unless one is under way or this is no leader; whether it is made."""
+        if self._changing or not self._running:
+            return False
+        self._make(change)
+        return True
+
+    def _make(self, change: ChangeConfiguration) -> None:
         self._log.info(
             "{what}: id={id} address={address}",
             what=change.kind.value,
@@ -285,49 +294,59 @@ class LeaderDuties:
         self._change(change).addCallbacks(self._changed, self._not_changed)
 
     def _next_change(self) -> ChangeConfiguration | None:
-        in_force = {server.id: server for server in self._configuration().servers}
-        by_address = {server.address: server for server in in_force.values()}
+        in_force = self._configuration().servers
         gone = dict(self._reaped)
         stays = {self._server_id}
         alive: list[ServerRecord] = []
         for member in self._members():
-            server = parse(member)
-            if server is None or server.datacenter != self._datacenter:
+            record = parse(member)
+            if record is None or record.datacenter != self._datacenter:
                 continue
             if member.status is Status.LEFT:
-                gone[server.id] = server
+                gone[record.id] = record
                 continue
-            stays.add(server.id)  # perhaps under a new name, while its old one left
-            if server.alive:
-                alive.append(server)
+            stays.add(record.id)  # perhaps under a new name, while its old one left
+            if record.alive:
+                alive.append(record)
         # Those that are gone come first: while they count, a majority is harder to get.
-        for server_id, server in gone.items():
-            if server_id in in_force and server_id not in stays:
-                return ChangeConfiguration(ChangeKind.REMOVE_SERVER, server_id, server.address)
+        for server in in_force:
+            if server.id in gone and server.id not in stays:
+                return ChangeConfiguration(ChangeKind.REMOVE_SERVER, server.id, server.address)
         self._reaped.clear()
-        changes = (self._wanted(server, in_force, by_address) for server in alive)
-        return next((change for change in changes if change is not None), None)
+        return self._next_arrival(alive, in_force)
 
-    def _wanted(
-        self, server: ServerRecord, in_force: dict[ServerId, Server], by_address: dict[str, Server]
+    def _next_arrival(
+        self, alive: Sequence[ServerRecord], configuration: Sequence[Server]
     ) -> ChangeConfiguration | None:
-        """What an alive server still needs: its address freed, or to be added under it."""
-        now = in_force.get(server.id)
-        if now is not None and now.address == server.address:
-            return None
-        holder = by_address.get(server.address)
-        if holder is not None and holder.id != server.id:
-            if holder.id == self._server_id:
-                self._log.warn(
-                    "member {member} claims the address of this server: {address}",
-                    member=server.name,
-                    address=server.address,
-                )
-                return None
-            return ChangeConfiguration(ChangeKind.REMOVE_SERVER, holder.id, holder.address)
-        nonvoter = server.nonvoter or (now is not None and now.suffrage == NONVOTER)
-        kind = ChangeKind.ADD_NONVOTER if nonvoter else ChangeKind.ADD_VOTER
-        return ChangeConfiguration(kind, server.id, server.address)
+        """What the first server that is not where the configuration has it needs."""
+        in_force = {server.id: server for server in configuration}
+        by_address = {server.address: server for server in configuration}
+        there = {(server.id, server.address) for server in alive}
+        bootstrapping = sum(server.bootstrap for server in alive)
+        for server in alive:
+            now, holder = in_force.get(server.id), by_address.get(server.address)
+            if now is not None and now.address == server.address:
+                continue
+            claimed = next((s for s in (now, holder) if s is not None and (s.id, s.address) in there), None)
+            if claimed is not None:
+                # Whichever of them we believed, the other one would want it back at once.
+                why = f"{claimed.id} at {claimed.address} is alive too"
+            elif now is None and server.bootstrap and bootstrapping > 1:
+                why = "there are several servers in bootstrap mode, which only one may be"
+            elif holder is not None and holder.id == self._server_id:
+                why = "it claims the address of this server"
+            elif holder is not None and holder.id != server.id:
+                return ChangeConfiguration(ChangeKind.REMOVE_SERVER, holder.id, holder.address)
+            else:
+                # One that is known keeps its vote; a new one gets it from Autopilot.
+                return ChangeConfiguration(ChangeKind.ADD_NONVOTER, server.id, server.address)
+            self._log.warn(
+                "not adding server {name} at {address}: {why}",
+                name=server.name,
+                address=server.address,
+                why=why,
+            )
+        return None
 
     def _changed(self, _: object) -> None:
         self._changing = False

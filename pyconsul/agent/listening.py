@@ -11,6 +11,7 @@ from pyconsul.agent.base import BaseAgent
 from pyconsul.config.schema import AgentConfig
 from pyconsul.dns.settings import DnsSettings, Soa
 from pyconsul.http import agent as agent_routes
+from pyconsul.http import snapshot as snapshot_routes
 from pyconsul.http.app import make_site
 from pyconsul.http.settings import HttpSettings
 
@@ -74,7 +75,10 @@ class HttpService(Service):
             http_settings(config),
             reactor,
             agent.environment.wall_time,
-            [lambda app, _: agent_routes.add_routes(app, agent)],
+            [
+                lambda app, _: agent_routes.add_routes(app, agent),
+                lambda app, _: snapshot_routes.add_routes(app, agent),
+            ],
         )
         self._ports: list[Any] = []
 

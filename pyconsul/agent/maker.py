@@ -28,7 +28,6 @@ from pyconsul.agent.notify import notify
 from pyconsul.agent.server import ServerAgent
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import ConfigurationError, PyconsulError
-from pyconsul.interfaces import RaftStorage
 from pyconsul.log import make_logger
 from pyconsul.net.dns import make_dns
 from pyconsul.net.gossip_transport import UdpTcpGossipTransport, reactor_resolver
@@ -108,24 +107,27 @@ class AgentService(MultiService):
 def make_agent(config: AgentConfig, reactor: Any) -> AgentService:
     """The agent that ``config`` describes, not yet started.
 
-    :raises ConfigurationError: if it cannot be made; nothing has been opened then but the data folder.
+    :raises ConfigurationError: if it cannot be made; nothing is left open then.
+    :raises StorageDamaged: if what its data folder holds cannot be used.
     """
     rng = Random(SystemRandom().getrandbits(128))
     data_dir = "" if config.dev and not config.data_dir else config.data_dir
-    identity = node_id(config.node_id, data_dir, rng)
+    disk = RealDisk(data_dir, reactor) if config.server and data_dir else None
+    try:  # nothing is written to the folder before the disk has seen that nobody else uses it
+        identity = node_id(config.node_id, data_dir, rng)
+        return _assemble(config, reactor, rng, identity, disk)
+    except BaseException:
+        if disk is not None:
+            disk.close()
+        raise
+
+
+def _assemble(
+    config: AgentConfig, reactor: Any, rng: Random, identity: str, disk: RealDisk | None
+) -> AgentService:
+    """Put an agent together; ``disk`` is for what a server has to keep."""
     gossip = UdpTcpGossipTransport(reactor, config.serf_lan or config.bind_addr, config.ports.serf_lan)
     amp = AmpNetwork(reactor, identity if config.server else "")
-    disk: RealDisk | None = None
-    storage: RaftStorage | None = None
-    notes: Sequence[str] = ()
-    if config.server:
-        if data_dir:
-            disk = RealDisk(data_dir, reactor)
-            segmented = SegmentedStorage(disk, rng)
-            notes = segmented.notes
-            storage = segmented
-        else:
-            storage = MemoryStorage()
     environment = Environment(
         clock=reactor,
         rng=rng,
@@ -136,13 +138,17 @@ def make_agent(config: AgentConfig, reactor: Any) -> AgentService:
         disk=disk,
     )
     keyring = Keyring.from_base64([config.encrypt]) if config.encrypt else None
+    resolver = reactor_resolver(reactor)
     agent: ServerAgent | ClientAgent
-    if storage is not None:
-        agent = ServerAgent(config, environment, identity, storage, keyring, reactor_resolver(reactor))
+    if not config.server:
+        agent = ClientAgent(config, environment, identity, keyring, resolver)
+    elif disk is None:
+        agent = ServerAgent(config, environment, identity, MemoryStorage(), keyring, resolver)
     else:
-        agent = ClientAgent(config, environment, identity, keyring, reactor_resolver(reactor))
-    for note in notes:
-        log.warn("{note}", note=note)
+        storage = SegmentedStorage(disk, rng)
+        agent = ServerAgent(config, environment, identity, storage, keyring, resolver)
+        for note in storage.notes:  # of what it found
+            log.warn("{note}", note=note)
     children: list[Any] = [Sockets(reactor, config, gossip, amp), agent]
     if config.ports.http >= 0:
         children.append(HttpService(agent, config, reactor))

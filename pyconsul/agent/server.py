@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pyconsul import __version__
+from pyconsul.agent.autopilot import DEADLINE_S, Autopilot
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.blocking import Parking
 from pyconsul.agent.bootstrap import Bootstrap
@@ -18,14 +19,16 @@ from pyconsul.agent.environment import Environment
 from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.replica import Replica, stats
-from pyconsul.agent.servers import servers_of
+from pyconsul.agent.servers import raft_servers, servers_of
 from pyconsul.agent.sessions import LockDelays, SessionTimers
+from pyconsul.agent.snapshots import ServerSnapshots
 from pyconsul.agent.tombstones import Tombstones
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Answered, Method, Read, Registry
 from pyconsul.endpoints.catalog import Catalog
 from pyconsul.endpoints.health import Health
 from pyconsul.endpoints.kvs import KVS
+from pyconsul.endpoints.operator import Operator
 from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status, StatusRequest
 from pyconsul.endpoints.txn import Txn
@@ -35,9 +38,11 @@ from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.configuration import Configuration, Server
 from pyconsul.raft.events import RoleChanged
+from pyconsul.raft.leader import HEARTBEATS_PER_TIMEOUT
 from pyconsul.raft.timing import Timing
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Store
+from pyconsul.structs.operator import RaftServer, RaftStats, RaftStatsRequest
 from pyconsul.structs.session import Session
 from pyconsul.swim.keyring import Keyring
 
@@ -88,6 +93,10 @@ class ServerAgent(BaseAgent):
         self.store.sessions.created = self.session_timers.created
         self.store.sessions.ended = self._session_ended
         self._tombstones = Tombstones(self.store, self.raft.propose, environment.clock)
+        self.autopilot = self._make_autopilot()
+        self.snapshots: ServerSnapshots = ServerSnapshots(
+            environment, self.datacenter, self.store, self.raft, self._forwarder, config.data_dir
+        )
         self.registry = Registry(
             [
                 KVS(self.store, self.lock_delays.holds),
@@ -100,7 +109,16 @@ class ServerAgent(BaseAgent):
                 ),
                 Catalog(self.store, self.datacenter),
                 Health(self.store),
-                Status(lambda: self.raft.leader_address, self._peers),
+                Status(lambda: self.raft.leader_address, self._peers, self._raft_stats),
+                Operator(
+                    self.store.autopilot,
+                    self.autopilot.defaults,
+                    self._raft_servers,
+                    self.raft.change,
+                    self.raft.transfer,
+                    self.autopilot.health,
+                ),
+                self.snapshots.endpoints,
             ]
         )
         self._decoders = {m.name: msgspec.msgpack.Decoder(m.request).decode for m in self.registry.methods()}
@@ -127,6 +145,23 @@ class ServerAgent(BaseAgent):
             clock=environment.clock,
         )
 
+    def _make_autopilot(self) -> Autopilot:
+        return Autopilot(
+            server_id=self.node_id,
+            settings=self.config.autopilot,
+            table=self.store.autopilot,
+            servers=lambda: servers_of(self.members(), self.datacenter),
+            configuration=lambda: self.raft.core.configuration,
+            last=lambda: (self.raft.core.last_log_term, self.raft.core.last_log_index),
+            ask=self._ask_stats,
+            propose=self.raft.propose,
+            change=lambda change: self._duties.change(change),
+            force_leave=self.pool.force_leave,
+            heartbeat_s=2.0 * raft_timing(self.config).heartbeat_timeout_s / HEARTBEATS_PER_TIMEOUT,
+            clock=self.clock,
+            wall_time=self.environment.wall_time,
+        )
+
     # ------------------------------------------------------------ life
 
     def startService(self) -> None:
@@ -141,6 +176,7 @@ class ServerAgent(BaseAgent):
         """End at once. What was acknowledged is on the disk."""
         self._bootstrap.stop()
         self._lead_no_more()
+        self.snapshots.stop()
         self.raft.stop()
         self._forwarder.stop()
         self.store.watches.wake_all()  # whoever is parked here is told that there is no leader now
@@ -197,12 +233,14 @@ class ServerAgent(BaseAgent):
         self._duties.start()
         self.session_timers.start()
         self._tombstones.start()
+        self.autopilot.start()
         self._forwarder.hurry()
 
     def _lead_no_more(self) -> None:
         self._duties.stop()
         self.session_timers.stop()
         self._tombstones.stop()
+        self.autopilot.stop()
 
     def _session_ended(self, session: Session, keys: Sequence[str]) -> None:
         self.lock_delays.ended(session, keys)
@@ -219,6 +257,20 @@ class ServerAgent(BaseAgent):
         method = self.registry.get("Status.Peers")
         assert method is not None
         return self._forwarder.call(address, method, StatusRequest(datacenter=self.datacenter))
+
+    def _raft_servers(self) -> list[RaftServer]:
+        known = servers_of(self.members(), self.datacenter)
+        return raft_servers(self.raft.core.configuration, self.raft.leader_id, known)
+
+    def _raft_stats(self) -> RaftStats:
+        core = self.raft.core
+        contact = stats(self.raft, self.clock.seconds())["last_contact"]
+        return RaftStats(last_contact=contact, last_term=core.last_log_term, last_index=core.last_log_index)
+
+    def _ask_stats(self, address: str) -> Deferred[RaftStats]:
+        method = self.registry.get("Status.RaftStats")
+        assert method is not None
+        return self._forwarder.call(address, method, RaftStatsRequest(), DEADLINE_S)
 
     # ------------------------------------------------------------ answers
 
@@ -307,7 +359,7 @@ class ServerAgent(BaseAgent):
             # waits at the wrong place.
             elsewhere = self._elsewhere(method, request, now + blocking_time_s(request, *self.parking.times))
             return elsewhere or self.parking.park(method, request, read, now)
-        if watcher is not None and not wanted:
+        if watcher is not None and not wanted and read.watch:
             self.store.watches.register(read.watch, watcher)
             watcher.watch = read.watch
             watcher.armed = True

@@ -10,7 +10,9 @@ from random import Random
 
 from msgspec import Struct
 
+from pyconsul.raft.configuration import VOTER, Configuration
 from pyconsul.serf.members import Member, Status
+from pyconsul.structs.operator import UNKNOWN_NODE, RaftServer
 
 PORT_MAX = 65535
 DIGITS_MAX = 9
@@ -22,6 +24,8 @@ class ServerRecord(Struct, frozen=True):
     :ivar id: the node id, which is also its id in the Raft configuration.
     :ivar address: ``ip:port`` of its RPC and Raft port.
     :ivar expect: its ``bootstrap_expect``; 0 when not set.
+    :ivar version: of the program, without what comes after the colon.
+    :ivar raft_version: of Raft's protocol, as Consul counts it.
     """
 
     id: str
@@ -32,6 +36,9 @@ class ServerRecord(Struct, frozen=True):
     bootstrap: bool
     nonvoter: bool
     alive: bool
+    status: Status = Status.NONE
+    version: str = ""
+    raft_version: str = ""
 
 
 def parse(member: Member) -> ServerRecord | None:
@@ -50,6 +57,9 @@ def parse(member: Member) -> ServerRecord | None:
         bootstrap=tags.get("bootstrap") == "1",
         nonvoter=tags.get("nonvoter") == "1",
         alive=member.status is Status.ALIVE,
+        status=member.status,
+        version=tags.get("build", "").partition(":")[0],
+        raft_version=tags.get("raft_vsn", ""),
     )
 
 
@@ -62,6 +72,40 @@ def servers_of(members: Iterable[Member], datacenter: str) -> list[ServerRecord]
     """All servers of ``datacenter``, whatever their state."""
     records = (parse(member) for member in members)
     return [record for record in records if record is not None and record.datacenter == datacenter]
+
+
+_PREFERENCE = (Status.ALIVE, Status.FAILED, Status.LEAVING, Status.LEFT, Status.NONE)
+
+
+def by_id(records: Iterable[ServerRecord]) -> dict[str, ServerRecord]:
+    """The record that counts of each server: under an old name it may have left or failed."""
+    found: dict[str, ServerRecord] = {}
+    for record in records:
+        known = found.get(record.id)
+        if known is None or _PREFERENCE.index(record.status) < _PREFERENCE.index(known.status):
+            found[record.id] = record
+    return found
+
+
+def raft_servers(
+    configuration: Configuration, leader_id: str, records: Iterable[ServerRecord]
+) -> list[RaftServer]:
+    """The Raft configuration as operators see it."""
+    known = by_id(records)
+    rows = []
+    for server in configuration.servers:
+        record = known.get(server.id)
+        rows.append(
+            RaftServer(
+                id=server.id,
+                node=UNKNOWN_NODE if record is None else record.name,
+                address=server.address,
+                leader=server.id == leader_id,
+                protocol_version="" if record is None else record.raft_version,
+                voter=server.suffrage == VOTER,
+            )
+        )
+    return rows
 
 
 class ServerChoice:

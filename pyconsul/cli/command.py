@@ -204,11 +204,24 @@ def _indented(paragraph: str) -> str:
 
 
 class Group:
-    """A command that only has commands below it: ``kv``, ``catalog``."""
+    """A command that only has commands below it: ``kv``, ``catalog``; or groups, as ``operator``.
 
-    def __init__(self, name: str, about: str, commands: Sequence[Command]) -> None:
-        self.name, self.about = name, about
+    :ivar also: other words for some of them, which help does not show.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        commands: Sequence[Command | Group],
+        also: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name, self.about, self.also = name, about, also or {}
         self.commands = {command.name.rpartition(" ")[2]: command for command in commands}
+
+    def find(self, word: str) -> Command | Group | None:
+        """What ``word`` stands for below this."""
+        return self.commands.get(self.also.get(word, word))
 
     def help(self) -> str:
         """The text of ``-h``: what is below."""

@@ -26,8 +26,10 @@ COMMANDS = {
     "kv": "Read and write the key/value store",
     "leave": "Make an agent leave and end",
     "members": "List the members an agent knows",
+    "operator": "Look after the servers",
     "reload": "Make an agent read its files again",
     "simulate": "Run servers in virtual time through faults",
+    "snapshot": "Save, restore and inspect the state of the servers",
     "validate": "Check configuration files",
     "version": "Show the version",
 }
@@ -68,13 +70,13 @@ def main(arguments: Sequence[str], terminal: Terminal) -> int:
         return NOT_FOUND
     found = load(name)
     rest = arguments[1:]
-    if isinstance(found, Group):
-        command = found.commands.get(rest[0]) if rest else None
-        if command is None:
+    while isinstance(found, Group):
+        below = found.find(rest[0]) if rest else None
+        if below is None:
             wanted = bool(rest) and rest[0] in HELP
             (terminal.out if wanted else terminal.err)(found.help())
             return 0 if wanted else 1
-        return perform(command, rest[1:], terminal)
+        found, rest = below, rest[1:]
     return perform(found, rest, terminal)
 
 

@@ -11,11 +11,15 @@ from pyconsul.cli.main import COMMANDS, load
 def commands() -> Iterator[Command]:
     """Every command, by name."""
     for name in COMMANDS:
-        found = load(name)
-        if isinstance(found, Group):
-            yield from found.commands.values()
-        else:
-            yield found
+        yield from _below(load(name))
+
+
+def _below(found: Command | Group) -> Iterator[Command]:
+    if isinstance(found, Group):
+        for command in found.commands.values():
+            yield from _below(command)
+    else:
+        yield found
 
 
 def render() -> str:

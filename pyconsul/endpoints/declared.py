@@ -6,11 +6,12 @@ from pyconsul.endpoints.base import Method, declarations
 from pyconsul.endpoints.catalog import Catalog
 from pyconsul.endpoints.health import Health
 from pyconsul.endpoints.kvs import KVS
+from pyconsul.endpoints.operator import Operator
 from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status
 from pyconsul.endpoints.txn import Txn
 
-FAMILIES: tuple[type, ...] = (KVS, Txn, Sessions, Catalog, Health, Status)
+FAMILIES: tuple[type, ...] = (KVS, Txn, Sessions, Catalog, Health, Status, Operator)
 
 
 def declared_methods() -> dict[str, Method]:

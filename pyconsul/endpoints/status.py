@@ -7,6 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from pyconsul.endpoints.base import node
+from pyconsul.structs.operator import RaftStats, RaftStatsRequest
 
 
 class StatusRequest(Struct, rename="pascal", kw_only=True):
@@ -20,11 +21,15 @@ class Status:
 
     :param leader: ``ip:port`` of the leader, empty if none is known.
     :param peers: ``ip:port`` of every server in the latest configuration.
+    :param stats: how this server's replica is.
     """
 
-    def __init__(self, leader: Callable[[], str], peers: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, leader: Callable[[], str], peers: Callable[[], list[str]], stats: Callable[[], RaftStats]
+    ) -> None:
         self._leader = leader
         self._peers = peers
+        self._stats = stats
 
     @node("Status.Ping", StatusRequest, bool)
     def ping(self, request: StatusRequest) -> bool:
@@ -40,3 +45,8 @@ class Status:
     def peers(self, request: StatusRequest) -> list[str]:
         """The addresses of the servers in the Raft configuration."""
         return self._peers()
+
+    @node("Status.RaftStats", RaftStatsRequest, RaftStats)
+    def raft_stats(self, request: RaftStatsRequest) -> RaftStats:
+        """The last entry of its log, and when it last heard of the leader."""
+        return self._stats()

@@ -14,20 +14,28 @@ from twisted.python.failure import Failure
 from pyconsul.errors import PyconsulError, Unreachable
 from pyconsul.interfaces import Address, GossipTransport
 from pyconsul.log import make_logger
+from pyconsul.net.gossip_queries import AnswerHook, PoolQueries, filters_of
 from pyconsul.serf.coordinates import CoordinateClient, CoordinateSource
 from pyconsul.serf.core import SerfCore
 from pyconsul.serf.events import (
     AnnounceJoin,
     FireEvent,
     ForceLeave,
+    KeyringChanged,
+    KeyringSaved,
+    NameLost,
+    QueryAnswered,
+    QueryEnded,
     QueryReceived,
-    QueryResponseReceived,
     SetTags,
     StartLeave,
     UserEventReceived,
 )
+from pyconsul.serf.keys import KeyTally, encode_request, tally
 from pyconsul.serf.members import Member, MemberEvent, Status
-from pyconsul.serf.messages import Query, UserEvent
+from pyconsul.serf.messages import QueryResponse, UserEvent
+from pyconsul.serf.queries import INTERNAL
+from pyconsul.serf.snapshot import GossipSnapshot, Previous
 from pyconsul.serf.tags import encode_tags
 from pyconsul.swim.address import is_literal, is_unspecified
 from pyconsul.swim.core import VERSIONS
@@ -57,6 +65,12 @@ USER_EVENT_MAX = 512
 _JOINS_MAX = 8
 """Addresses that are tried at the same time by one join."""
 
+_WARNINGS_PER_S = 10
+"""Warnings about what others send; further ones within a second are only counted."""
+
+SaveKeyring: TypeAlias = Callable[[Sequence[str]], "Deferred[None]"]
+"""Makes the keys, base64 with the primary first, durable."""
+
 __all__ = ["GossipPool", "Member", "MemberEvent", "Resolver", "Status", "literals_only"]
 
 
@@ -75,18 +89,27 @@ def _ignore(_: Any) -> None:
     return None
 
 
+def _nothing() -> None:
+    return None
+
+
 class GossipPool:
     """One node's place in one pool.
 
     :ivar on_event: called with each change of a member, this node included.
     :ivar on_user_event: called with each user event, once.
-    :ivar on_query: called with each query, once; filters are not applied.
+    :ivar on_query: called with each query that is for this node, once; gives the answer.
+    :ivar on_name_lost: called when most members know another node by this node's name.
     :param transport: already listening; it belongs to the caller, who closes it after ``stop``.
     :param accept_member: why a member may not be in this pool, or ``None``; asked about every member
         that is new or has news, and about all members of another pool before it is merged.
     :param advertise: where others reach this node; by default where the transport listens.
     :param random_bytes: nonces of the encryption; a simulation may take its own.
     :param versions: protocol min, max, current and those of the serf layer.
+    :param save_keyring: called when a query has changed the keyring; the change is reported as done
+        once its Deferred has fired.
+    :param snapshot: where to remember who was there, so that a restart finds back.
+    :param resolve_conflicts: let members vote about a name that two nodes use; Consul does not.
     """
 
     def __init__(
@@ -105,12 +128,16 @@ class GossipPool:
         accept_member: Callable[[Member], str | None] = _accept_all,
         on_event: Callable[[MemberEvent], None] = _ignore,
         on_user_event: Callable[[UserEvent], None] = _ignore,
-        on_query: Callable[[Query], None] = _ignore,
+        on_query: AnswerHook = _ignore,
+        on_name_lost: Callable[[], None] = _nothing,
         advertise: Address | None = None,
         resolver: Resolver = literals_only,
         coordinates: CoordinateSource | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
         versions: bytes = VERSIONS,
+        save_keyring: SaveKeyring | None = None,
+        snapshot: GossipSnapshot | None = None,
+        resolve_conflicts: bool = False,
     ) -> None:
         self._log = make_logger("gossip")
         self.name = name
@@ -132,7 +159,13 @@ class GossipPool:
             verify_outgoing=verify_outgoing,
             compress=compress,
         )
+        self.on_name_lost = on_name_lost
         self._versions = versions
+        self._save_keyring = save_keyring
+        self._snapshot = snapshot
+        self._resolve_conflicts = resolve_conflicts
+        self._queries = PoolQueries(self._feed)
+        self._warned_at, self._warnings = 0.0, 0
         self._core: SerfCore | None = None
         self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
@@ -147,8 +180,11 @@ class GossipPool:
             LeaveEnded: self._leave_ended,
             MemberEvent: self._member_event,
             UserEventReceived: lambda effect: self._tell(self.on_user_event, effect.event),
-            QueryReceived: lambda effect: self._tell(self.on_query, effect.query),
-            QueryResponseReceived: _ignore,
+            QueryReceived: lambda effect: self._queries.received(effect.query, self.on_query),
+            QueryAnswered: self._queries.answered,
+            QueryEnded: self._queries.ended,
+            KeyringChanged: self._keyring_changed,
+            NameLost: lambda effect: self.on_name_lost(),
             Problem: self._problem,
             Answer: _ignore,
         }
@@ -156,8 +192,9 @@ class GossipPool:
     # ------------------------------------------------------------ life
 
     def start(self) -> None:
-        """Become the member of one's own pool of one."""
+        """Become the member of one's own pool of one, then look for those who were there before."""
         assert self._core is None, "started twice"
+        previous = self._snapshot.open() if self._snapshot is not None else Previous()
         self._core = SerfCore(
             self.name,
             self._advertised(),
@@ -167,10 +204,18 @@ class GossipPool:
             refuse=self._accept_member,
             coordinates=self.coordinates,
             versions=self._versions,
+            previous=previous,
+            saves_keys=self._save_keyring is not None,
+            resolve_conflicts=self._resolve_conflicts,
         )
         self._transport.packet_received = self._packet_received
         self._transport.stream_received = self._stream_received
         self._carry_out(self._core.start(self._clock.seconds(), self.tags))
+        others = [address for name, address in previous.alive.items() if name != self.name]
+        if others:
+            self._rng.shuffle(others)
+            rejoining = Deferred.fromCoroutine(self._rejoin(others))
+            rejoining.addErrback(lambda failure: self._log.failure("a bug in gossip", failure=failure))
 
     def _advertised(self) -> Address:
         address = self._advertise or self._transport.address
@@ -183,6 +228,9 @@ class GossipPool:
         if self._core is None:
             return
         self._core = None
+        self._queries.stop()
+        if self._snapshot is not None:
+            self._snapshot.close()
         self._transport.packet_received = lambda packet, source: None
         self._transport.stream_received = lambda request, source: None
         if self._timer is not None:
@@ -255,6 +303,62 @@ class GossipPool:
                 f"user event exceeds configured limit of {USER_EVENT_MAX} bytes after encoding"
             )
         self._feed(FireEvent(name, payload, coalesce))
+
+    # ------------------------------------------------------------ queries
+
+    def query(
+        self,
+        name: str,
+        payload: bytes = b"",
+        *,
+        nodes: Sequence[str] = (),
+        tags: Mapping[str, str] | None = None,
+        ack: bool = False,
+        relay_factor: int = 0,
+        timeout_s: float = 0.0,
+        enough: int = 0,
+    ) -> Deferred[list[QueryResponse]]:
+        """Ask everybody, this node included; fires with the answers and acks in the order they came.
+
+        It fires when the time is over, or once there are ``enough`` answers; cancel it to end sooner.
+
+        :param nodes: ask only the members with these names.
+        :param tags: ask only members in whose tags these regular expressions match.
+        :param ack: have each member say, before it answers, that the query arrived.
+        :param relay_factor: through how many other members each answer comes as well.
+        :param timeout_s: 0 means as long as a pool of this size needs.
+        :raises PyconsulError: if the name is one of serf's own; or the Deferred fails with it, if the
+            query is too large.
+        """
+        self._running()
+        if name.startswith(INTERNAL):
+            raise PyconsulError(f"Queries cannot contain the '{INTERNAL}' prefix")
+        return self._queries.ask(
+            name, payload, filters=filters_of(nodes, tags or {}), ack=ack,
+            relay_factor=relay_factor, timeout_s=timeout_s, enough=enough,
+        )  # fmt: skip
+
+    def change_keys(self, operation: str, key: bytes = b"", relay_factor: int = 0) -> Deferred[KeyTally]:
+        """Do ``operation``, of those in ``pyconsul.serf.keys``, on all members.
+
+        That some members failed, or did not answer in time, is in the result.
+        """
+        core = self._running()
+        wanted = core.queries.alive_count()
+        done = self._queries.ask(
+            INTERNAL + operation, encode_request(key), relay_factor=relay_factor, enough=wanted
+        )
+        return done.addCallback(tally, wanted)
+
+    def _keyring_changed(self, effect: KeyringChanged) -> None:
+        if self._save_keyring is None or self.keyring is None:
+            return
+        saved = self._save_keyring(self.keyring.keys_base64())
+
+        def done(error: str) -> None:
+            self._feed(KeyringSaved(effect.token, error))
+
+        saved.addCallbacks(lambda _: done(""), lambda failure: done(failure.getErrorMessage()))
 
     # ------------------------------------------------------------ join
 
@@ -330,6 +434,22 @@ class GossipPool:
         else:
             waiting.callback(None)
 
+    async def _rejoin(self, others: Sequence[str]) -> None:
+        """Join one of those who were alive before a restart, unless somebody found us first."""
+        for text in others:
+            if self._core is None or self._core.swim.nodes.others_alive(self.name):
+                return
+            self._log.info("Attempting re-join to previously known node: {address}", address=text)
+            try:
+                await self._push_pull(self._split(text), False)
+            except PyconsulError as error:
+                self._log.debug("cannot re-join {address}: {why}", address=text, why=error)
+                continue
+            self._log.info("Re-joined to previously known node: {address}", address=text)
+            self._feed(AnnounceJoin())
+            return
+        self._log.warn("Failed to re-join any previously known node")
+
     # ------------------------------------------------------------ leave
 
     def leave(self) -> Deferred[None]:
@@ -339,6 +459,8 @@ class GossipPool:
             if self._core is None:
                 self._left.callback(None)
             else:
+                if self._snapshot is not None:
+                    self._snapshot.left()
                 self._feed(StartLeave())
         waiting: Deferred[None] = Deferred()
         self._left.addCallback(lambda _: waiting.callback(None))
@@ -371,6 +493,10 @@ class GossipPool:
             self._log.failure("a bug in gossip")
             effects = core.swim.end()
         self._carry_out(effects)
+        if self._snapshot is not None:
+            self._snapshot.clocks(
+                core.member_clock.time() - 1, core.event_clock.time() - 1, core.query_clock.time() - 1
+            )
         return effects
 
     def _carry_out(self, effects: Sequence[Any]) -> None:
@@ -430,6 +556,8 @@ class GossipPool:
             "{pool}: member {kind}: {member} {addr}",
             pool=self.name, kind=event.kind, member=event.member.name, addr=event.member.addr,
         )  # fmt: skip
+        if self._snapshot is not None:
+            self._snapshot.member_event(event)
         self._tell(self.on_event, event)
 
     def _tell(self, listener: Callable[[Any], None], event: Any) -> None:
@@ -440,10 +568,17 @@ class GossipPool:
             self._log.failure("a listener of gossip failed")
 
     def _problem(self, problem: Problem) -> None:
-        if problem.notable:
-            self._log.warn("gossip: {text}", text=problem.text)
-        else:
+        if not problem.notable:
             self._log.debug("gossip: {text}", text=problem.text)
+            return
+        now = self._clock.seconds()
+        if now - self._warned_at >= 1.0:
+            if self._warnings > _WARNINGS_PER_S:
+                self._log.warn("gossip: {count} more warnings", count=self._warnings - _WARNINGS_PER_S)
+            self._warned_at, self._warnings = now, 0
+        self._warnings += 1
+        if self._warnings <= _WARNINGS_PER_S:
+            self._log.warn("gossip: {text}", text=problem.text)
 
 
 def _several(errors: Sequence[str]) -> str:

@@ -24,7 +24,6 @@ configuration
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pyconsul.raft import events, messages
@@ -44,10 +43,13 @@ from pyconsul.raft.leader import Leader
 from pyconsul.raft.log import RaftLog, Reader
 from pyconsul.raft.messages import CONFIGURATION, Entry
 from pyconsul.raft.progress import Progress
+from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.raft.state import RaftState
 from pyconsul.raft.timing import Timing
 
 if TYPE_CHECKING:
+    from random import Random
+
     from pyconsul.interfaces import Recovered
 
 NOT_LEADER = "node is not the leader"
@@ -61,7 +63,7 @@ class RaftCore:
     construction: ``configuration`` and ``configuration_index`` say what the disk held.
 
     :param read: ``RaftStorage.read``.
-    :param snapshot_configuration: index and configuration of the snapshot that the log continues.
+    :param snapshot: of which the state machine was made; an entry of the log, or the one before it.
     """
 
     def __init__(
@@ -71,9 +73,9 @@ class RaftCore:
         server_id: ServerId,
         recovered: Recovered,
         read: Reader,
-        snapshot_configuration: tuple[int, Configuration] | None = None,
+        snapshot: SnapshotInfo | None = None,
     ) -> None:
-        self._s = RaftState(timing, rng, server_id, recovered, read, snapshot_configuration)
+        self._s = RaftState(timing, rng, server_id, recovered, read, snapshot)
         self._follower = Follower(self._s)
         self._election: Election | None = None
         self._leader: Leader | None = None
@@ -88,6 +90,10 @@ class RaftCore:
             events.TransferLeadership: self._transfer_leadership,
             events.Persisted: self._persisted,
             events.Unreachable: self._unreachable,
+            events.SnapshotTaken: lambda event: self._s.snapshot_taken(event.info),
+            events.PieceStored: self._piece_stored,
+            events.SnapshotReady: self._snapshot_ready,
+            events.SnapshotFailed: self._snapshot_failed,
         }
         self._on_message: dict[type[messages.Message], Callable[[ServerId, Any], None]] = {
             messages.RequestVote: self._request_vote,
@@ -97,6 +103,8 @@ class RaftCore:
             messages.Heartbeat: self._heartbeat,
             messages.HeartbeatResponse: self._heartbeat_answered,
             messages.TimeoutNow: self._timeout_now,
+            messages.InstallSnapshot: self._install_snapshot,
+            messages.InstallSnapshotResponse: self._piece_answered,
         }
 
     def handle(self, now: float, event: Event) -> list[Effect]:
@@ -202,7 +210,7 @@ class RaftCore:
         if self._leader is None:
             self._s.effects.append(ProposalRefused(NOT_LEADER, not_leader=True))
         else:
-            self._leader.propose(event.commands)
+            self._leader.propose(event.commands, event.kind)
 
     def _confirm_leadership(self, event: events.ConfirmLeadership) -> None:
         if self._leader is None:
@@ -324,6 +332,34 @@ class RaftCore:
             self._leader.heartbeat_answered(sender, message)
             self._committed()
 
+    # ------------------------------------------------------------ snapshots
+
+    def _install_snapshot(self, sender: ServerId, message: messages.InstallSnapshot) -> None:
+        s = self._s
+        if self._hears_leader(sender, message.term, message.address):
+            self._follower.install_snapshot(sender, message)
+        elif message.term < s.term:
+            response = messages.InstallSnapshotResponse(s.term, message.info.index, 0)
+            s.answer(sender, message.address, response)
+
+    def _piece_answered(self, sender: ServerId, message: messages.InstallSnapshotResponse) -> None:
+        if message.term > self._s.term:
+            self._become_follower(message.term)
+        elif self._leader is not None and message.term == self._s.term:
+            self._leader.piece_answered(sender, message)
+
+    def _piece_stored(self, event: events.PieceStored) -> None:
+        self._follower.piece_stored(event.info, event.offset)
+
+    def _snapshot_ready(self, event: events.SnapshotReady) -> None:
+        if self._leader is None:
+            self._follower.snapshot_ready(event.info)
+        else:
+            self._follower.snapshot_refused(event.info)
+
+    def _snapshot_failed(self, event: events.SnapshotFailed) -> None:
+        self._follower.snapshot_failed(event.info)
+
     # ------------------------------------------------------------ for operators and checks
 
     @property
@@ -412,16 +448,36 @@ class RaftCore:
         transfer = None if self._leader is None else self._leader.transfer
         return "" if transfer is None else transfer.target
 
+    @property
+    def snapshot(self) -> SnapshotInfo | None:
+        """The newest snapshot on this server's disk."""
+        return self._s.snapshot
+
+    def describe_snapshot(self, index: int) -> SnapshotInfo | None:
+        """What a snapshot of the state at ``index``, applied, is to say; its size is not known yet.
+
+        ``None`` if none can be taken now: the configuration in force at ``index`` is not known any
+        more, or not all of it is on our own disk, so that after a restart the log could end before
+        the snapshot, or we could be in a term before its.
+        """
+        s = self._s
+        configuration_index, configuration = s.membership.committed
+        term = s.log.term_at(index)
+        if not (0 < configuration_index <= index <= s.durable_index) or not s.state_is_durable or not term:
+            return None
+        return SnapshotInfo(index, term, configuration, configuration_index, 0, 0)
+
     def compact(self, up_to: int) -> None:
-        """Forget entries up to ``up_to``, applied and held by a snapshot, as the storage does."""
-        assert up_to <= self._s.applied_index
+        """Forget entries up to ``up_to``, which a snapshot holds, as the storage does."""
+        assert self._s.snapshot is not None and up_to <= self._s.snapshot.index
         self._s.log.compact(up_to)
 
     def invariants(self) -> None:
         """Assert what always holds between two events; cheap enough for every event of a simulation."""
         s = self._s
         assert s.applied_index <= s.commit_index <= s.log.last_index
-        assert s.durable_index <= s.log.last_index
+        assert s.log.base_index <= s.commit_index and s.durable_index <= s.log.last_index
+        assert s.snapshot is None or s.log.base_index <= s.snapshot.index <= s.commit_index
         assert s.log.last_term <= s.term
         assert (s.role is Role.LEADER) == (self._leader is not None)
         assert (s.role is Role.CANDIDATE) == (self._election is not None)

@@ -14,7 +14,8 @@ from enum import Enum
 from msgspec import Struct
 
 from pyconsul.raft.configuration import Configuration, ServerId
-from pyconsul.raft.messages import Entry, Message
+from pyconsul.raft.messages import COMMAND, Entry, InstallSnapshot, Message
+from pyconsul.raft.snapshot import SnapshotInfo
 
 
 class Role(Enum):
@@ -40,9 +41,13 @@ class MessageReceived(Struct, frozen=True):
 
 
 class Propose(Struct, frozen=True):
-    """Append these commands. Answered at once by ``Proposed`` or ``ProposalRefused``."""
+    """Append these commands. Answered at once by ``Proposed`` or ``ProposalRefused``.
+
+    :ivar kind: of the entries: ``COMMAND`` or ``RESTORE``.
+    """
 
     commands: Sequence[bytes]
+    kind: int = COMMAND
 
 
 class ConfirmLeadership(Struct, frozen=True):
@@ -102,6 +107,31 @@ class Unreachable(Struct, frozen=True):
     peer: ServerId
 
 
+class SnapshotTaken(Struct, frozen=True):
+    """This server has made a snapshot of what it applied; it is durable."""
+
+    info: SnapshotInfo
+
+
+class PieceStored(Struct, frozen=True):
+    """The leader's snapshot ``info`` is written down up to ``offset``."""
+
+    info: SnapshotInfo
+    offset: int
+
+
+class SnapshotReady(Struct, frozen=True):
+    """The leader's snapshot ``info`` is whole, durable and understood."""
+
+    info: SnapshotInfo
+
+
+class SnapshotFailed(Struct, frozen=True):
+    """The leader's snapshot ``info`` cannot be written down, or is damaged: nothing of it is kept."""
+
+    info: SnapshotInfo
+
+
 Event = (
     Tick
     | MessageReceived
@@ -112,6 +142,10 @@ Event = (
     | TransferLeadership
     | Persisted
     | Unreachable
+    | SnapshotTaken
+    | PieceStored
+    | SnapshotReady
+    | SnapshotFailed
 )
 
 # ---------------------------------------------------------------- effects
@@ -147,11 +181,37 @@ class PersistTruncation(Struct, frozen=True):
     first_dropped: int
 
 
+class SendPiece(Struct, frozen=True):
+    """Send ``message`` with the ``size`` bytes of its snapshot that begin at its ``offset``."""
+
+    to: ServerId
+    address: str
+    message: InstallSnapshot
+    size: int
+
+
+class StorePiece(Struct, frozen=True):
+    """Write a piece of the leader's snapshot down, beside what this server has; ``offset`` 0 begins anew.
+
+    Answered by ``PieceStored``, and after the last piece by ``SnapshotReady`` or ``SnapshotFailed``.
+    """
+
+    info: SnapshotInfo
+    offset: int
+    data: bytes
+
+
+class RestoreSnapshot(Struct, frozen=True):
+    """Make the snapshot ``info``, of which ``SnapshotReady`` told, the state; the log is empty after it."""
+
+    seq: int
+    info: SnapshotInfo
+
+
 class Apply(Struct, frozen=True):
     """These entries are committed: apply them in order, each once.
 
-    All kinds are included (a waiter may sit on a configuration entry); only ``COMMAND`` entries
-    go to the state machine.
+    All kinds are included (a waiter may sit on a configuration entry).
     """
 
     entries: Sequence[Entry]
@@ -217,6 +277,9 @@ Effect = (
     | PersistState
     | PersistEntries
     | PersistTruncation
+    | SendPiece
+    | StorePiece
+    | RestoreSnapshot
     | Apply
     | RoleChanged
     | ConfigurationChanged

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from pyconsul.raft.configuration import Configuration, ServerId, decode
+from pyconsul.raft.events import StorePiece
 from pyconsul.raft.messages import (
     CONFIGURATION,
     AppendEntries,
@@ -17,7 +18,10 @@ from pyconsul.raft.messages import (
     Entry,
     Heartbeat,
     HeartbeatResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
 )
+from pyconsul.raft.snapshot import Receiving, SnapshotInfo
 from pyconsul.raft.state import RaftState
 
 
@@ -30,10 +34,11 @@ class Follower:
     :ivar received_index: equal up to here, in memory at least; 0 in a new term.
     """
 
-    __slots__ = ("_owed_context", "_owes_answer", "_s", "received_index")
+    __slots__ = ("_owed_context", "_owes_answer", "_receiving", "_s", "received_index")
 
     def __init__(self, s: RaftState) -> None:
         self._s = s
+        self._receiving: Receiving | None = None
         self.new_term()
 
     def new_term(self) -> None:
@@ -102,6 +107,78 @@ class Follower:
             s.term, False, 0, message.prev_log_index, hint, s.log.term_at(hint) or 0
         )
         s.answer(leader, s.leader_address, response)
+
+    # ------------------------------------------------------------ snapshots
+
+    def install_snapshot(self, leader: ServerId, message: InstallSnapshot) -> None:
+        """Have the next piece of the leader's snapshot written down, or say which piece is the next.
+
+        Nothing is written in a term that a crash could make us forget.
+        """
+        s = self._s
+        info, offset = message.info, message.offset
+        end = offset + len(message.data)
+        if not info.is_sane() or offset < 0 or end > info.size or not s.state_is_durable:
+            return
+        if self._has(info.index, info.term):
+            self._agree(info)
+            return
+        receiving = self._receiving
+        if receiving is None or receiving.info != info:
+            receiving = self._receiving = Receiving(info)
+        if offset == receiving.received and message.data:
+            receiving.received = end
+            s.effects.append(StorePiece(info, offset, message.data))
+        elif offset >= receiving.received or not message.data:
+            self._answer_piece(info, receiving.received, again=True)
+
+    def piece_stored(self, info: SnapshotInfo, offset: int) -> None:
+        """A piece is written down."""
+        if self._receiving is not None and self._receiving.info == info:
+            self._answer_piece(info, offset)
+
+    def snapshot_ready(self, info: SnapshotInfo) -> None:
+        """All of the snapshot is durable: take its state, unless we have come so far without it."""
+        s = self._s
+        if self._receiving is None or self._receiving.info != info:
+            return
+        self._receiving = None
+        if self._has(info.index, info.term):
+            s.snapshot_taken(info)
+        else:
+            s.restore(info)
+        self._agree(info)
+
+    def snapshot_refused(self, info: SnapshotInfo) -> None:
+        """This server leads by now, so it has everything."""
+        if self._receiving is not None and self._receiving.info == info:
+            self._receiving = None
+
+    def snapshot_failed(self, info: SnapshotInfo) -> None:
+        """The leader has to begin again."""
+        if self._receiving is not None and self._receiving.info == info:
+            self._receiving = None
+            self._answer_piece(info, 0, again=True)
+
+    def _has(self, index: int, term: int) -> bool:
+        """Whether we have the entry, so that all before it are right, too."""
+        return index <= self._s.commit_index or self._s.log.term_at(index) == term
+
+    def _agree(self, info: SnapshotInfo) -> None:
+        """Up to the end of a snapshot everything is committed, and our log is that of any leader."""
+        s = self._s
+        s.commit(info.index)
+        self.received_index = max(self.received_index, info.index)
+        if s.leader_id and s.state_is_durable and s.durable_index >= info.index:
+            s.send(s.leader_id, s.leader_address, AppendEntriesResponse(s.term, True, info.index, 0))
+        else:
+            self._owes_answer = True
+
+    def _answer_piece(self, info: SnapshotInfo, offset: int, again: bool = False) -> None:
+        s = self._s
+        if s.leader_id and s.state_is_durable:
+            response = InstallSnapshotResponse(s.term, info.index, offset, again)
+            s.send(s.leader_id, s.leader_address, response)
 
     # ------------------------------------------------------------ the log
 

@@ -21,6 +21,7 @@ from pyconsul.raft.messages import (
     Entry,
     Heartbeat,
     HeartbeatResponse,
+    InstallSnapshotResponse,
     TimeoutNow,
 )
 from pyconsul.raft.progress import Progress
@@ -89,7 +90,7 @@ class Leader:
 
     # ------------------------------------------------------------ asked by this server
 
-    def propose(self, commands: Sequence[bytes]) -> None:
+    def propose(self, commands: Sequence[bytes], kind: int = COMMAND) -> None:
         """Append ``commands`` and send them on, to our own disk and to the followers at once."""
         s = self._s
         if self.transfer is not None:
@@ -97,7 +98,7 @@ class Leader:
             return
         term = s.term
         first = s.log.last_index + 1
-        entries = [Entry(term, index, COMMAND, data) for index, data in enumerate(commands, first)]
+        entries = [Entry(term, index, kind, data) for index, data in enumerate(commands, first)]
         if entries:
             s.append(entries)
         s.effects.append(Proposed(first, len(entries), term))
@@ -185,6 +186,12 @@ class Leader:
             self._push_transfer(progress)
         self.reads.confirmed(self.replication.acked_context())
         self._serve_reads()
+
+    def piece_answered(self, sender: ServerId, message: InstallSnapshotResponse) -> None:
+        """A follower says how much it has of the snapshot that it is sent."""
+        progress = self.replication.followers.get(sender)
+        if progress is not None:
+            self.replication.piece_answered(progress, message)
 
     def unreachable(self, peer: ServerId) -> None:
         """The connection to ``peer`` broke: wait for its next sign of life."""

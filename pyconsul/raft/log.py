@@ -207,6 +207,17 @@ class RaftLog:
         self.base_index = up_to
         self.base_term = term
 
+    def reset(self, index: int, term: int) -> None:
+        """Forget everything: the log goes on after the entry ``index`` of ``term``."""
+        self._run_starts.clear()
+        self._run_terms.clear()
+        self._cache.clear()
+        self._cache_bytes = 0
+        self._cache_first = index + 1
+        self._forget_batch()
+        self.base_index = self.last_index = index
+        self.base_term = self.last_term = term
+
     def _forget_batch(self) -> None:
         self._batch = ()
         self._batch_first = 0

@@ -55,6 +55,16 @@ class Membership:
         while len(history) > 1 and history[1][0] <= commit_index:
             del history[0]
 
+    def reset(self, index: int, configuration: Configuration) -> None:
+        """A snapshot with this configuration has replaced the log."""
+        self._history = [(index, configuration)]
+        self._use_latest()
+
+    @property
+    def committed(self) -> tuple[int, Configuration]:
+        """Index and configuration of the latest that is committed."""
+        return self._history[0]
+
     def address_of(self, server_id: ServerId) -> str:
         """Where a server is, as far as the latest configuration knows; else empty."""
         return self._addresses.get(server_id, "")

@@ -12,16 +12,20 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from pyconsul.raft.snapshot import SnapshotInfo
+
 COMMAND = 0
 NOOP = 1
 CONFIGURATION = 2
+RESTORE = 3
 
 
 class Entry(Struct, array_like=True, frozen=True, gc=False):
     """One log entry.
 
     :ivar kind: ``COMMAND`` (``data`` goes to the state machine), ``NOOP`` (a new leader's first
-        entry) or ``CONFIGURATION`` (``data`` is an encoded ``Configuration``).
+        entry), ``CONFIGURATION`` (``data`` is an encoded ``Configuration``) or ``RESTORE`` (a piece
+        of a state that is to replace the machine's).
     """
 
     term: int
@@ -116,6 +120,33 @@ class TimeoutNow(Struct, array_like=True, frozen=True, tag=7):
     term: int
 
 
+class InstallSnapshot(Struct, array_like=True, frozen=True, tag=8):
+    """A piece of the snapshot ``info``, from ``offset`` on (paper, figure 13).
+
+    Without ``data`` it asks how far the receiver has come.
+    """
+
+    term: int
+    info: SnapshotInfo
+    offset: int
+    data: bytes = b""
+    address: str = ""
+
+
+class InstallSnapshotResponse(Struct, array_like=True, frozen=True, tag=9):
+    """The answer to ``InstallSnapshot``. That all of it is installed an ``AppendEntriesResponse`` says.
+
+    :ivar index: of the snapshot.
+    :ivar offset: the receiver has what lies before this.
+    :ivar again: what was sent from ``offset`` on did not come, or not in order.
+    """
+
+    term: int
+    index: int
+    offset: int
+    again: bool = False
+
+
 Message: TypeAlias = (
     RequestVote
     | RequestVoteResponse
@@ -124,4 +155,6 @@ Message: TypeAlias = (
     | Heartbeat
     | HeartbeatResponse
     | TimeoutNow
+    | InstallSnapshot
+    | InstallSnapshotResponse
 )

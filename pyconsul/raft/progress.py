@@ -16,6 +16,20 @@ unreachable      PROBE, wait for an answer to PROBE, next = match + 1, wait for 
                  a heartbeat                  answer to a heartbeat
 ================ ============================ ====================================
 
+Whoever needs entries that are gone from our log gets a snapshot instead: SNAPSHOT.
+
+================ =================================================================
+event            SNAPSHOT
+================ =================================================================
+sent             pieces, as many as the window allows
+piece stored     the window moves on
+piece missed     from there again, but once between two heartbeats only
+no news between  is asked how far it has come
+two heartbeats
+acknowledged     up to the snapshot's end: REPLICATE, next = match + 1
+unreachable      from the last piece that was stored, once it answers a heartbeat
+================ =================================================================
+
 *Lost* is found by heartbeats: one remembers how far entries had been sent before it, and its
 answer tells how far they had come. A follower that merely waits for its disk has received them;
 one that has received nothing in this term, though it had acknowledged something, was *restarted*.
@@ -27,6 +41,7 @@ from collections import deque
 from enum import Enum
 
 from pyconsul.raft.configuration import ServerId
+from pyconsul.raft.snapshot import SnapshotInfo
 
 
 class Pace(Enum):
@@ -34,6 +49,7 @@ class Pace(Enum):
 
     PROBE = "probe"
     REPLICATE = "replicate"
+    SNAPSHOT = "snapshot"
 
 
 class Progress:
@@ -49,7 +65,9 @@ class Progress:
     :ivar doubted: a reject was believed since the last heartbeat.
     :ivar verifying: it was asked whether it still has everything up to ``match_index``.
     :ivar told_commit: the commit index that it was told.
-    :ivar needs_snapshot: the entries that it needs are gone from our log.
+    :ivar snapshot: what is sent instead of entries that are gone from our log (SNAPSHOT).
+    :ivar pieces_stored: the follower has it up to here. :ivar pieces_sent: it was sent up to here.
+    :ivar needs_snapshot: entries that it needs are gone, and there is no snapshot to be sent.
     :ivar leaving_index: entry that removed it from the configuration, 0 if it is in it.
     :ivar leaving_until: when it is given up, if it is leaving.
     """
@@ -70,7 +88,12 @@ class Progress:
         "needs_snapshot",
         "next_index",
         "pace",
+        "pieces_again",
+        "pieces_mark",
+        "pieces_sent",
+        "pieces_stored",
         "sent_index",
+        "snapshot",
         "told_commit",
         "verifying",
         "waiting",
@@ -94,6 +117,11 @@ class Progress:
         self.mark_context = 0
         self.mark_index = 0
         self.needs_snapshot = False
+        self.snapshot: SnapshotInfo | None = None
+        self.pieces_stored = 0
+        self.pieces_sent = 0
+        self.pieces_mark = -1
+        self.pieces_again = -1
         self.leaving_index = 0
         self.leaving_until = 0.0
 
@@ -110,6 +138,11 @@ class Progress:
 
     def acknowledged(self, match_index: int) -> None:
         """The follower's log equals ours up to ``match_index``."""
+        if self.snapshot is not None:
+            if match_index < self.snapshot.index:
+                return
+            self.snapshot = None
+            self.pace = Pace.PROBE
         if match_index > self.match_index:
             self.match_index = match_index
             if self.pace is Pace.PROBE:
@@ -129,6 +162,8 @@ class Progress:
         In a pipeline one is believed between two heartbeats: where messages overtake each other,
         every reject would have all of them sent again, and that bring more rejects.
         """
+        if self.pace is Pace.SNAPSHOT:
+            return True
         if self.pace is Pace.PROBE:
             return not self.waiting or prev_log_index != self.next_index - 1
         if not self.match_index < prev_log_index < self.next_index or self.doubted:
@@ -148,6 +183,8 @@ class Progress:
         """It does not have what it had acknowledged: its disk was replaced. Nothing is known."""
         self.match_index = 0
         self.told_commit = 0
+        if self.pace is Pace.SNAPSHOT:
+            return
         self.pace = Pace.REPLICATE
         self.doubted = False
         self.verifying = False
@@ -157,11 +194,42 @@ class Progress:
 
         The next heartbeat that is answered finds that something was lost: ``next_index``.
         """
-        if self.pace is Pace.REPLICATE:
+        if self.pace is Pace.SNAPSHOT:
+            self.pieces_sent = self.pieces_stored
+        elif self.pace is Pace.REPLICATE:
             self.probe(self.match_index + 1)
         self.waiting = True
         self.mark_context = 0
         self.sent_index = max(self.sent_index, self.next_index)
+
+    # ------------------------------------------------------------ snapshot
+
+    def begin_snapshot(self, info: SnapshotInfo) -> None:
+        """Send ``info`` from its beginning."""
+        self.pace = Pace.SNAPSHOT
+        self.snapshot = info
+        self.inflight.clear()
+        self.waiting = False
+        self.pieces_stored = self.pieces_sent = 0
+        self.pieces_mark = self.pieces_again = -1
+
+    def pieces_answered(self, offset: int, again: bool) -> None:
+        """The follower has the snapshot up to ``offset``; with ``again`` not what was sent after that."""
+        if again:
+            if offset == self.pieces_again:
+                return  # each of several pieces behind the one that was lost brings this answer
+            self.pieces_again = offset
+            self.pieces_sent = self.pieces_stored = offset
+        elif offset > self.pieces_stored:
+            self.pieces_stored = offset
+            self.pieces_sent = max(self.pieces_sent, offset)
+
+    def pieces_stalled(self) -> bool:
+        """At a heartbeat's answer: whether no piece was stored since the one before."""
+        stalled = self.pieces_mark == self.pieces_stored
+        self.pieces_mark = self.pieces_stored
+        self.pieces_again = -1
+        return stalled
 
     # ------------------------------------------------------------ heartbeats
 
@@ -177,4 +245,4 @@ class Progress:
             return False
         self.mark_context = 0
         self.doubted = False
-        return self.mark_index > max(received_index, self.match_index)
+        return self.snapshot is None and self.mark_index > max(received_index, self.match_index)

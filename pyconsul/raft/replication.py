@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pyconsul.raft.configuration import ServerId
-from pyconsul.raft.messages import AppendEntries, AppendEntriesResponse, HeartbeatResponse
+from pyconsul.raft.events import SendPiece
+from pyconsul.raft.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    HeartbeatResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+)
 from pyconsul.raft.progress import Pace, Progress
 from pyconsul.raft.state import RaftState
 
@@ -81,15 +88,19 @@ class Replication:
         last = log.last_index
         for _ in range(BURST_MAX):
             first = progress.next_index
+            if progress.pace is Pace.SNAPSHOT:
+                self._send_pieces(progress)
+                return
             if progress.pace is Pace.REPLICATE:
                 if first > last or len(progress.inflight) >= timing.inflight_appends_max:
                     return
             elif progress.waiting or (first > last and progress.match_index == last):
                 return
             prev_term = log.term_at(first - 1)
-            progress.needs_snapshot = prev_term is None
             if prev_term is None:
-                return
+                if not self._begin_snapshot(progress):
+                    return
+                continue
             entries = (
                 log.slice(first, last, timing.entries_per_append_max, timing.bytes_per_append_max)
                 if first <= last
@@ -102,6 +113,40 @@ class Replication:
             told = min(s.commit_index, sent)
             if progress.pace is Pace.REPLICATE and told > progress.told_commit:
                 progress.told_commit = told
+
+    def _begin_snapshot(self, progress: Progress) -> bool:
+        """Entries are gone that ``progress`` needs: whether there is a snapshot that has them."""
+        snapshot = self._s.snapshot
+        if snapshot is None or self._s.log.term_at(snapshot.index) is None:
+            progress.needs_snapshot = True
+            return False
+        progress.needs_snapshot = False
+        progress.begin_snapshot(snapshot)
+        return True
+
+    def _send_pieces(self, progress: Progress) -> None:
+        """Send as much of the snapshot as the window allows."""
+        info = progress.snapshot
+        assert info is not None
+        timing = self._s.timing
+        while (
+            not progress.waiting
+            and progress.pieces_sent < info.size
+            and progress.pieces_sent - progress.pieces_stored < timing.snapshot_window_bytes
+        ):
+            size = min(timing.snapshot_piece_bytes, info.size - progress.pieces_sent)
+            self._send_piece(progress, progress.pieces_sent, size)
+            progress.pieces_sent += size
+
+    def _send_piece(self, progress: Progress, offset: int, size: int) -> None:
+        s = self._s
+        if progress.snapshot is None or not progress.address:
+            return
+        message = InstallSnapshot(s.term, progress.snapshot, offset, b"", s.address)
+        if size:
+            s.effects.append(SendPiece(progress.id, progress.address, message, size))
+        else:
+            s.send(progress.id, progress.address, message)
 
     # ------------------------------------------------------------ answers
 
@@ -132,11 +177,23 @@ class Replication:
             received = min(message.received_index, self._s.log.last_index)
             searching = progress.next_index if progress.pace is Pace.PROBE else 0
             progress.probe(max(received + 1, searching))
-        if news:
+        if news and progress.pace is Pace.SNAPSHOT:
+            progress.waiting = False
+            if progress.pieces_stalled():
+                self._send_piece(progress, progress.pieces_sent, 0)
+        elif news:
             progress.verifying = message.received_index < progress.match_index
             if progress.verifying:
                 self._verify(progress)
         self.send(progress)
+
+    def piece_answered(self, progress: Progress, message: InstallSnapshotResponse) -> None:
+        """Learn how much of the snapshot the follower has, and send more."""
+        progress.last_contact = self._s.now
+        info = progress.snapshot
+        if info is not None and message.index == info.index and 0 <= message.offset <= info.size:
+            progress.pieces_answered(message.offset, message.again)
+            self._send_pieces(progress)
 
     def _verify(self, progress: Progress) -> None:
         """The follower was restarted: let it see that our logs agree, or say that they do not."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from random import Random
 from typing import TYPE_CHECKING
 
 from pyconsul.raft.configuration import Configuration, ServerId, decode
@@ -15,15 +14,19 @@ from pyconsul.raft.events import (
     PersistEntries,
     PersistState,
     PersistTruncation,
+    RestoreSnapshot,
     Role,
     Send,
 )
 from pyconsul.raft.log import RaftLog, Reader
 from pyconsul.raft.membership import Membership
 from pyconsul.raft.messages import CONFIGURATION, Entry, Message
+from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.raft.timing import Timing
 
 if TYPE_CHECKING:
+    from random import Random
+
     from pyconsul.interfaces import Recovered
 
 APPLY_ENTRIES_MAX = 1_024
@@ -44,6 +47,7 @@ class RaftState:
     :ivar last_contact: when a leader was last heard; ``None`` if never.
     :ivar election_due: when to campaign unless a leader is heard (not the leader's own).
     :ivar durable_index: the log is on the disk up to here.
+    :ivar snapshot: the newest snapshot on the disk, if there is one.
     """
 
     __slots__ = (
@@ -67,6 +71,7 @@ class RaftState:
         "rng",
         "role",
         "server_id",
+        "snapshot",
         "term",
         "timing",
         "voted_for",
@@ -79,7 +84,7 @@ class RaftState:
         server_id: ServerId,
         recovered: Recovered,
         read: Reader,
-        snapshot_configuration: tuple[int, Configuration] | None,
+        snapshot: SnapshotInfo | None,
     ) -> None:
         self.timing = timing
         self.rng = rng
@@ -93,19 +98,24 @@ class RaftState:
         self.election_due: float | None = None
         self.term = recovered.term
         self.voted_for = recovered.voted_for
-        base_index = recovered.first_index - 1
-        base_term = recovered.snapshot_term if base_index == recovered.snapshot_index else None
-        self.log = RaftLog(read, base_index, base_term, recovered.terms)
-        history = [snapshot_configuration] if snapshot_configuration else []
-        history += _configurations(read, recovered.first_index, recovered.last_index)
+        self.snapshot = snapshot
+        self.log = RaftLog(read, recovered.first_index - 1, recovered.snapshot_term, recovered.terms)
+        history: list[tuple[int, Configuration]] = []
+        known = recovered.first_index - 1
+        if snapshot is not None:
+            assert recovered.first_index - 1 <= snapshot.index <= recovered.last_index
+            assert self.log.term_at(snapshot.index) == snapshot.term
+            history.append((snapshot.configuration_index, snapshot.configuration))
+            known = snapshot.index
+        history += _configurations(read, known + 1, recovered.last_index)
         self.membership = Membership(history)
         self.address = ""
         for _, configuration in history:  # the latest may have removed us, and yet need our vote
             for server in configuration.servers:
                 if server.id == server_id:
                     self.address = server.address
-        self.commit_index = recovered.snapshot_index
-        self.applied_index = recovered.snapshot_index
+        self.commit_index = known
+        self.applied_index = known
         self.membership.commit(self.commit_index)
         self.durable_index = self.log.last_index
         self._seq = 0
@@ -184,6 +194,24 @@ class RaftState:
         held = self._held
         while held and held[0][0] <= self._durable_seq:
             self.effects.append(held.popleft()[1])
+
+    def snapshot_taken(self, info: SnapshotInfo) -> None:
+        """There is a durable snapshot of what we have ourselves."""
+        if self.snapshot is None or info.index > self.snapshot.index:
+            self.snapshot = info
+
+    def restore(self, info: SnapshotInfo) -> None:
+        """Make a snapshot, which is durable, our state; the log is empty and goes on after it."""
+        assert info.index > self.commit_index
+        self.log.reset(info.index, info.term)
+        self.commit_index = self.applied_index = self.durable_index = info.index
+        self._log_writes.clear()
+        self.snapshot = info
+        self.membership.reset(info.configuration_index, info.configuration)
+        self.address = self.membership.address_of(self.server_id) or self.address
+        self._seq += 1
+        self.effects.append(RestoreSnapshot(self._seq, info))
+        self.effects.append(ConfigurationChanged(info.configuration, info.configuration_index))
 
     # ------------------------------------------------------------ commit and apply
 

@@ -22,6 +22,7 @@ class Timing(Struct, frozen=True):
     :ivar election_timeout_s: an election, or a transfer of leadership, is given up after it.
     :ivar leader_lease_timeout_s: a leader that a majority has not answered for so long steps down.
     :ivar commit_timeout_s: followers learn of a commit no later than this.
+    :ivar snapshot_window_bytes: pieces of a snapshot that may be on their way to one follower.
     """
 
     heartbeat_timeout_s: float = 1.0
@@ -31,6 +32,8 @@ class Timing(Struct, frozen=True):
     entries_per_append_max: int = 256
     bytes_per_append_max: int = 64 * 1024
     inflight_appends_max: int = 128
+    snapshot_piece_bytes: int = 256 * 1024
+    snapshot_window_bytes: int = 1024 * 1024
 
     def __post_init__(self) -> None:
         lease, heartbeat = self.leader_lease_timeout_s, self.heartbeat_timeout_s
@@ -39,7 +42,14 @@ class Timing(Struct, frozen=True):
                 "raft timeouts must satisfy 5ms <= leader lease <= heartbeat <= election, got "
                 f"{lease}s, {heartbeat}s, {self.election_timeout_s}s"
             )
-        if min(self.entries_per_append_max, self.bytes_per_append_max, self.inflight_appends_max) < 1:
+        limits = (
+            self.entries_per_append_max,
+            self.bytes_per_append_max,
+            self.inflight_appends_max,
+            self.snapshot_piece_bytes,
+            self.snapshot_window_bytes,
+        )
+        if min(limits) < 1:
             raise ConfigurationError("raft limits must be at least 1")
 
     @classmethod

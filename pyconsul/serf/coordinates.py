@@ -6,24 +6,18 @@ from the specs of coordinates, sections 1 to 4. All lengths are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import hypot, isfinite
 from typing import TYPE_CHECKING, Protocol
 
-from msgspec import Struct
-
+from pyconsul.structs.coordinate import DIMENSIONS, ERROR_MAX, HEIGHT_MIN, Coordinate, difference, length
 from pyconsul.swim import wire
 from pyconsul.swim.wire import DecodeError
 
 if TYPE_CHECKING:
     from random import Random
 
-DIMENSIONS = 8
-_ERROR_MAX = 1.5
 _ERROR_GAIN = 0.25
 _POSITION_GAIN = 0.25
 _WINDOW = 20
-_HEIGHT_MIN = 10e-6
 _FILTER_SIZE = 3
 _GRAVITY_RHO = 150.0
 _ZERO = 1e-6
@@ -34,61 +28,27 @@ _PEERS_MAX = 8192
 _PAYLOAD_VERSION = 1
 _FIELDS = (b"Vec", b"Error", b"Adjustment", b"Height")
 
-
-class Coordinate(Struct, frozen=True, rename="pascal"):
-    """A place in the network; ``vec`` has ``DIMENSIONS`` numbers."""
-
-    vec: Sequence[float] = (0.0,) * DIMENSIONS
-    error: float = _ERROR_MAX
-    adjustment: float = 0.0
-    height: float = _HEIGHT_MIN
-
-    @property
-    def valid(self) -> bool:
-        """Whether every number is finite and the dimension is ours."""
-        return len(self.vec) == DIMENSIONS and isfinite(
-            sum(self.vec) + self.error + self.adjustment + self.height
-        )
-
-    def raw_distance_to(self, other: Coordinate) -> float:
-        """Distance without the adjustment terms."""
-        return _length(_difference(self.vec, other.vec)) + self.height + other.height
-
-    def distance_to(self, other: Coordinate) -> float:
-        """The round-trip time that one should expect."""
-        plain = self.raw_distance_to(other)
-        adjusted = plain + self.adjustment + other.adjustment
-        return adjusted if adjusted > 0 else plain
-
-    def encode(self) -> bytes:
-        """The payload of an ack."""
-        return bytes((_PAYLOAD_VERSION,)) + wire.pack({
-            "Adjustment": self.adjustment, "Error": self.error, "Height": self.height,
-            "Vec": list(self.vec),
-        })  # fmt: skip
-
-    @classmethod
-    def decode(cls, payload: bytes) -> Coordinate:
-        """Read the payload of an ack.
-
-        :raises DecodeError: if it is of another version or no coordinate.
-        """
-        if payload[:1] != bytes((_PAYLOAD_VERSION,)):
-            raise DecodeError("coordinate of another version")
-        vec, error, adjustment, height = wire.values(wire.unpack(payload[1:]), _FIELDS)
-        numbers = tuple(wire.number(item) for item in wire.sequence(vec))
-        return cls(numbers, wire.number(error), wire.number(adjustment), wire.number(height))
-
-
-def _difference(left: Sequence[float], right: Sequence[float]) -> list[float]:
-    return [a - b for a, b in zip(left, right)]
-
-
-def _length(vec: Sequence[float]) -> float:
-    return hypot(*vec)
-
-
 ORIGIN = Coordinate()
+
+
+def encode(coordinate: Coordinate) -> bytes:
+    """The payload of an ack."""
+    return bytes((_PAYLOAD_VERSION,)) + wire.pack({
+        "Adjustment": coordinate.adjustment, "Error": coordinate.error, "Height": coordinate.height,
+        "Vec": list(coordinate.vec),
+    })  # fmt: skip
+
+
+def decode(payload: bytes) -> Coordinate:
+    """Read the payload of an ack.
+
+    :raises DecodeError: if it is of another version or no coordinate.
+    """
+    if payload[:1] != bytes((_PAYLOAD_VERSION,)):
+        raise DecodeError("coordinate of another version")
+    vec, error, adjustment, height = wire.values(wire.unpack(payload[1:]), _FIELDS)
+    numbers = tuple(wire.number(item) for item in wire.sequence(vec))
+    return Coordinate(numbers, wire.number(error), wire.number(adjustment), wire.number(height))
 
 
 class CoordinateSource(Protocol):
@@ -143,7 +103,7 @@ class CoordinateClient:
     def payload(self) -> bytes | None:
         """What to put into acks."""
         if self._payload is None:
-            self._payload = self.coordinate.encode()
+            self._payload = encode(self.coordinate)
         return self._payload
 
     def forget(self, node: str) -> None:
@@ -156,7 +116,7 @@ class CoordinateClient:
 
         :raises DecodeError: if the payload or the time makes no sense.
         """
-        other = Coordinate.decode(payload)
+        other = decode(payload)
         self.update(node, other, rtt_s)
 
     def update(self, node: str, other: Coordinate, rtt_s: float) -> None:
@@ -194,7 +154,7 @@ class CoordinateClient:
         weight = own.error / total
         error = _ERROR_GAIN * weight * wrongness + own.error * (1.0 - _ERROR_GAIN * weight)
         vec, height = self._pushed(own, _POSITION_GAIN * weight * (rtt_s - distance), other)
-        return Coordinate(vec, min(_ERROR_MAX, error), own.adjustment, height)
+        return Coordinate(vec, min(ERROR_MAX, error), own.adjustment, height)
 
     def _adjusted(self, own: Coordinate, other: Coordinate, rtt_s: float) -> Coordinate:
         self._adjustments[self._next_adjustment] = rtt_s - own.raw_distance_to(other)
@@ -209,19 +169,19 @@ class CoordinateClient:
 
     def _pushed(self, own: Coordinate, force: float, other: Coordinate) -> tuple[tuple[float, ...], float]:
         """Where ``own`` is after ``force`` away from ``other``, and its height."""
-        apart = _difference(own.vec, other.vec)
-        length = _length(apart)
+        apart = difference(own.vec, other.vec)
+        far = length(apart)
         height = own.height
-        if length > _ZERO:
-            unit = [part / length for part in apart]
-            height = max(_HEIGHT_MIN, (own.height + other.height) * force / length + own.height)
+        if far > _ZERO:
+            unit = [part / far for part in apart]
+            height = max(HEIGHT_MIN, (own.height + other.height) * force / far + own.height)
         else:
             unit = self._random_direction()
         return tuple(place + part * force for place, part in zip(own.vec, unit)), height
 
     def _random_direction(self) -> list[float]:
         drawn = [self._rng.random() - 0.5 for _ in range(DIMENSIONS)]
-        length = _length(drawn)
-        if length <= _ZERO:
+        far = length(drawn)
+        if far <= _ZERO:
             return [1.0] + [0.0] * (DIMENSIONS - 1)
-        return [part / length for part in drawn]
+        return [part / far for part in drawn]

@@ -17,14 +17,17 @@ from pyconsul.serf.clock import LamportClock
 from pyconsul.serf.coordinates import CoordinateSource, NoCoordinates
 from pyconsul.serf.events import (
     AnnounceJoin,
+    AnswerQuery,
+    CloseQuery,
     FireEvent,
     ForceLeave,
-    QueryReceived,
-    QueryResponseReceived,
+    KeyringSaved,
     SetTags,
     StartLeave,
+    StartQuery,
     UserEventReceived,
 )
+from pyconsul.serf.internal import InternalQueries
 from pyconsul.serf.members import (
     Member,
     Status,
@@ -35,12 +38,12 @@ from pyconsul.serf.messages import (
     JoinIntent,
     LeaveIntent,
     PushPullState,
-    Query,
     QueryResponse,
-    Relay,
     UserEvent,
 )
+from pyconsul.serf.queries import Queries
 from pyconsul.serf.roster import Roster
+from pyconsul.serf.snapshot import Previous
 from pyconsul.serf.tags import encode_tags
 from pyconsul.swim import messages as swim_messages
 from pyconsul.swim.address import host_of
@@ -76,8 +79,13 @@ class SerfCore:
 
     :ivar swim: the gossip core below.
     :ivar roster: all members.
+    :ivar queries: questions to the pool and their answers.
     :param refuse: asked about each member that is new or has news, and about all members of a pool
         before it is merged.
+    :param previous: what this member knew before it was restarted.
+    :param saves_keys: each ``KeyringChanged`` is followed by ``KeyringSaved``.
+    :param resolve_conflicts: let the others vote when another node uses this one's name; whoever
+        loses gets ``NameLost``. Consul only reports it.
     """
 
     hooked = True
@@ -93,6 +101,9 @@ class SerfCore:
         refuse: Refuse = _take_all,
         coordinates: CoordinateSource | None = None,
         versions: bytes = VERSIONS,
+        previous: Previous | None = None,
+        saves_keys: bool = False,
+        resolve_conflicts: bool = False,
     ) -> None:
         self.member_clock, self.event_clock, self.query_clock = LamportClock(), LamportClock(), LamportClock()
         self.intent_queue = BroadcastQueue(QUEUE_MAX)
@@ -105,7 +116,13 @@ class SerfCore:
         self._ctx = self.swim.context
         self._refuse = refuse
         self._events: RecentBuffer[tuple[str, bytes]] = RecentBuffer()
-        self._queries: RecentBuffer[int] = RecentBuffer()
+        self._resolves = resolve_conflicts
+        self._internal = InternalQueries(self._ctx, self.roster, saves_keys)
+        self.queries = self._internal.queries = Queries(
+            self.swim, self.roster, self.query_clock, self._spread_query, self._internal.answer
+        )
+        if previous is not None:
+            self._resume(previous)
         self._leaving = False
         self._reaping = self._reconnecting = False
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
@@ -114,15 +131,27 @@ class SerfCore:
             ForceLeave: self._force_leave,
             SetTags: lambda event: self.swim.membership.update_meta(encode_tags(event.tags)),
             FireEvent: self._fire,
+            StartQuery: self.queries.start,
+            CloseQuery: lambda event: self.queries.close(event.token),
+            AnswerQuery: self.queries.answered,
+            KeyringSaved: self._internal.saved,
         }
         self._receivers: dict[int, Callable[[bytes], None]] = {
             messages.LEAVE: self._leave_received,
             messages.JOIN: self._join_received,
             messages.USER_EVENT: self._event_received,
-            messages.QUERY: self._query_received,
+            messages.QUERY: self.queries.received,
             messages.QUERY_RESPONSE: self._response_received,
-            messages.RELAY: self._relay_received,
+            messages.RELAY: self.queries.relay_received,
         }
+
+    def _resume(self, previous: Previous) -> None:
+        """Go on where this member stopped: nothing is heard again that was heard then."""
+        self.member_clock.witness(previous.clock)
+        self.event_clock.witness(previous.event_clock)
+        self.query_clock.witness(previous.query_clock)
+        self._events.min_time = previous.event_clock + 1
+        self.queries.recent.min_time = previous.query_clock + 1
 
     # ------------------------------------------------------------ as a core
 
@@ -172,11 +201,22 @@ class SerfCore:
         self._arm_upkeep()
 
     def conflict(self, known: Node, other: Alive) -> None:
+        place = f"{host_of(other.addr)}:{other.port}"
+        if known.name != self._ctx.name:
+            self._ctx.problem(
+                f"Name conflict for '{known.name}' both {known.address[0]}:{known.port} and {place} "
+                "are claiming",
+                notable=True,
+            )
+            return
+        enabled = "true" if self._resolves else "false"
         self._ctx.problem(
-            f"Node name conflicts with another node at {host_of(other.addr)}:{other.port}. "
-            f"Names must be unique! ('{known.name}' is at {known.address[0]}:{known.port})",
+            f"Node name conflicts with another node at {place}. "
+            f"Names must be unique! (Resolution enabled: {enabled})",
             notable=True,
         )
+        if self._resolves:
+            self._internal.resolve(known.address)
 
     def ack_payload(self) -> bytes | None:
         return self.coordinates.payload()
@@ -269,22 +309,11 @@ class SerfCore:
             self._ctx.emit(UserEventReceived(event))
         return news
 
-    def _query_received(self, message: bytes) -> None:
-        query = Query.decode(message[1:])
-        self.query_clock.witness(query.ltime)
-        if not self._queries.is_news(query.ltime, self.query_clock.time(), query.number):
-            return
-        if not query.flags & messages.FLAG_NO_BROADCAST:
-            self._spread(self.query_queue, message)
-        self._ctx.emit(QueryReceived(query))
-
     def _response_received(self, message: bytes) -> None:
-        self._ctx.emit(QueryResponseReceived(QueryResponse.decode(message[1:])))
+        self.queries.response_received(QueryResponse.decode(message[1:]))
 
-    def _relay_received(self, message: bytes) -> None:
-        relay = Relay.decode(message[1:])
-        if relay.message:
-            self.swim.send_user(relay.message, (host_of(relay.addr), relay.port))
+    def _spread_query(self, message: bytes) -> None:
+        self._spread(self.query_queue, message)
 
     # ------------------------------------------------------------ what we have to say
 
@@ -385,4 +414,3 @@ class SerfCore:
             "query_time": self.query_clock.time(),
         }
         return {name: str(value) for name, value in figures.items()}
-

@@ -7,7 +7,8 @@ from enum import IntEnum
 from msgspec import Struct
 
 from pyconsul.serf.tags import decode_tags
-from pyconsul.swim.address import host_of
+from pyconsul.swim import wire
+from pyconsul.swim.address import host_of, packed_of
 from pyconsul.swim.messages import STATE_ALIVE, STATE_LEFT, STATE_SUSPECT, Alive, NodeState
 from pyconsul.swim.nodes import Node
 
@@ -96,3 +97,30 @@ def member_of_state(state: NodeState) -> Member:
 
 def _member(name: str, host: str, port: int, meta: bytes, versions: bytes, status: Status) -> Member:
     return Member(name, host, port, decode_tags(meta), status, *versions[:6].ljust(6, b"\0"))
+
+
+# ---------------------------------------------------------------- on the wire
+
+_FIELDS = (
+    b"Name", b"Addr", b"Port", b"Tags", b"Status", b"ProtocolMin", b"ProtocolMax", b"ProtocolCur",
+    b"DelegateMin", b"DelegateMax", b"DelegateCur",
+)  # fmt: skip
+
+
+def encode_member(member: Member) -> bytes:
+    """A member as a record of its own, as conflicts of names are answered."""
+    return wire.pack({
+        "Addr": packed_of(member.addr), "DelegateCur": member.delegate_cur,
+        "DelegateMax": member.delegate_max, "DelegateMin": member.delegate_min, "Name": member.name,
+        "Port": member.port, "ProtocolCur": member.protocol_cur, "ProtocolMax": member.protocol_max,
+        "ProtocolMin": member.protocol_min, "Status": int(member.status), "Tags": member.tags,
+    })  # fmt: skip
+
+
+def decode_place(record: bytes) -> tuple[str, int]:
+    """Where the member of a record is.
+
+    :raises DecodeError: if it is no record, or the one that stands for nobody.
+    """
+    found = wire.values(wire.unpack(record), _FIELDS)
+    return host_of(wire.raw(found[1])), wire.unsigned(found[2], 0xFFFF)

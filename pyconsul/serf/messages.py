@@ -145,6 +145,11 @@ class QueryResponse(Struct, frozen=True, gc=False):
     flags: int = 0
     payload: bytes | None = None
 
+    @property
+    def is_ack(self) -> bool:
+        """Whether it only says that the query arrived."""
+        return bool(self.flags & FLAG_ACK)
+
     def encode(self) -> bytes:
         return b"\x05" + wire.pack({
             "Flags": self.flags, "From": self.sender, "ID": self.number, "LTime": self.ltime,

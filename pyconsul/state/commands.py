@@ -15,17 +15,20 @@ from msgspec import Struct
 from pyconsul.errors import BadRequest
 from pyconsul.state.autopilot import AutopilotCommand
 from pyconsul.state.catalog import Deregistration, Registration
+from pyconsul.state.coordinate import CoordinateBatch
 from pyconsul.state.operations import CheckOp, KVOp, NodeOp, Op, ServiceOp
 from pyconsul.state.session import DESTROY, SessionCommand, canonical_session
 from pyconsul.state.txn import TxnCommand
 from pyconsul.structs.canonical import canonical_check, canonical_service
 from pyconsul.structs.catalog import DeregisterRequest, RegisterRequest
+from pyconsul.structs.coordinate import NodeCoordinate
 from pyconsul.structs.kv import KVSRequest
 from pyconsul.structs.operator import AutopilotConfig
 from pyconsul.structs.session import Session
 from pyconsul.structs.txn import TxnOp
 
 REGISTER, DEREGISTER, KVS, SESSION, ACL, TOMBSTONE = range(6)
+COORDINATE = 6
 TXN, AUTOPILOT = 8, 9
 
 KV_OPS = ("set", "delete", "delete-cas", "delete-tree", "cas", "lock", "unlock")
@@ -152,6 +155,11 @@ def _operation(op: TxnOp) -> Op | None:
 def encode_txn(ops: list[Op | None]) -> bytes:
     """The entry for a transaction."""
     return encode(TXN, TxnCommand(ops))
+
+
+def encode_coordinates(rows: list[NodeCoordinate]) -> bytes:
+    """The entry that writes where some nodes are."""
+    return encode(COORDINATE, CoordinateBatch(rows))
 
 
 def encode_collect_graves(index: int) -> bytes:

@@ -14,8 +14,10 @@ import msgspec
 
 from pyconsul.errors import PyconsulError, Refused
 from pyconsul.state import commands
+from pyconsul.state.autopilot import AutopilotCommand
 from pyconsul.state.catalog import Deregistration, Registration
 from pyconsul.state.commands import CollectGraves, KVCommand
+from pyconsul.state.coordinate import CoordinateBatch
 from pyconsul.state.session import CREATE, DESTROY, SessionCommand
 from pyconsul.state.store import Store
 from pyconsul.state.txn import Transactions, TxnCommand
@@ -38,7 +40,9 @@ class FSM:
         self.add(commands.REGISTER, Registration, self._register)
         self.add(commands.DEREGISTER, Deregistration, self._deregister)
         self.add(commands.SESSION, SessionCommand, self._session)
+        self.add(commands.COORDINATE, CoordinateBatch, self._coordinates)
         self.add(commands.TXN, TxnCommand, self._txn)
+        self.add(commands.AUTOPILOT, AutopilotCommand, store.autopilot.apply)
         self.add(commands.TOMBSTONE, CollectGraves, self._collect_graves)
 
     def add(self, kind: int, command: type[msgspec.Struct], run: _Run) -> None:
@@ -99,6 +103,10 @@ class FSM:
             self._store.sessions.destroy(index, command.session.id)
             return ""
         return Refused(f"unknown operation {command.op} on the session table")
+
+    def _coordinates(self, index: int, command: CoordinateBatch) -> Empty:
+        self._store.coordinates.apply(index, command)
+        return Empty()
 
     def _txn(self, index: int, command: TxnCommand) -> TxnResponse:
         return self._transactions.apply(index, command.ops)

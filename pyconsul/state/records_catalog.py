@@ -5,7 +5,7 @@ All of them repeat the node. Those of a node's services follow it, then those of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -27,72 +27,89 @@ SERVICE = "service."
 # ---------------------------------------------------------------- writing
 
 
-def registrations(catalog: CatalogSnapshot, session_indexes: dict[str, int]) -> Iterator[bytes]:
-    """All nodes, each with its services and its checks.
+def records(catalog: CatalogSnapshot, session_indexes: dict[str, int]) -> Iterator[bytes]:
+    """All nodes, each with its services and its checks, then all indexes.
 
     :param session_indexes: the index of the sessions of each node that has some.
     """
     pack = packer().pack
     kind = bytes((REGISTER,))
-    services = _grouped((key, row) for key, row in catalog.services)
-    checks = _grouped((check.node.lower(), check) for check in catalog.checks)
+    services, checks = catalog.services, catalog.checks  # both by node, in the order of the nodes
+    service_at = check_at = 0
+    newest_node = newest_service = 0
+    spellings: dict[str, set[str]] = {}
     for row, index, checks_index in catalog.nodes:
         key = row.node.lower()
-        fields = {
-            "Address": row.address,
-            "Check": None,
-            "Checks": None,
-            "CreateIndex": row.create_index,
-            "Datacenter": row.datacenter,
-            "ID": row.id,
-            "ModifyIndex": row.modify_index,
-            "Node": row.node,
-            "NodeMeta": row.meta,
-            "Service": None,
-            "SkipNodeUpdate": False,
-            "TaggedAddresses": row.tagged_addresses,
-            "Token": "",
-        }
+        fields = _node_fields(row)
         views = [index, checks_index, session_indexes.get(key, 0)]
         yield kind + pack({**fields, "Views": views})
-        for service in services.get(key, ()):
+        newest_node = max(newest_node, row.modify_index)
+        while service_at < len(services) and services[service_at][0] == key:
+            service = services[service_at][1]
+            spellings.setdefault(service.service.lower(), set()).add(service.service)
+            newest_service = max(newest_service, service.modify_index)
+            service_at += 1
             yield kind + pack({**fields, "Service": service_fields(service)})
-        for check in checks.get(key, ()):
-            yield kind + pack({**fields, "Check": check_fields(check)})
+        while check_at < len(checks) and checks[check_at].node.lower() == key:
+            check_at += 1
+            yield kind + pack({**fields, "Check": check_fields(checks[check_at - 1])})
+    assert service_at == len(services) and check_at == len(checks), "rows out of order"
+    yield from _indexes(catalog, newest_node, newest_service, spellings)
 
 
-def _grouped(pairs: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
-    groups: dict[str, list[Any]] = {}
-    for key, row in pairs:
-        groups.setdefault(key, []).append(row)
-    return groups
+def _node_fields(row: Node) -> dict[str, Any]:
+    return {
+        "Address": row.address,
+        "Check": None,
+        "Checks": None,
+        "CreateIndex": row.create_index,
+        "Datacenter": row.datacenter,
+        "ID": row.id,
+        "ModifyIndex": row.modify_index,
+        "Node": row.node,
+        "NodeMeta": row.meta,
+        "Service": None,
+        "SkipNodeUpdate": False,
+        "TaggedAddresses": row.tagged_addresses,
+        "Token": "",
+    }
 
 
-def indexes(catalog: CatalogSnapshot) -> Iterator[bytes]:
-    """The indexes of Consul's tables and services, and with them those of our views."""
+def _indexes(
+    catalog: CatalogSnapshot, newest_node: int, newest_service: int, spellings: dict[str, set[str]]
+) -> Iterator[bytes]:
+    """The indexes of Consul's tables and services, and with them those of our views.
+
+    :param newest_node: the index of the row that was changed last.
+    :param spellings: of service names, by their lower case; Consul has an index for each.
+    """
     pack = packer().pack
     kind = bytes((INDEX,))
     groups_gone, connect_gone, by_name_gone, by_state_gone = catalog.gone
-    tables: list[tuple[str, int, list[int]]] = [
-        ("nodes", catalog.nodes_index, [catalog.nodes_gone]),
-        ("services", catalog.services_index, [groups_gone, connect_gone]),
-        ("service_last_extinction", groups_gone, []),
+    nodes, services, checks = catalog.nodes_index, catalog.services_index, catalog.checks_index
+    tables: list[dict[str, Any]] = [
+        {"Key": "nodes", "Value": max(nodes, newest_node), "Views": [nodes, catalog.nodes_gone]},
+        {
+            "Key": "services",
+            "Value": max(services, groups_gone, newest_service),
+            "Views": [services, groups_gone, connect_gone],
+        },
+        {"Key": "service_last_extinction", "Value": groups_gone},
+        {
+            "Key": "checks",
+            "Value": checks,
+            "Views": [checks, by_name_gone, by_state_gone],
+            "States": catalog.by_state,
+        },
     ]
-    for name, value, views in tables:
-        yield kind + pack({"Key": name, "Value": value, "Views": views})
-    states = [by_name_gone, by_state_gone]
-    yield kind + pack(
-        {"Key": "checks", "Value": catalog.checks_index, "Views": states, "States": catalog.by_state}
-    )
-    spellings: dict[str, set[str]] = {}
-    for _, service in catalog.services:
-        spellings.setdefault(service.service.lower(), set()).add(service.service)
+    for table in tables:
+        yield kind + pack(table)
     for name in dict.fromkeys((*catalog.groups, *catalog.connect, *catalog.by_name)):
         rows, health = catalog.groups.get(name, (0, 0))
         connect_rows, connect_health = catalog.connect.get(name, (0, 0))
-        checks = catalog.by_name.get(name, 0)
-        value = health or connect_health or checks
-        views = [rows, health, connect_rows, connect_health, checks]
+        checked = catalog.by_name.get(name, 0)
+        value = health or connect_health or checked
+        views = [rows, health, connect_rows, connect_health, checked]
         for spelling in sorted(spellings.get(name, (name,))):
             yield kind + pack({"Key": SERVICE + spelling, "Value": value, "Views": views})
 
@@ -133,6 +150,9 @@ class _Gathered:
         self.views: list[int] = []
         self.services: dict[str, NodeService] = {}
         self.checks: dict[str, HealthCheck] = {}
+
+
+_NOTHING = IndexRecord()
 
 
 class CatalogReader:
@@ -218,39 +238,38 @@ class CatalogReader:
         :raises Refused: if a check belongs to a service that its node does not have.
         """
         nodes = self._nodes
-        checks = [check for node in nodes.values() for check in _checks_of(node)]
+        all_nodes = nodes.values()
+        checks = [check for node in all_nodes for check in _checks_of(node)]
         services = [(key, row) for key, node in nodes.items() for row in node.services.values()]
         names = dict.fromkeys(row.service.lower() for _, row in services)
         reached = dict.fromkeys(name.lower() for _, row in services if (name := connect_name(row)))
         checked = dict.fromkeys(check.service_name.lower() for check in checks if check.service_name)
         states = dict.fromkeys(check.status for check in checks)
-        nothing = IndexRecord()
-        tables = {name: self._tables.get(name, nothing) for name in ("nodes", "services", "checks")}
+        tables = {name: self._tables.get(name, _NOTHING) for name in ("nodes", "services", "checks")}
         by_state = tables["checks"].states or {}
+
+        def of_table(name: str, place: int) -> int:
+            return self._view(tables[name].views, place)
+
         return CatalogSnapshot(
-            nodes=[
-                (node.row, self._view(node.views, 0), self._view(node.views, 1)) for node in nodes.values()
-            ],
+            nodes=[(node.row, self._view(node.views, 0), self._view(node.views, 1)) for node in all_nodes],
             services=services,
             checks=checks,
-            nodes_index=self._value(tables["nodes"]),
-            nodes_gone=self._view(tables["nodes"].views, 0),
-            services_index=self._value(tables["services"]),
-            checks_index=self._value(tables["checks"]),
+            nodes_index=of_table("nodes", 0),
+            nodes_gone=of_table("nodes", 1),
+            services_index=of_table("services", 0),
+            checks_index=of_table("checks", 0),
             groups={name: (self._of_service(name, 0), self._of_service(name, 1)) for name in names},
             connect={name: (self._of_service(name, 2), self._of_service(name, 3)) for name in reached},
             by_name={name: self._of_service(name, 4) for name in checked},
             by_state={name: by_state.get(name, self.last_index) for name in states},
             gone=(
-                self._view(tables["services"].views, 0),
-                self._view(tables["services"].views, 1),
-                self._view(tables["checks"].views, 0),
-                self._view(tables["checks"].views, 1),
+                of_table("services", 1),
+                of_table("services", 2),
+                of_table("checks", 1),
+                of_table("checks", 2),
             ),
         )
-
-    def _value(self, row: IndexRecord) -> int:
-        return row.value if row.views else self.last_index
 
     def _view(self, views: list[int], place: int) -> int:
         return views[place] if place < len(views) else self.last_index

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pyconsul.state import commands
 
 REGISTER, KVS, SESSION, TOMBSTONE = commands.REGISTER, commands.KVS, commands.SESSION, commands.TOMBSTONE
+COORDINATE, AUTOPILOT = commands.COORDINATE, commands.AUTOPILOT
 INDEX = 16
 CHUNKING = 29
 
 NAMES = {
     commands.ACL: "legacy ACL token",
-    6: "network coordinate",
     7: "prepared query",
-    9: "autopilot configuration",
     12: "intention",
     13: "CA root certificate",
     14: "CA provider state",
@@ -28,12 +27,7 @@ NAMES = {
 }
 """Kinds that we hold no table for."""
 
-_NOTHING_IN_CHUNKS = b"%c\x81\xa8ChunkMap\x80" % CHUNKING
-
-
-def says_nothing(kind: int, record: bytes) -> bool:
-    """Whether a record, with its kind byte, stands for no data at all."""
-    return kind == CHUNKING and record == _NOTHING_IN_CHUNKS
+_NO_CHUNKS = b"\x81\xa8ChunkMap\x80"
 
 
 class Skipped:
@@ -46,8 +40,9 @@ class Skipped:
         self.counts: dict[str, int] = {}
 
     def record(self, kind: int, record: bytes) -> None:
-        """A record, with its kind byte, of a kind that we do not hold; a list counts as its rows."""
-        self.add(NAMES.get(kind, f"record of kind {kind}"), _rows_in(record))
+        """A record of a kind that we do not hold; a list counts as its rows."""
+        if kind != CHUNKING or record != _NO_CHUNKS:
+            self.add(NAMES.get(kind, f"record of kind {kind}"), _rows_in(record))
 
     def add(self, what: str, count: int = 1) -> None:
         """Something else that was left out."""
@@ -60,8 +55,8 @@ def describe(counts: dict[str, int]) -> str:
 
 
 def _rows_in(record: bytes) -> int:
-    first = record[1]
+    first = record[0]
     if 0x90 <= first <= 0x9F:
         return first - 0x90
     size = {0xDC: 2, 0xDD: 4}.get(first)
-    return 1 if size is None else int.from_bytes(record[2 : 2 + size], "big")
+    return 1 if size is None else int.from_bytes(record[1 : 1 + size], "big")

@@ -25,7 +25,17 @@ _INDEX = bytes((INDEX,))
 # ---------------------------------------------------------------- writing
 
 
-def entries(kv: KVSnapshot) -> Iterator[bytes]:
+def records(kv: KVSnapshot, last_index: int) -> Iterator[bytes]:
+    """Everything about the table: entries, deletions, indexes."""
+    yield from _entries(kv)
+    yield from _graves(kv)
+    pack = packer().pack
+    gone = max((kv.floor, *kv.graves.values(), *kv.trees.values()))
+    yield _INDEX + pack({"Key": "kvs", "Value": last_index})
+    yield _INDEX + pack({"Key": "tombstones", "Value": gone, "Views": [kv.floor, 0]})
+
+
+def _entries(kv: KVSnapshot) -> Iterator[bytes]:
     """One record per entry, in the order of their keys."""
     pack = packer().pack
     kind = bytes((KVS,))
@@ -43,7 +53,7 @@ def entries(kv: KVSnapshot) -> Iterator[bytes]:
         )
 
 
-def graves(kv: KVSnapshot) -> Iterator[bytes]:
+def _graves(kv: KVSnapshot) -> Iterator[bytes]:
     """One record per deleted key and per deleted prefix.
 
     To Consul both are the same; ``Tree`` is for us. It cannot take one without a key, so the deletion
@@ -68,14 +78,6 @@ def graves(kv: KVSnapshot) -> Iterator[bytes]:
                         "Value": None,
                     }
                 )
-
-
-def indexes(kv: KVSnapshot, last_index: int) -> Iterator[bytes]:
-    """The indexes of Consul's tables, and for us the floor."""
-    pack = packer().pack
-    gone = max((kv.floor, *kv.graves.values(), *kv.trees.values()))
-    yield _INDEX + pack({"Key": "kvs", "Value": last_index})
-    yield _INDEX + pack({"Key": "tombstones", "Value": gone, "Views": [kv.floor, 0]})
 
 
 # ---------------------------------------------------------------- reading

@@ -13,6 +13,9 @@ from pyconsul.structs.durations import parse_ns
 _PLAIN_PROXY = Proxy()
 _PLAIN_DEFINITION = CheckDefinition()
 
+_EXACT = 1 << 53
+"""Below it every whole number is a float."""
+
 _ALWAYS_SHOWN = ("Datacenter",)
 """Fields of an upstream that Consul's JSON shows when they are empty, too."""
 
@@ -106,7 +109,10 @@ def _definition_fields(definition: CheckDefinition) -> dict[str, Any]:
 def _ns(duration: str | int) -> int:
     if isinstance(duration, int):
         return duration
-    return parse_ns(duration) if duration else 0
+    try:
+        return parse_ns(duration) if duration else 0
+    except ValueError:  # for readers only; not worth that no snapshot can be made
+        return 0
 
 
 # ---------------------------------------------------------------- from records
@@ -135,7 +141,7 @@ def _upstream(fields: dict[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """``value`` with whole numbers as such: Consul has read them from JSON as floats."""
     if isinstance(value, float):
-        return int(value) if value.is_integer() else value
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
     if isinstance(value, list):

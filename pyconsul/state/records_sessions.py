@@ -17,12 +17,13 @@ from pyconsul.structs.session import Session
 HOMELESS = "session of a node that is not in the snapshot"
 
 
-def sessions(table: SessionSnapshot) -> Iterator[bytes]:
-    """One record per session."""
+def records(table: SessionSnapshot) -> Iterator[bytes]:
+    """One record per session, the index of the table, and for us when a session last ended."""
     pack = packer().pack
     kind = bytes((SESSION,))
     for row in table.sessions:
         yield kind + pack(_fields(row))
+    yield bytes((INDEX,)) + pack({"Key": "sessions", "Value": table.index, "Views": [table.gone]})
 
 
 def _fields(row: Session) -> dict[str, Any]:
@@ -40,11 +41,6 @@ def _fields(row: Session) -> dict[str, Any]:
         "ServiceChecks": services and [{"ID": check.id, "Namespace": check.namespace} for check in services],
         "TTL": row.ttl,
     }
-
-
-def indexes(table: SessionSnapshot) -> Iterator[bytes]:
-    """The index of the table, and for us when a session last ended."""
-    yield bytes((INDEX,)) + packer().pack({"Key": "sessions", "Value": table.index, "Views": [table.gone]})
 
 
 _decode = msgspec.msgpack.Decoder(Session).decode

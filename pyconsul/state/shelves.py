@@ -210,8 +210,8 @@ class GroupShelf:
             self.gone = index
 
     def indexes(self) -> dict[str, tuple[int, int]]:
-        """For snapshots: both indexes of each group."""
-        return {name: (group.index, group.health_index) for name, group in self.groups.items()}
+        """For snapshots: both indexes of each group, in an order that a restored store has, too."""
+        return {name: (group.index, group.health_index) for name, group in sorted(self.groups.items())}
 
     def restore(self, indexes: dict[str, tuple[int, int]], gone: int) -> None:
         """Take over the indexes, once the instances are there."""
@@ -284,8 +284,8 @@ class CheckShelf:
             watches.touch((self._kind, new))
 
     def indexes(self) -> dict[str, int]:
-        """For snapshots: the index of each view."""
-        return {name: view.index for name, view in self._views.items()}
+        """For snapshots: the index of each view, in an order that a restored store has, too."""
+        return {name: view.index for name, view in sorted(self._views.items())}
 
     def restore(self, indexes: dict[str, int], gone: int) -> None:
         """Take over the indexes, once the checks are there."""

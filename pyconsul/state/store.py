@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from pyconsul.state.autopilot import AutopilotTable
 from pyconsul.state.catalog import Catalog, CatalogSnapshot
+from pyconsul.state.coordinate import CoordinateSnapshot, CoordinateTable
 from pyconsul.state.kv import KVSnapshot, KVTable
 from pyconsul.state.session import SessionSnapshot, SessionTable
 from pyconsul.state.watches import Watches
@@ -23,6 +24,7 @@ class Snapshot(Struct):
     kv: KVSnapshot
     catalog: CatalogSnapshot
     sessions: SessionSnapshot
+    coordinates: CoordinateSnapshot
     autopilot: AutopilotConfig | None = None
 
 
@@ -38,6 +40,7 @@ class Store:
         self.kv = KVTable(self.watches)
         self.catalog = Catalog(self.watches)
         self.sessions = SessionTable(self.watches, self.kv, self.catalog)
+        self.coordinates = CoordinateTable(self.watches, self.catalog)
         self.autopilot = AutopilotTable(self.watches)
 
     def snapshot(self) -> Snapshot:
@@ -47,6 +50,7 @@ class Store:
             self.kv.snapshot(),
             self.catalog.snapshot(),
             self.sessions.snapshot(),
+            self.coordinates.snapshot(),
             self.autopilot.row,
         )
 
@@ -56,6 +60,7 @@ class Store:
         self.kv.restore(snapshot.kv)
         self.catalog.restore(snapshot.catalog)
         self.sessions.restore(snapshot.sessions)
+        self.coordinates.restore(snapshot.coordinates)
         self.autopilot.row = snapshot.autopilot
         self.watches.wake_all()
 

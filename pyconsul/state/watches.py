@@ -19,6 +19,9 @@ key                       changes with
 ``("sessions",)``         which sessions there are
 ``("session", id)``       one session, also its creation and end
 ``("node-sessions", n)``  the sessions of a node
+``("coordinates",)``      where nodes are
+``("coordinate", name)``  where a node is
+``("autopilot",)``        the configuration of Autopilot
 ========================  ==========================================================
 
 Node and service names are in lower case.

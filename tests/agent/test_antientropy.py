@@ -45,7 +45,7 @@ DB = NodeService(id="db1", service="db", port=90)
 
 
 def check(check_id: str = "c", service_id: str = "", **more: str) -> HealthCheck:
-    facts: dict[str, str] = {"status": CRITICAL, "type": "ttl"} | more
+    facts: dict[str, Any] = {"status": CRITICAL, "type": "ttl"} | more
     return HealthCheck(check_id=check_id, name=check_id, service_id=service_id, **facts)
 
 
@@ -390,7 +390,7 @@ class SlowTests(Base):
 
     def answer_all(self) -> list[str]:
         """Answer until nothing is asked any more, with time for what comes after."""
-        methods = []
+        methods: list[str] = []
         for _ in range(50):
             if not self.servers.waiting:
                 self.soon()

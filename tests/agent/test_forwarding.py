@@ -4,10 +4,11 @@ from random import Random
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pyconsul.agent import forwarding
 from pyconsul.agent.forwarding import Forwarder, blocking_time_s
 from pyconsul.endpoints.declared import declared_methods
 from pyconsul.errors import LeadershipLost, NoLeader, NotSent, PyconsulError, Refused, Unreachable
@@ -133,3 +134,62 @@ class ForwarderTests(SynchronousTestCase):
         answer.addErrback(lambda f: None)
         answer.cancel()
         self.assertEqual(len(cancelled), 1)
+
+    def test_bugs(self) -> None:
+        """A bug in an attempt ends the wait, in the first as in a later one; so does one in the answer."""
+        for error in (ZeroDivisionError("a bug"), AttributeError("another")):
+            answer, _ = self.persist([error])
+            self.failureResultOf(answer, type(error))
+            answer, _ = self.persist([NoLeader(), error])
+            self.clock.advance(1)
+            self.failureResultOf(answer, type(error))
+        failing: Deferred[Any] = Deferred()
+        answer = self.forwarder.persist(lambda: failing, is_read=True)
+        failing.errback(ZeroDivisionError("a bug"))
+        self.failureResultOf(answer, ZeroDivisionError)
+
+    def test_nonsense(self) -> None:
+        """A reply that cannot be read is an error like others."""
+        method = declared_methods()["KVS.Get"]
+        answer = self.forwarder.call("127.0.0.2:8300", method, KeyRequest(key="a"))
+        self.transport.answer.callback(b"junk")
+        failure = self.failureResultOf(answer, PyconsulError)
+        self.assertIn("cannot decode the reply of KVS.Get: ", failure.getErrorMessage())
+
+    def test_bound(self) -> None:
+        """Only so many may wait for a leader; the rest is told at once."""
+        self.patch(forwarding, "PAUSING_MAX", 2)
+        waiting = [self.persist([NoLeader(), "yes"])[0] for _ in range(2)]
+        answer, _ = self.persist([NoLeader(), "yes"])
+        self.failureResultOf(answer, NoLeader)
+        self.clock.advance(1)
+        for answer in waiting:
+            self.assertEqual(self.successResultOf(answer), "yes")
+        self.assertEqual(self.forwarder.pausing, {})
+
+    def test_stop(self) -> None:
+        """Whoever pauses makes a last attempt; nobody pauses after that."""
+        lucky, unlucky = self.persist([NoLeader(), "yes"])[0], self.persist([NoLeader()])[0]
+        self.forwarder.stop()
+        self.assertEqual(self.successResultOf(lucky), "yes")
+        self.failureResultOf(unlucky, NoLeader)
+        self.failureResultOf(self.persist([NoLeader(), "yes"])[0], NoLeader)
+        self.assertEqual((self.forwarder.pausing, self.clock.getDelayedCalls()), ({}, []))
+
+    def test_cancelled_by_another_that_hurries(self) -> None:
+        """Of two that pause the first may send the second away."""
+        first, second = self.persist([NoLeader(), "yes"])[0], self.persist([NoLeader(), "yes"])[0]
+        second.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        first.addCallback(lambda answer: second.cancel())
+        self.forwarder.hurry()
+        self.assertIsNone(self.successResultOf(second))
+        self.assertEqual((self.forwarder.pausing, self.clock.getDelayedCalls()), ({}, []))
+
+    def test_configured_times(self) -> None:
+        """The longest wait of a blocking read is a setting, and its calls wait as long."""
+        forwarder = Forwarder(self.transport, self.clock, Random(1), 7.0, (16.0, 1600.0))
+        method = declared_methods()["KVS.Get"]
+        for asked_s, timeout_s in ((0, 16 + 1 + 10), (1600, 1600 + 100 + 10), (5000, 1600 + 100 + 10)):
+            request = KeyRequest(key="a", min_query_index=3, max_query_time=asked_s * 10**9)
+            forwarder.call("x:1", method, request)
+            self.assertEqual(self.transport.calls[-1][3], timeout_s)

@@ -26,7 +26,7 @@ from pyconsul.structs.catalog import (
 )
 from tests.agent.fixture import member
 
-ADD, REMOVE, ADD_NONVOTER = ChangeKind.ADD_VOTER, ChangeKind.REMOVE_SERVER, ChangeKind.ADD_NONVOTER
+ADD, REMOVE = ChangeKind.ADD_NONVOTER, ChangeKind.REMOVE_SERVER
 OTHER_ID = "0e243a1c-1e48-7a28-0dfb-191c86364e28"
 
 
@@ -397,10 +397,10 @@ class ConfigurationTests(Base):
         """A server that wants no vote gets none, and keeps to that with a new address."""
         self.duties.start()
         self.event(member(2, server=True, nonvoter="1"))
-        self.assertEqual(self.commit(), (ADD_NONVOTER, "id2"))
+        self.assertEqual(self.commit(), (ADD, "id2"))
         self.assertEqual(self.configuration.servers[1].suffrage, NONVOTER)
         self.event(replace(member(2, server=True), addr="127.0.0.9"))
-        self.assertEqual(self.commit(), (ADD_NONVOTER, "id2"))
+        self.assertEqual(self.commit(), (ADD, "id2"))
         self.assertEqual(self.configuration.servers[1].address, "127.0.0.9:8300")
 
     def with_servers(self, *numbers: int) -> None:
@@ -482,6 +482,45 @@ class ConfigurationTests(Base):
         self.event(replace(member(9, server=True), addr="127.0.0.1"))
         self.assertEqual(self.changes, [])
         self.event(member(3, server=True))
+        self.assertEqual(self.commit(), (ADD, "id3"))
+
+    def test_same_id_twice(self) -> None:
+        """Of two that are alive under one id the one that is in force stays where it is."""
+        self.with_servers(1, 2)
+        self.event(replace(member(2, server=True), name="copy", addr="127.0.0.9"))
+        self.clock.advance(RECONCILE_INTERVAL_S)
+        self.assertEqual(self.changes, [])
+
+    def test_same_address_twice(self) -> None:
+        """So does the one of two that are alive at one address; others are not held up by that."""
+        self.with_servers(1, 2)
+        self.event(member(3, server=True, id="other"))
+        self.assertEqual(self.commit(), (ADD, "other"))
+        self.event(replace(member(9, server=True), addr="127.0.0.3"))
+        self.assertEqual(self.changes, [])
+        self.event(member(4, server=True))
+        self.assertEqual(self.commit(), (ADD, "id4"))
+
+    def test_two_in_bootstrap_mode(self) -> None:
+        """A second server in bootstrap mode leads a datacenter of its own: it is not let in."""
+        self.gossip(member(1, server=True, bootstrap="1"))
+        self.duties.start()
+        self.event(member(2, server=True, bootstrap="1"))
+        self.assertEqual(self.changes, [])
+        self.event(member(3, server=True))
+        self.assertEqual(self.commit(), (ADD, "id3"))
+        self.event(member(2, server=True))
+        self.assertEqual(self.commit(), (ADD, "id2"))
+
+    def test_changes_for_others(self) -> None:
+        """Autopilot's changes go the same way, one at a time, and only while this server leads."""
+        wanted = ChangeConfiguration(ChangeKind.ADD_VOTER, "id2", "127.0.0.2:8300")
+        self.assertFalse(self.duties.change(wanted))
+        self.with_servers(1, 2)
+        self.assertTrue(self.duties.change(wanted))
+        self.assertFalse(self.duties.change(wanted))
+        self.event(member(3, server=True))
+        self.assertEqual(self.commit(), (ChangeKind.ADD_VOTER, "id2"))
         self.assertEqual(self.commit(), (ADD, "id3"))
 
     def test_retry(self) -> None:

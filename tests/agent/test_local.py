@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,7 +15,7 @@ WEB = NodeService(id="web1", service="web", tags=["v1"], port=80)
 
 
 def check(check_id: str = "c", service_id: str = "", **more: str) -> HealthCheck:
-    facts: dict[str, str] = {"status": CRITICAL, "type": "ttl"} | more
+    facts: dict[str, Any] = {"status": CRITICAL, "type": "ttl"} | more
     return HealthCheck(check_id=check_id, name=check_id, service_id=service_id, **facts)
 
 

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pyconsul.agent.local import LocalState
 from pyconsul.agent.registration import CHECKS_PER_SERVICE_MAX, Registrations, node_service
 from pyconsul.checks.ttl import TtlCheck
-from pyconsul.errors import BadRequest, PyconsulError, Refused
+from pyconsul.errors import BadRequest, ConfigurationError, PyconsulError, Refused
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
 from pyconsul.structs.canonical import canonical_check, canonical_service
 from pyconsul.structs.catalog import CRITICAL, PASSING, WARNING, Proxy, ServiceAddress, Weights
@@ -255,6 +255,54 @@ class CheckTests(Base):
         self.made.deregister_check("n")
         self.made.deregister_check("n")
         self.assertEqual((self.names(), self.clock.getDelayedCalls()), ({}, []))
+
+
+class FileTests(Base):
+    """What stands in configuration files."""
+
+    def test_load(self) -> None:
+        """Keys are in snake_case; the rest is as over HTTP."""
+        self.made.load(
+            [
+                {
+                    "name": "web",
+                    "tagged_addresses": {"lan": {"address": "192.0.2.1", "port": 80}},
+                    "checks": [{"ttl": "10s", "deregister_critical_service_after": "5m"}],
+                }
+            ],
+            [{"id": "c", "name": "disk", "ttl": "1m", "service_id": "web"}],
+        )
+        self.assertEqual(self.names(), {"service:web": "Service 'web' check", "c": "disk"})
+        addresses = self.local.services["web"].service.tagged_addresses
+        assert isinstance(addresses, dict)
+        self.assertEqual(addresses["lan"].port, 80)
+
+    def test_errors(self) -> None:
+        """An error names the service or check that is wrong."""
+        for services, checks, text in (
+            (
+                [{"name": "a"}, {"name": "b", "check": {"interval": "1s"}}],
+                [],
+                "service b: Invalid check: TTL",
+            ),
+            ([], [{"id": "c", "name": "d"}], "check c: Invalid check: TTL must be > 0 for TTL checks"),
+            ([], [{"ttl": "x"}], "check without a name: "),
+            ([{"nome": "a"}], [], "service without a name: "),
+        ):
+            error = self.assertRaises(ConfigurationError, self.made.load, services, checks)
+            self.assertTrue(str(error).startswith(text), error)
+
+    def test_scripts(self) -> None:
+        """Programs may be allowed for files alone."""
+        script = {"name": "s", "args": ["true"], "interval": "10s"}
+        self.assertRaises(ConfigurationError, self.made.load, [], [script])
+        self.made = Registrations(self.local, self.clock, Random(1), False, True)
+        self.made.load([], [script])
+        self.made.load([{"name": "web", "check": script}], [])
+        self.assertEqual(list(self.names()), ["s", "service:web"])
+        self.assertRaises(Refused, self.check, name="t", args=["true"], interval="10s")
+        self.assertRaises(Refused, self.service, check=CheckDefinition(args=["true"], interval="10s"))
+        self.local.stop()
 
 
 class TtlTests(Base):

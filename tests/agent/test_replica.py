@@ -432,6 +432,9 @@ class EndTests(Base):
         self.assert_deaf()
         self.assertEqual(self.roles[-1], Role.FOLLOWER)
         self.assertEqual(stats(self.replica, 0.0)["state"], "Shutdown")
+        roles = list(self.roles)
+        self.disk.failed(8, OSError("broken"))
+        self.assertEqual(self.roles, roles)
         self.replica.stop()
         self.assertTrue(self.disk.closed)
 

@@ -10,13 +10,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.server import ServerAgent, raft_timing
-from pyconsul.config.groups import Performance
+from pyconsul.config.groups import Autopilot, Performance
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import BadRequest, NoLeader, NoPath, Refused
 from pyconsul.raft.events import Role
 from pyconsul.raft.messages import Heartbeat
 from pyconsul.raft.timing import Timing
-from pyconsul.serf.members import Status
+from pyconsul.serf.members import MemberEvent, Status
 from pyconsul.structs.catalog import NodeService, NodeSpecificRequest, RegisterRequest
 from pyconsul.structs.kv import IndexedDirEntries
 from pyconsul.structs.query import DCSpecificRequest
@@ -334,8 +334,37 @@ class AloneTests(Base):
         ):
             found = replace(own, name="x", tags=own.tags | {"id": "other"} | changes)
             self.assertEqual(self.agent._accept_member(found), text)
+        gone = replace(own, name="old", status=Status.LEFT)
+        self.assertIsNone(self.agent._accept_member(gone))
         self.assertIsNone(self.agent._accept_member(own))
         self.assertIsNone(self.agent._accept_member(replace(own, name="serf", tags={})))
+
+    def test_members_with_the_same_id(self) -> None:
+        """Machines made from one image: the second has to wait until the first is gone."""
+        self.start()
+        own = self.agent.pool.local
+        first = replace(own, name="a", tags=own.tags | {"id": "other"})
+        second = replace(first, name="b")
+        self.assertIsNone(self.agent._accept_member(first))
+        self.agent._heard(MemberEvent("join", first))
+        self.assertIsNone(self.agent._accept_member(first))
+        text = "Member 'b' has conflicting node ID 'other' with member 'a'"
+        self.assertEqual(self.agent._accept_member(second), text)
+        self.agent._heard(MemberEvent("join", second))  # it was there before
+        self.assertIsNone(self.agent._accept_member(first))
+        self.agent._heard(MemberEvent("reap", second))
+        for event in (
+            MemberEvent("failed", replace(first, status=Status.FAILED)),
+            MemberEvent("update", replace(first, tags=own.tags | {"id": "new"})),
+            MemberEvent("update", replace(first, tags={})),
+            MemberEvent("reap", first),
+        ):
+            self.agent._heard(MemberEvent("join", first))
+            self.assertEqual(self.agent._accept_member(second), text)
+            self.agent._heard(event)
+            self.assertIsNone(self.agent._accept_member(second), event)
+        self.assertEqual(self.agent._ids, {"n1": node_id(1)})
+        self.assertEqual(self.agent._alive_by_id, {node_id(1): "n1"})
 
     def test_force_leave(self) -> None:
         """Only members can be made to leave."""
@@ -347,8 +376,8 @@ class AloneTests(Base):
 class ClusterTests(Base):
     """Three servers."""
 
-    def cluster(self) -> tuple[ServerAgent, ServerAgent, ServerAgent]:
-        leader, one, two = self.world.cluster()
+    def cluster(self, **settings: Any) -> tuple[ServerAgent, ServerAgent, ServerAgent]:
+        leader, one, two = self.world.cluster(**settings)
         return leader, one, two
 
     def test_forwarding(self) -> None:
@@ -412,7 +441,7 @@ class ClusterTests(Base):
 
     def test_the_leader_dies(self) -> None:
         """Another takes over; reads and writes that come meanwhile wait for it."""
-        leader, one, two = self.cluster()
+        leader, one, two = self.cluster(autopilot=Autopilot(cleanup_dead_servers=False))
         self.write(leader)
         self.world.kill(leader)
         self.world.run_for(0.2)
@@ -449,7 +478,7 @@ class ClusterTests(Base):
         self.assertEqual(leader.parking.count, 4)
         self.depose(leader)
         self.assertEqual((watcher.woken, leader.parking.count), (1, 1))
-        self.world.until(lambda: any(agent.raft.ready for agent in (leader, one, two)))
+        self.world.until(lambda: self.world.leader)
         new = next(agent for agent in (leader, one, two) if agent.raft.ready)
         self.world.run_for(2.0)
         self.assertEqual(new.parking.count, 3 + (new is leader))
@@ -485,7 +514,7 @@ class ClusterTests(Base):
         del leader.raft.applied
         applied.callback(None)
         self.assertEqual(leader.parking.count, 0)
-        self.world.until(lambda: any(agent.raft.ready for agent in self.world.agents))
+        self.world.until(lambda: self.world.leader)
         self.world.run_for(1.0)
         self.write(leader, "a", b"new")
         self.world.until(lambda: waiting)
@@ -497,7 +526,7 @@ class ClusterTests(Base):
         self.assertEqual([agent._duties._running for agent in (leader, one, two)], [True, False, False])
         self.depose(leader)
         self.assertFalse(leader._duties._running)
-        self.world.until(lambda: any(agent.raft.ready for agent in (leader, one, two)))
+        self.world.until(lambda: self.world.leader)
         for agent in (leader, one, two):
             self.assertEqual(agent._duties._running, agent.raft.ready)
 
@@ -536,14 +565,15 @@ class ClusterTests(Base):
         self.done(leader.leave())
         self.assertTrue(leader.left.called)
 
-    def test_restarted_with_everything(self) -> None:
-        """A fourth server joins later and becomes a voter."""
+    def test_a_server_joins_later(self) -> None:
+        """A fourth server becomes a voter, and gets all that it missed."""
         leader, _, _ = self.cluster()
         late = self.world.server(4, bootstrap_expect=3, retry_join=("10.0.0.1",))
         late.startService()
         self.world.until(lambda: len(leader.raft.core.configuration.servers) == 4)
         self.world.until(lambda: late.store.index == leader.store.index)
         self.write(late)
+        self.world.run_for(1.0)
         self.assertEqual(late.store.digest(), leader.store.digest())
 
     def test_two_servers_fail_to_bootstrap(self) -> None:
@@ -554,7 +584,7 @@ class ClusterTests(Base):
         self.world.run_for(20.0)
         self.assertEqual([agent.raft.core.last_log_index for agent in agents], [0, 0])
         self.world.server(3, bootstrap_expect=3, retry_join=("10.0.0.1",)).startService()
-        self.world.until(lambda: any(agent.raft.ready for agent in self.world.agents))
+        self.world.until(lambda: self.world.leader)
 
     def test_services_of_a_node(self) -> None:
         """What is registered with one server's agent is in the catalog of all, and survives strays."""

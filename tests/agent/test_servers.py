@@ -14,7 +14,7 @@ from tests.agent.fixture import member
 
 class ParseTests(SynchronousTestCase):
     def parsed(self, **tags: str) -> object:
-        return parse(member(1, server=True, **tags))
+        return parse(member(1, Status.ALIVE, True, **tags))
 
     def test_server(self) -> None:
         """All that the tags tell."""

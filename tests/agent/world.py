@@ -77,10 +77,16 @@ class World:
         }
         return AgentConfig(**(facts | settings))
 
-    def cluster(self, servers: int = 3) -> list[ServerAgent]:
+    @property
+    def leader(self) -> ServerAgent | None:
+        """The server that leads and is ready, if any."""
+        servers = [agent for agent in self.agents if isinstance(agent, ServerAgent)]
+        return next((agent for agent in servers if agent.raft.ready), None)
+
+    def cluster(self, servers: int = 3, **settings: Any) -> list[ServerAgent]:
         """Servers that found each other and have a leader, which comes first."""
         made = [
-            self.server(number, bootstrap_expect=servers, retry_join=("10.0.0.1", "10.0.0.2"))
+            self.server(number, bootstrap_expect=servers, retry_join=("10.0.0.1", "10.0.0.2"), **settings)
             for number in range(1, servers + 1)
         ]
         for agent in made:

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.endpoints.base import Registry
+from pyconsul.endpoints.base import Answered, Registry
 from pyconsul.endpoints.kvs import KVS
 from pyconsul.errors import BadRequest, Refused
 from pyconsul.structs.kv import DirEntry, KeyListRequest, KeyRequest, KVSRequest
@@ -20,7 +20,9 @@ class KVSTests(SynchronousTestCase):
 
     def write(self, op: str, key: str, value: bytes = b"1", **more: Any) -> Any:
         entry = DirEntry(key=key, value=value, **more)
-        return self.replica.apply(self.kvs.apply(KVSRequest(op=op, dir_ent=entry)))
+        command = self.kvs.apply(KVSRequest(op=op, dir_ent=entry))
+        assert isinstance(command, bytes)
+        return self.replica.apply(command)
 
     def test_declarations(self) -> None:
         """The names on the wire and their kinds."""
@@ -87,3 +89,12 @@ class KVSTests(SynchronousTestCase):
         self.assertRaises(Refused, self.write, "set", "")
         self.assertRaises(BadRequest, self.write, "frob", "a")
         self.assertEqual(self.replica.index, 0)
+
+    def test_lock_delay(self) -> None:
+        """A key that may not be locked yet is not locked, and nothing gets into the log."""
+        kvs = KVS(self.replica.store, {"l"}.__contains__)
+        for op, key, answered in (("lock", "l", True), ("lock", "k", False), ("set", "l", False)):
+            command = kvs.apply(KVSRequest(op=op, dir_ent=DirEntry(key=key, session="s")))
+            self.assertEqual(isinstance(command, Answered), answered, (op, key))
+            if isinstance(command, Answered):
+                self.assertIs(command.reply, False)

@@ -13,9 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pyconsul.errors import PyconsulError, Unreachable
 from pyconsul.interfaces import Address
 from pyconsul.net.gossip import GossipPool
-from pyconsul.serf.events import QueryReceived
 from pyconsul.serf.members import Member, MemberEvent, Status
-from pyconsul.serf.messages import Query, UserEvent
+from pyconsul.serf.messages import UserEvent
 from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.timing import LOCAL
 
@@ -174,13 +173,6 @@ class PoolTests(PoolTestCase):
         self.assertEqual([(event.name, event.payload) for event in heard], [("deploy", b"x")])
         self.assertRaisesRegex(PyconsulError, "512 bytes before encoding", one.fire_event, "n", bytes(512))
         self.assertRaisesRegex(PyconsulError, "512 bytes after encoding", one.fire_event, "n", bytes(500))
-
-    def test_queries(self) -> None:
-        heard: list[Query] = []
-        pool = self.pool(1, on_query=heard.append)
-        query = Query(1, 2, b"\x0a\0\0\2", 8301)
-        pool._carry_out([QueryReceived(query)])
-        self.assertEqual(heard, [query])
 
     def test_encryption(self) -> None:
         one = self.pool(1, keyring=Keyring([b"k" * 16]))

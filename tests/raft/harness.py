@@ -20,6 +20,7 @@ from pyconsul.raft.messages import COMMAND, CONFIGURATION, Entry, RequestVote, R
 from pyconsul.raft.timing import Timing
 
 FAST_DISK_S = 0.002
+PERSISTS = (events.PersistState, events.PersistEntries, events.PersistTruncation, events.RestoreSnapshot)
 
 
 class Disk:
@@ -35,19 +36,23 @@ class Disk:
         self.entries: list[Entry] = []
         self.pending: list[Any] = []
         self.first_index = 1
-        self.snapshot_index = 0
         self.snapshot_term = 0
 
     @property
+    def snapshot_index(self) -> int:
+        return self.first_index - 1
+
+    @property
     def last_index(self) -> int:
-        return len(self.entries)
+        return self.first_index - 1 + len(self.entries)
 
     @property
     def terms(self) -> list[int]:
         return [entry.term for entry in self.entries]
 
     def read(self, first: int, end: int, bytes_max: int) -> list[Entry]:
-        entries = self.entries[first - 1 : end - 1]
+        assert first >= self.first_index
+        entries = self.entries[first - self.first_index : end - self.first_index]
         size = 0
         for number, entry in enumerate(entries):
             size += len(entry.data)
@@ -57,12 +62,14 @@ class Disk:
 
     def write(self, effect: Any) -> None:
         self.pending.append(effect)
-        _perform(self.entries, effect)
+        if isinstance(effect, events.RestoreSnapshot):  # no crash in the midst of it is played here
+            self.first_index, self.snapshot_term = effect.info.index + 1, effect.info.term
+        _perform(self.entries, effect, self.first_index)
 
     def sync(self, seq: int) -> None:
         while self.pending and self.pending[0].seq <= seq:
             effect = self.pending.pop(0)
-            _perform(self.durable, effect)
+            _perform(self.durable, effect, self.first_index)
             if isinstance(effect, events.PersistState):
                 self.term, self.voted_for = effect.term, effect.voted_for
 
@@ -74,13 +81,15 @@ class Disk:
         self.entries = self.durable.copy()
 
 
-def _perform(entries: list[Entry], effect: Any) -> None:
+def _perform(entries: list[Entry], effect: Any, first: int) -> None:
     if isinstance(effect, events.PersistEntries):
-        assert effect.entries[0].index == len(entries) + 1, "entries do not follow the log"
+        assert effect.entries[0].index == len(entries) + first, "entries do not follow the log"
         entries.extend(effect.entries)
     elif isinstance(effect, events.PersistTruncation):
-        assert 0 < effect.first_dropped <= len(entries), "truncation of what is not there"
-        del entries[effect.first_dropped - 1 :]
+        assert 0 <= effect.first_dropped - first < len(entries), "truncation of what is not there"
+        del entries[effect.first_dropped - first :]
+    elif isinstance(effect, events.RestoreSnapshot):
+        entries.clear()
 
 
 class Safety:

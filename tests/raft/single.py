@@ -21,8 +21,9 @@ from pyconsul.raft.messages import (
     Message,
     RequestVoteResponse,
 )
+from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.raft.timing import Timing
-from tests.raft.harness import Disk
+from tests.raft.harness import PERSISTS, Disk
 
 M = TypeVar("M")
 
@@ -33,6 +34,11 @@ def configuration(voters: str, nonvoters: str = "") -> Configuration:
         [Server(letter, f"{letter}:8300", VOTER) for letter in voters]
         + [Server(letter, f"{letter}:8300", NONVOTER) for letter in nonvoters]
     )
+
+
+def snapshot(index: int, term: int = 1, size: int = 10, voters: str = "abc", at: int = 1) -> SnapshotInfo:
+    """A snapshot up to ``index``; its configuration is of the entry ``at``."""
+    return SnapshotInfo(index, term, configuration(voters), at, size, 77)
 
 
 def command(term: int, index: int, data: bytes = b"") -> Entry:
@@ -76,7 +82,7 @@ class Single:
         effects: list[Any] = list(self.core.handle(self.now, event))
         self.core.invariants()
         for effect in effects:
-            if isinstance(effect, events.PersistState | events.PersistEntries | events.PersistTruncation):
+            if isinstance(effect, PERSISTS):
                 self.disk.write(effect)
         if self.auto_sync and self.disk.pending:
             effects += self.sync()
@@ -159,6 +165,13 @@ class Single:
         """A leader sends entries of these terms."""
         entries = [command(t, index) for index, t in enumerate(terms, prev + 1)]
         return self.receive(leader, AppendEntries(term, prev, prev_term, commit, entries, f"{leader}:8300"))
+
+    def compact(self, up_to: int) -> None:
+        """Take a snapshot at ``up_to``, and drop the log up to there."""
+        term = self.core.log.term_at(up_to)
+        assert term is not None
+        self.feed(events.SnapshotTaken(snapshot(up_to, term)))
+        self.core.compact(up_to)
 
     def heartbeat(self, leader: str = "b", term: int = 1, commit: int = 0, context: int = 1) -> list[Any]:
         """A leader's heartbeat."""

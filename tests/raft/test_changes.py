@@ -28,7 +28,7 @@ from pyconsul.raft.messages import (
     RequestVote,
     TimeoutNow,
 )
-from tests.raft.single import Single, configuration, of, only, sent
+from tests.raft.single import Single, configuration, of, only, sent, snapshot
 
 
 class BootstrapTests(SynchronousTestCase):
@@ -252,8 +252,8 @@ class RemovedLeaderTests(SynchronousTestCase):
         )
 
     def test_configuration_of_a_snapshot(self) -> None:
-        one = Single(empty=True)
-        core = type(one.core)(
-            one.core._s.timing, one.core._s.rng, "a", one.disk, one.disk.read, (9, configuration("abc"))
-        )
-        self.assertEqual((core.configuration_index, core.configuration), (9, configuration("abc")))
+        """It is in force whatever the log says that lies before it."""
+        one = Single("ab", terms=[1, 1])
+        taken = snapshot(3, voters="abc", at=2)
+        core = type(one.core)(one.core._s.timing, one.core._s.rng, "a", one.disk, one.disk.read, taken)
+        self.assertEqual((core.configuration_index, core.configuration), (2, configuration("abc")))

@@ -321,7 +321,7 @@ class HeartbeatTests(SynchronousTestCase):
         """Entries before the log's first one are committed, so they agree (specs, section 4)."""
         one = Single(terms=[1, 1, 1])
         one.append("b", 1, 4, 1, commit=4)
-        one.core.compact(3)
+        one.compact(3)
         self.assertTrue(only(one.append("b", 1, 3, 1, 1), AppendEntriesResponse).success)
         response = only(one.append("b", 1, 1, 1, 1, 1, 1, 1), AppendEntriesResponse)
         self.assertEqual((response.success, response.match_index), (True, 5))

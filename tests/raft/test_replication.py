@@ -15,6 +15,7 @@ from pyconsul.raft.events import (
     Proposed,
     Role,
     Send,
+    SendPiece,
     Unreachable,
 )
 from pyconsul.raft.messages import (
@@ -27,7 +28,7 @@ from pyconsul.raft.messages import (
 )
 from pyconsul.raft.progress import Pace
 from pyconsul.raft.timing import Timing
-from tests.raft.single import Single, of, only, sent
+from tests.raft.single import Single, of, only, sent, snapshot
 
 
 def spans(effects: list[object], to: str = "b") -> list[tuple[int, int]]:
@@ -144,9 +145,8 @@ class EarlierTermTests(SynchronousTestCase):
     def test_restart_after_a_snapshot(self) -> None:
         """Applying begins after what the snapshot holds."""
         one = Single("a", terms=[1, 1])
-        one.disk.first_index, one.disk.snapshot_index, one.disk.snapshot_term = 1, 2, 1
-        core = type(one.core)(Timing(), one.core._s.rng, "a", one.disk, one.disk.read)
-        self.assertEqual((core.commit_index, core.last_applied), (2, 2))
+        core = type(one.core)(Timing(), one.core._s.rng, "a", one.disk, one.disk.read, snapshot(2))
+        self.assertEqual((core.commit_index, core.last_applied, core.last_log_index), (2, 2, 3))
 
 
 class PipelineTests(SynchronousTestCase):
@@ -241,11 +241,23 @@ class BacktrackTests(SynchronousTestCase):
         self.assertEqual(spans(one.reject("b", 7, 6, 2)), [])  # until a heartbeat is answered
 
     def test_needs_a_snapshot(self) -> None:
-        """What it lacks is gone from our log; it is told nothing, and shown to the operator."""
+        """What it lacks is gone from our log: it is sent the snapshot."""
         one = Single(terms=[1, 1, 1])
         one.lead()
         one.ack("c")
-        one.core.compact(4)
+        one.compact(4)
+        effects = one.reject("b", 4, 2, 1)
+        self.assertEqual(spans(effects), [])
+        self.assertEqual([(e.to, e.message.info.index) for e in of(effects, SendPiece)], [("b", 4)])
+        self.assertIs(one.core.progress["b"].pace, Pace.SNAPSHOT)
+        self.assertIsNot(one.core.progress["c"].pace, Pace.SNAPSHOT)
+
+    def test_needs_a_snapshot_that_is_not_there(self) -> None:
+        """It is told nothing."""
+        one = Single(terms=[1, 1, 1])
+        one.lead()
+        one.ack("c")
+        one.core._s.log.compact(4)
         self.assertEqual(spans(one.reject("b", 4, 2, 1)), [])
         self.assertTrue(one.core.progress["b"].needs_snapshot)
         self.assertFalse(one.core.progress["c"].needs_snapshot)

@@ -29,9 +29,13 @@ class SerfTestCase(SynchronousTestCase):
         self.refusal: str | None = None
         self.asked: list[Member] = []
         self.layers = Layers(lambda size: bytes(size))
-        self.core = SerfCore("me", ME, LAN, self.layers, Random(7), refuse=self._refuse)
+        self.core = self.make(self.layers)
         self.now = 0.0
         self.started = self.core.start(0.0, {"role": "test"})
+
+    def make(self, layers: Layers, **more: Any) -> SerfCore:
+        """A core called ``me`` that has not started."""
+        return SerfCore("me", ME, LAN, layers, Random(7), refuse=self._refuse, **more)
 
     def _refuse(self, member: Member) -> str | None:
         self.asked.append(member)

@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.serf.coordinates import ORIGIN, Coordinate, CoordinateClient, NoCoordinates
+from pyconsul.serf.coordinates import ORIGIN, CoordinateClient, NoCoordinates, decode, encode
+from pyconsul.structs.coordinate import Coordinate
 from pyconsul.swim.wire import DecodeError
 from tests.swim.captured import captured
 
@@ -21,12 +22,12 @@ class PayloadTests(SynchronousTestCase):
     def test_captured(self) -> None:
         for record in captured("ack-coordinates"):
             payload = bytes.fromhex(record["payload_hex"])
-            self.assertEqual(Coordinate.decode(payload), _of(record["coordinate"]))
-            self.assertEqual(_of(record["coordinate"]).encode(), payload)
+            self.assertEqual(decode(payload), _of(record["coordinate"]))
+            self.assertEqual(encode(_of(record["coordinate"])), payload)
 
     def test_odd_payloads(self) -> None:
-        for payload in (b"", b"\x02" + ORIGIN.encode()[1:], b"\x01", b"\x01\xa1x", ORIGIN.encode()[:-1]):
-            self.assertRaises(DecodeError, Coordinate.decode, payload)
+        for payload in (b"", b"\x02" + encode(ORIGIN)[1:], b"\x01", b"\x01\xa1x", encode(ORIGIN)[:-1]):
+            self.assertRaises(DecodeError, decode, payload)
 
     def test_captured_distances(self) -> None:
         """What ``consul rtt`` printed for pairs of coordinates."""
@@ -116,7 +117,7 @@ class ClientTests(SynchronousTestCase):
     def test_payload_is_encoded_once(self) -> None:
         client = CoordinateClient(Random(1))
         self.assertIs(client.payload(), client.payload())
-        self.assertEqual(Coordinate.decode(client.payload() or b""), ORIGIN)
+        self.assertEqual(decode(client.payload() or b""), ORIGIN)
         nothing = NoCoordinates()
         nothing.observe("n", b"x", 1.0)
         nothing.forget("n")

@@ -7,22 +7,11 @@ from typing import Any
 from pyconsul.serf.events import (
     FireEvent,
     ForceLeave,
-    QueryReceived,
-    QueryResponseReceived,
     StartLeave,
     UserEventReceived,
 )
 from pyconsul.serf.members import Status
-from pyconsul.serf.messages import (
-    FLAG_NO_BROADCAST,
-    JoinIntent,
-    LeaveIntent,
-    PushPullState,
-    Query,
-    QueryResponse,
-    Relay,
-    UserEvent,
-)
+from pyconsul.serf.messages import JoinIntent, LeaveIntent, PushPullState, UserEvent
 from pyconsul.swim.core import VERSIONS
 from pyconsul.swim.events import Answer, ExchangeEnded, LeaveEnded, PushPull, PushPullEnded, Send
 from pyconsul.swim.messages import Alive, Dead, NodeState
@@ -66,35 +55,6 @@ class UserEventTests(SerfTestCase):
         self.assertEqual(len(_received(effects)), 1)
         self.assertIn("too large to be spread", self.problems(effects)[0])
         self.assertEqual(len(self.core.event_queue), 0)
-
-
-class QueryTests(SerfTestCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.alive("a")
-        self.query = Query(3, 77, addr_of("a"), 7946, "a", name="uptime", timeout_ns=3_200_000_000)
-
-    def test_once(self) -> None:
-        self.assertEqual(self.user(self.query), [QueryReceived(self.query)])
-        self.assertEqual(self.core.query_clock.time(), 4)
-        self.assertEqual(len(self.core.query_queue), 1)
-        self.assertEqual(self.user(self.query), [])
-
-    def test_not_to_be_passed_on(self) -> None:
-        query = Query(3, 77, addr_of("a"), 7946, flags=FLAG_NO_BROADCAST)
-        self.assertEqual(self.user(query), [QueryReceived(query)])
-        self.assertEqual(len(self.core.query_queue), 0)
-
-    def test_responses(self) -> None:
-        response = QueryResponse(3, 77, "a", 0, b"up")
-        self.assertEqual(self.user(response), [QueryResponseReceived(response)])
-
-    def test_relay(self) -> None:
-        """The bytes are passed on as they are."""
-        inner = QueryResponse(3, 77, "b").encode()
-        effects = self.user(Relay(addr_of("c"), 7946, "c", inner))
-        self.assertEqual(effects, [Send(b"\x08" + inner, address_of("c"))])
-        self.assertEqual(self.user(Relay(addr_of("c"), 7946, "c", b"")), [])
 
 
 class OddMessageTests(SerfTestCase):

@@ -106,7 +106,6 @@ class StatusTests(SerfTestCase):
         self.assertEqual(self.events(self.advance(8.1)), [])
         self.assertIs(self.status("a"), Status.ALIVE)
 
-
     def test_a_pruned_member_whose_node_goes_later(self) -> None:
         self._put(Status.LEAVING)
         self.user(LeaveIntent(6, "a", True))
@@ -238,4 +237,5 @@ class ReapTests(SerfTestCase):
     def test_conflicts_are_noted(self) -> None:
         self.alive("a")
         message = Alive(5, "a", addr_of("b"), 7946, b"", b"\1\5\2\2\5\4")
-        self.assertIn("Names must be unique!", self.problems(self.gossip(message))[0])
+        text = "Name conflict for 'a' both 10.0.1.97:7946 and 10.0.1.98:7946 are claiming"
+        self.assertEqual(self.problems(self.gossip(message)), [text])

@@ -8,9 +8,13 @@ from typing import Any
 from pyconsul.errors import PyconsulError
 from pyconsul.state import commands
 from pyconsul.state.fsm import FSM
+from pyconsul.state.operations import Op
+from pyconsul.state.session import CREATE
 from pyconsul.state.store import Store
 from pyconsul.structs.catalog import DeregisterRequest, HealthCheck, NodeService, RegisterRequest
 from pyconsul.structs.kv import DirEntry, KVSRequest
+from pyconsul.structs.session import Session
+from pyconsul.structs.txn import TxnResponse
 
 
 class Waiter:
@@ -63,6 +67,20 @@ class Replica:
     def deregister(self, node: str, **more: Any) -> Any:
         """A deregistration."""
         return self.apply(commands.encode_deregister(DeregisterRequest(node=node, **more)))
+
+    def create(self, session_id: str, node: str = "n1", **more: Any) -> Any:
+        """A session; by default without checks and lock delay."""
+        return self.apply(commands.encode_session(CREATE, Session(id=session_id, node=node, **more)))
+
+    def destroy(self, session_id: str) -> Any:
+        """The end of a session."""
+        return self.apply(commands.encode_destroy(session_id))
+
+    def txn(self, *ops: Op | None) -> TxnResponse:
+        """A transaction."""
+        response = self.apply(commands.encode_txn([*ops]))
+        assert isinstance(response, TxnResponse), response
+        return response
 
     def wait(self, *keys: Hashable) -> Waiter:
         """A watcher of ``keys``."""

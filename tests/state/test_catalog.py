@@ -464,4 +464,4 @@ class ListenerTests(CatalogTestCase):
         snapshot = self.replica.store.snapshot()
         heard.clear()
         self.replica.store.restore(snapshot)
-        self.assertEqual((heard, len(self.catalog.listeners)), ([], 1))
+        self.assertEqual((heard, len(self.catalog.listeners)), ([], 3))  # sessions, coordinates

@@ -155,13 +155,16 @@ class LockTests(KVTestCase):
         self.assertIs(self.do("unlock", "l", b"1", session=S1), False)
 
     def test_advisory(self) -> None:
-        """A plain write leaves the lock as it is (Consul 1.8.7 forgets the count)."""
+        """A plain write leaves the lock as it is; its count starts again, as with Consul 1.8.7."""
         self.do("lock", "l", b"1", session=S1)
-        self.do("set", "l", b"2")
+        self.do("set", "l", b"1")
         row = self.row("l")
-        self.assertEqual((row.lock_index, row.session, row.value), (1, S1, b"2"))
+        self.assertEqual((row.lock_index, row.session, row.value, row.modify_index), (0, S1, b"1", 2))
         self.assertIs(self.do("cas", "l", b"3", cas=2), True)
-        self.assertEqual((self.row("l").lock_index, self.row("l").session), (1, S1))
+        self.assertEqual((self.row("l").lock_index, self.row("l").session), (0, S1))
+        self.assertIs(self.do("unlock", "l", b"3", session=S1), True)
+        self.assertIs(self.do("lock", "l", b"3", session=S2), True)
+        self.assertEqual((self.row("l").lock_index, self.row("l").session), (1, S2))
 
     def test_refusals(self) -> None:
         """Sessions that do not exist or are no UUID, in Consul's words."""
@@ -201,6 +204,12 @@ class LockTests(KVTestCase):
         self.assertEqual(self.kv.release(10, S2, delete=True), ["c"])
         self.assertEqual(self.kv.get("c"), (10, None))
         self.assertEqual(self.kv.release(11, S2, delete=True), [])
+
+    def test_sessions_end_in_the_order_of_keys(self) -> None:
+        """Whatever order they were locked in, so that a restored server does the same."""
+        for key in ("b", "c", "a"):
+            self.do("lock", key, b"1", session=S1)
+        self.assertEqual(self.kv.release(9, S1, delete=True), ["a", "b", "c"])
 
     def test_held_keys_follow(self) -> None:
         """Whatever ends a hold is seen: release, deletion of the key, of its prefix."""

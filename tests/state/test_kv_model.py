@@ -48,7 +48,7 @@ class Model:
         row = self.rows.get(key)
         modified = row["modify_index"] if row else 0
         if op == "set" or (op == "cas" and modified == cas):
-            self.put(index, key, value=value, flags=flags)
+            self.put(index, key, value=value, flags=flags, lock_index=0)
             return True
         if op == "delete" or (op == "delete-cas" and (row is None or modified == cas)):
             self.rows.pop(key, None)
