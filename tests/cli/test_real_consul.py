@@ -16,9 +16,10 @@ from pyconsul.client.blocking import Client
 from pyconsul.client.endpoint import Endpoint
 from pyconsul.errors import PyconsulError
 from tests.cli.support import Result, run
+from tests.cluster.processes import block
 from tests.test_hcl import real_consul
 
-ADDRESS = "127.0.24.30"
+ADDRESS = f"{block(24)}.30"
 
 COMMANDS: list[tuple[str, ...]] = [
     ("kv", "put", "a/b", "v"),

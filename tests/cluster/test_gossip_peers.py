@@ -19,8 +19,9 @@ from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.timing import LAN
 from tests.cluster import peers
 from tests.cluster.peers import Peer, eventually
+from tests.cluster.processes import block
 
-SERF, CONSUL, OURS, OTHER = "127.0.21.11", "127.0.21.12", "127.0.21.13", "127.0.21.14"
+SERF, CONSUL, OURS, OTHER = (f"{block(21)}.{number}" for number in (11, 12, 13, 14))
 KEY = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
 TAGS = {"role": "node", "dc": "dc1", "segment": "", "id": "1c6f1d3a-0000-4000-8000-000000000021"}
 
