@@ -12,9 +12,12 @@ from twisted.internet.defer import Deferred, succeed
 
 from pyconsul import __version__
 from pyconsul.agent.antientropy import AntiEntropy
+from pyconsul.agent.coordinates import CoordinateSender
 from pyconsul.agent.describe import config_summary, debug_config
 from pyconsul.agent.environment import Environment
+from pyconsul.agent.events import Events
 from pyconsul.agent.joining import RetryJoin
+from pyconsul.agent.keyring import LAN_FILE, KeyringFile
 from pyconsul.agent.local import LocalState
 from pyconsul.agent.registration import Registrations
 from pyconsul.agent.snapshots import ClientSnapshots, ServerSnapshots
@@ -23,8 +26,9 @@ from pyconsul.errors import Refused
 from pyconsul.interfaces import AnswerWatcher, SnapshotStream
 from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
-from pyconsul.serf.coordinates import CoordinateClient
+from pyconsul.serf.coordinates import CoordinateClient, NoCoordinates
 from pyconsul.serf.members import REAP, Member, Status
+from pyconsul.storage.gossip_snapshot import SnapshotFile
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
 from pyconsul.structs.catalog import HealthCheck, Node, NodeService
 from pyconsul.swim.keyring import Keyring
@@ -32,6 +36,7 @@ from pyconsul.swim.timing import LAN, Timing
 
 NETWORK_SEGMENT_META = "consul-network-segment"
 PROTOCOL, PROTOCOL_MIN, PROTOCOL_MAX = 2, 2, 3
+LAN_SNAPSHOT = "serf/local.snapshot"
 
 
 def gossip_timing(config: AgentConfig) -> Timing:
@@ -71,7 +76,9 @@ class BaseAgent(MultiService):
         self.node_name: str = config.node_name
         self.node_id = node_id
         self.datacenter: str = config.datacenter
-        self.coordinates = CoordinateClient(environment.rng)
+        self.coordinates = None if config.disable_coordinates else CoordinateClient(environment.rng)
+        disk = environment.disk
+        keeps_keys = keyring is not None and not config.disable_keyring_file
         self._ids: dict[str, str] = {}
         """The node id of each member, by name."""
         self._alive_by_id: dict[str, str] = {}
@@ -88,9 +95,16 @@ class BaseAgent(MultiService):
             verify_outgoing=config.encrypt_verify_outgoing,
             accept_member=self._accept_member,
             on_event=self._heard,
+            on_user_event=lambda event: self.events.received(event),
             advertise=(config.advertise_addr, environment.gossip_transport.address[1]),
             resolver=resolver,
-            coordinates=self.coordinates,
+            coordinates=self.coordinates or NoCoordinates(),
+            save_keyring=KeyringFile(disk, LAN_FILE).save if disk is not None and keeps_keys else None,
+            snapshot=(
+                None
+                if disk is None
+                else SnapshotFile(disk, LAN_SNAPSHOT, environment.clock, config.rejoin_after_leave)
+            ),
         )
         self.local = LocalState(self.node_name)
         self.node = Node(
@@ -114,6 +128,18 @@ class BaseAgent(MultiService):
             config.enable_local_script_checks,
             config.check_output_max_size,
         )
+        self.events = Events(self.node_name, self.local, self.ask, environment.clock, environment.rng)
+        self._coordinate_sender: CoordinateSender | None = None
+        if self.coordinates is not None:
+            self._coordinate_sender = CoordinateSender(
+                self.coordinates,
+                self.datacenter,
+                self.node_name,
+                lambda: len(self.members()),
+                self.ask,
+                environment.clock,
+                environment.rng,
+            )
         self.sync = AntiEntropy(
             self, self.node, self.local, environment.clock, environment.rng, config.check_update_interval
         )
@@ -136,11 +162,16 @@ class BaseAgent(MultiService):
         super().startService()
         self.sync.start()
         self.joining.start()
+        if self._coordinate_sender is not None:
+            self._coordinate_sender.start()
 
     def stopService(self) -> Deferred[None]:
         """End at once, without leaving: to the others this looks like a failure."""
         self.joining.stop()
         self.sync.stop()
+        if self._coordinate_sender is not None:
+            self._coordinate_sender.stop()
+        self.events.stop()
         self.local.stop()
         self.pool.stop()
         done: Deferred[None] | None = super().stopService()
@@ -271,7 +302,7 @@ class BaseAgent(MultiService):
         return {
             "Config": config_summary(self.config, self.node_id),
             "DebugConfig": debug_config(self.config),
-            "Coord": self.coordinates.coordinate,
+            "Coord": None if self.coordinates is None else self.coordinates.coordinate,
             "Member": self.pool.local,
             "Stats": self.stats(),
             "Meta": self.node.meta,

@@ -40,6 +40,15 @@ class Parking:
         self.leave = leave
         self.times = times
         self.count = 0
+        self.releasing = False
+
+    def release(self) -> None:
+        """Answer all that are parked: indexes may have gone back, so that they would wait for ever."""
+        self.releasing = True
+        try:
+            self.watches.wake_all()
+        finally:
+            self.releasing = False
 
     def park(self, method: Method, request: Any, read: Read, now: float) -> Deferred[Any]:
         """Wait until the result's index is above ``request.min_query_index``, or the time is over."""
@@ -84,7 +93,7 @@ class _Parked:
             self._unpark()
             self.elsewhere = elsewhere
             elsewhere.chainDeferred(self.deferred)
-        elif self.read.index > self.request.min_query_index:
+        elif self.read.index > self.request.min_query_index or self.lot.releasing:
             self._unpark()
             self.deferred.callback(self.lot.answer(self.read, self.request))
         else:

@@ -11,6 +11,8 @@ from pyconsul.agent.base import BaseAgent
 from pyconsul.config.schema import AgentConfig
 from pyconsul.dns.settings import DnsSettings, Soa
 from pyconsul.http import agent as agent_routes
+from pyconsul.http import event as event_routes
+from pyconsul.http import keyring as keyring_routes
 from pyconsul.http import snapshot as snapshot_routes
 from pyconsul.http.app import make_site
 from pyconsul.http.settings import HttpSettings
@@ -77,6 +79,8 @@ class HttpService(Service):
             agent.environment.wall_time,
             [
                 lambda app, _: agent_routes.add_routes(app, agent),
+                lambda app, _: event_routes.add_routes(app, agent.events),
+                lambda app, _: keyring_routes.add_routes(app, agent),
                 lambda app, _: snapshot_routes.add_routes(app, agent),
             ],
         )

@@ -23,6 +23,7 @@ from pyconsul.agent.banner import banner
 from pyconsul.agent.client import ClientAgent
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.identity import node_id
+from pyconsul.agent.keyring import LAN_FILE, open_keyring
 from pyconsul.agent.listening import HttpService, dns_settings
 from pyconsul.agent.notify import notify
 from pyconsul.agent.server import ServerAgent
@@ -35,7 +36,6 @@ from pyconsul.net.peers import AmpNetwork
 from pyconsul.storage.disk import RealDisk
 from pyconsul.storage.memory import MemoryStorage
 from pyconsul.storage.raft_storage import SegmentedStorage
-from pyconsul.swim.keyring import Keyring
 
 log = make_logger("agent")
 
@@ -112,7 +112,7 @@ def make_agent(config: AgentConfig, reactor: Any) -> AgentService:
     """
     rng = Random(SystemRandom().getrandbits(128))
     data_dir = "" if config.dev and not config.data_dir else config.data_dir
-    disk = RealDisk(data_dir, reactor) if config.server and data_dir else None
+    disk = RealDisk(data_dir, reactor) if data_dir else None
     try:  # nothing is written to the folder before the disk has seen that nobody else uses it
         identity = node_id(config.node_id, data_dir, rng)
         return _assemble(config, reactor, rng, identity, disk)
@@ -125,7 +125,7 @@ def make_agent(config: AgentConfig, reactor: Any) -> AgentService:
 def _assemble(
     config: AgentConfig, reactor: Any, rng: Random, identity: str, disk: RealDisk | None
 ) -> AgentService:
-    """Put an agent together; ``disk`` is for what a server has to keep."""
+    """Put an agent together; ``disk`` is for what it has to keep."""
     gossip = UdpTcpGossipTransport(reactor, config.serf_lan or config.bind_addr, config.ports.serf_lan)
     amp = AmpNetwork(reactor, identity if config.server else "")
     environment = Environment(
@@ -137,7 +137,7 @@ def _assemble(
         raft_transport=amp,
         disk=disk,
     )
-    keyring = Keyring.from_base64([config.encrypt]) if config.encrypt else None
+    keyring = open_keyring(disk, LAN_FILE, config.encrypt, not config.disable_keyring_file)
     resolver = reactor_resolver(reactor)
     agent: ServerAgent | ClientAgent
     if not config.server:
@@ -147,7 +147,7 @@ def _assemble(
     else:
         storage = SegmentedStorage(disk, rng)
         agent = ServerAgent(config, environment, identity, storage, keyring, resolver)
-        for note in storage.notes:  # of what it found
+        for note in (*storage.notes, *agent.raft.notes):  # of what was found
             log.warn("{note}", note=note)
     children: list[Any] = [Sockets(reactor, config, gossip, amp), agent]
     if config.ports.http >= 0:

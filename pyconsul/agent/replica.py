@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from pyconsul.agent.environment import Environment
+from pyconsul.agent.machine import StateMachine
+from pyconsul.agent.restoring import Restoring
 from pyconsul.errors import LeadershipLost, NoLeader, PyconsulError, Refused
 from pyconsul.interfaces import RaftStorage
 from pyconsul.log import make_logger
@@ -19,13 +21,18 @@ from pyconsul.raft.configuration import Configuration
 from pyconsul.raft.core import RaftCore
 from pyconsul.raft.events import Role
 from pyconsul.raft.leader import TRANSFER_IN_PROGRESS
-from pyconsul.raft.messages import COMMAND, Message
+from pyconsul.raft.messages import RESTORE, Message
+from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.raft.timing import Timing
 from pyconsul.state.fsm import FSM
+from pyconsul.state.store import Snapshot
+from pyconsul.storage.snapshot_policy import SnapshotPolicy, SnapshotSettings
+from pyconsul.storage.snapshotting import Snapshotting, after
 
 PROPOSALS_WAITING_MAX = 100_000
 READS_WAITING_MAX = 100_000
 COMMANDS_PER_PROPOSAL_MAX = 256
+SNAPSHOT_FOLDER = "raft/snapshots"
 
 
 class _Waiter(Struct):
@@ -67,23 +74,34 @@ class Replica:
     :ivar configuration_changed: called with each ``ConfigurationChanged``.
     :ivar became_ready: called when this leader has applied an entry of its own term, so that its
         store holds everything that any earlier leader acknowledged.
+    :ivar recovered: what the log was at the start. :ivar started_from: the snapshot that it followed.
     """
 
     def __init__(
-        self, environment: Environment, server_id: str, timing: Timing, storage: RaftStorage, fsm: FSM
+        self,
+        environment: Environment,
+        server_id: str,
+        timing: Timing,
+        storage: RaftStorage,
+        fsm: FSM,
+        settings: SnapshotSettings | None = None,
     ) -> None:
         self._log = make_logger("agent.server.raft")
         self._clock = environment.clock
         self._storage = storage
-        self._fsm = fsm
+        self.machine = StateMachine(fsm)
         assert environment.raft_transport is not None
         self._transport = environment.raft_transport
         self._transport.received = self._received
         self._transport.unreachable = self._peer_unreachable
         storage.persisted = self._persisted
         storage.failed = self._storage_failed
-        recovered = storage.recover()
-        self.core = RaftCore(timing, environment.rng, server_id, recovered, storage.read)
+        self._work = self._make_work(environment)
+        self.recovered = storage.recover()
+        self.started_from = self._restore_snapshot()
+        self.core = RaftCore(
+            timing, environment.rng, server_id, self.recovered, storage.read, self.started_from
+        )
         self.driver = _RaftDriver(
             self._driver_failed,
             self.core,
@@ -92,6 +110,9 @@ class Replica:
                 events.PersistState: lambda e: storage.save_state(e.seq, e.term, e.voted_for),
                 events.PersistEntries: lambda e: storage.append(e.seq, e.entries),
                 events.PersistTruncation: lambda e: storage.truncate(e.seq, e.first_dropped),
+                events.SendPiece: self._send_piece,
+                events.StorePiece: self._store_piece,
+                events.RestoreSnapshot: self._restored,
                 events.Apply: self._apply,
                 events.RoleChanged: self._role_changed,
                 events.ConfigurationChanged: lambda e: self._tell(self.configuration_changed, e),
@@ -107,7 +128,7 @@ class Replica:
         self.role_changed: Callable[[events.RoleChanged], None] = lambda change: None
         self.configuration_changed: Callable[[events.ConfigurationChanged], None] = lambda change: None
         self.became_ready: Callable[[], None] = lambda: None
-        self.applied_index = recovered.snapshot_index
+        self.applied_index = self.core.last_applied
         self.ready = False
         """This server leads and its store is up to date; the default reads may be served."""
         self._barrier = 0
@@ -120,13 +141,59 @@ class Replica:
         self._next_token = 1
         self._until_applied: deque[tuple[int, Deferred[None]]] = deque()
         self._transfers: deque[Deferred[None]] = deque()
+        self._restoring: Restoring | None = None
         self._stopped = False
+        self.policy: SnapshotPolicy | None = None
+        if self._work is not None:
+            self.policy = SnapshotPolicy(
+                settings or SnapshotSettings(),
+                environment.clock,
+                environment.rng,
+                self.core,
+                storage,
+                self._work,
+                self.machine,
+                lambda: self.applied_index,
+            )
+
+    def _make_work(self, environment: Environment) -> Snapshotting | None:
+        """What is done with snapshots; nothing without a disk."""
+        if environment.disk is None:
+            return None
+        return Snapshotting(
+            environment.disk,
+            SNAPSHOT_FOLDER,
+            environment.clock,
+            environment.wall_time,
+            self.machine,
+            self._transport,
+            lambda event: self.driver.feed(event),
+            self._taken,
+        )
+
+    def _restore_snapshot(self) -> SnapshotInfo | None:
+        """Bring the store to where the newest snapshot is, and the log to where it goes on."""
+        if self._work is None:
+            return None
+        snapshot = self._work.recover(self.recovered)
+        left = after(self.recovered, snapshot)
+        if left is not None:
+            self.recovered = left
+            self._storage.reset(0, left.snapshot_index, left.snapshot_term)
+        return snapshot
 
     # ------------------------------------------------------------ life
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was found at the start that people should know of."""
+        return [] if self._work is None else self._work.notes
 
     def start(self) -> None:
         """Begin to take part."""
         self.driver.start()
+        if self.policy is not None:
+            self.policy.start()
 
     def stop(self) -> None:
         """Take part no longer. Whoever waits is told that the outcome is unknown."""
@@ -140,6 +207,10 @@ class Replica:
         self.ready = False
         self._barrier = 0
         self.driver.stop()
+        if self.policy is not None:
+            self.policy.stop()
+        if self._work is not None:
+            self._work.stop()
 
     def _give_up(self) -> None:
         """End by ourselves. What the core believes does not count any more, and all are told so."""
@@ -245,6 +316,33 @@ class Replica:
             self.driver.feed(events.TransferLeadership(target))
         return deferred
 
+    def restore(self, snapshot: Snapshot) -> Deferred[int]:
+        """Make ``snapshot`` the state of all servers; fires with the index that it has then.
+
+        What was written before is gone, what is written after it is newer than all of it. Fails with
+        ``NoLeader`` if nothing has changed, with ``LeadershipLost`` if that is not known.
+        """
+        if not self.ready:
+            return fail(NoLeader())
+        if self._restoring is not None:
+            return fail(Refused("another snapshot is being restored"))
+        self._restoring = Restoring(self._clock, self._propose_piece)
+
+        def ended(result: Any) -> Any:
+            self._restoring = None
+            return result
+
+        return Deferred.fromCoroutine(self._restoring.run(snapshot)).addBoth(ended)
+
+    def _propose_piece(self, data: bytes) -> Deferred[Any]:
+        deferred: Deferred[Any] = Deferred()
+        if not self.is_leader:
+            deferred.errback(NoLeader())
+        else:
+            self._proposing.append([deferred])
+            self.driver.feed(events.Propose([data], RESTORE))
+        return deferred
+
     # ------------------------------------------------------------ events
 
     def _flush(self) -> None:
@@ -293,6 +391,31 @@ class Replica:
     def _send(self, effect: events.Send) -> None:
         self._transport.send(effect.to, effect.address, effect.message)
 
+    def _send_piece(self, effect: events.SendPiece) -> None:
+        assert self._work is not None  # without it there is no snapshot to send
+        self._work.send(effect)
+
+    def _taken(self, info: SnapshotInfo) -> None:
+        """A snapshot of our own is durable."""
+        assert self.policy is not None
+        if not self._stopped:
+            self.policy.taken(info)
+
+    def _store_piece(self, effect: events.StorePiece) -> None:
+        if self._work is None:  # nowhere to put it
+            self.driver.feed(events.SnapshotFailed(effect.info))
+        else:
+            self._work.store(effect)
+
+    def _restored(self, effect: events.RestoreSnapshot) -> None:
+        """The leader's snapshot has come, and is the state from now on."""
+        if self._stopped:
+            return
+        assert self._work is not None
+        self._work.restore(effect)
+        self._storage.reset(effect.seq, effect.info.index, effect.info.term)
+        self._advance_to(effect.info.index)
+
     def _proposed(self, effect: events.Proposed) -> None:
         if self._stopped:  # the disk failed within this very step
             return
@@ -313,13 +436,18 @@ class Replica:
         if self._stopped:
             return
         waiters = self._waiters
-        apply = self._fsm.apply
+        apply = self.machine.apply
         for entry in effect.entries:
             index = entry.index
-            result = apply(index, entry.data) if entry.kind == COMMAND else None
+            result = apply(entry)
             self.applied_index = index
             if waiters and waiters[0].index <= index:
                 self._answer(index, entry.term, result)
+        self._advance_to(self.applied_index)
+
+    def _advance_to(self, index: int) -> None:
+        """Tell those who wait for ``index`` to be applied."""
+        self.applied_index = index
         if self._barrier and self.applied_index >= self._barrier and not self.ready:
             self.ready = True
             self._tell(self.became_ready)
@@ -428,8 +556,8 @@ def stats(replica: Replica, now: float) -> dict[str, str]:
         "last_contact": last_contact,
         "last_log_index": str(core.last_log_index),
         "last_log_term": str(core.last_log_term),
-        "last_snapshot_index": "0",
-        "last_snapshot_term": "0",
+        "last_snapshot_index": str(core.snapshot.index if core.snapshot else 0),
+        "last_snapshot_term": str(core.snapshot.term if core.snapshot else 0),
         "latest_configuration": _show(core.configuration),
         "latest_configuration_index": str(core.configuration_index),
         "num_peers": str(max(0, len(core.configuration.servers) - 1)),

@@ -15,8 +15,11 @@ from pyconsul.agent.autopilot import DEADLINE_S, Autopilot
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.blocking import Parking
 from pyconsul.agent.bootstrap import Bootstrap
+from pyconsul.agent.coordinates import BATCH_DEV_S, BATCH_S, CoordinateBatches
 from pyconsul.agent.environment import Environment
+from pyconsul.agent.events import NEW_LEADER, PREFIX
 from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
+from pyconsul.agent.keyring import KeyringOperations
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.replica import Replica, stats
 from pyconsul.agent.servers import raft_servers, servers_of
@@ -26,7 +29,9 @@ from pyconsul.agent.tombstones import Tombstones
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Answered, Method, Read, Registry
 from pyconsul.endpoints.catalog import Catalog
+from pyconsul.endpoints.coordinate import Coordinates
 from pyconsul.endpoints.health import Health
+from pyconsul.endpoints.internal import Internal
 from pyconsul.endpoints.kvs import KVS
 from pyconsul.endpoints.operator import Operator
 from pyconsul.endpoints.session import Sessions
@@ -42,6 +47,8 @@ from pyconsul.raft.leader import HEARTBEATS_PER_TIMEOUT
 from pyconsul.raft.timing import Timing
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Store
+from pyconsul.storage.snapshot_policy import SnapshotSettings
+from pyconsul.structs.coordinate import DatacenterMap, NodeCoordinate
 from pyconsul.structs.operator import RaftServer, RaftStats, RaftStatsRequest
 from pyconsul.structs.session import Session
 from pyconsul.swim.keyring import Keyring
@@ -50,6 +57,13 @@ from pyconsul.swim.keyring import Keyring
 def raft_timing(config: AgentConfig) -> Timing:
     """Raft's timers: Consul's, times ``raft_multiplier``; very short for ``-dev``."""
     return Timing.dev() if config.dev else Timing.scaled(config.performance.raft_multiplier)
+
+
+def snapshot_settings(config: AgentConfig) -> SnapshotSettings:
+    """When Raft takes snapshots."""
+    return SnapshotSettings(
+        config.raft_snapshot_threshold, config.raft_snapshot_interval, config.raft_trailing_logs
+    )
 
 
 class ServerAgent(BaseAgent):
@@ -72,7 +86,10 @@ class ServerAgent(BaseAgent):
         super().__init__(config, environment, node_id, keyring, resolver)
         self.rpc_address = f"{config.advertise_addr}:{config.ports.server}"
         self.store = Store()
-        self.raft = Replica(environment, node_id, raft_timing(config), storage, FSM(self.store))
+        self.raft = Replica(
+            environment, node_id, raft_timing(config), storage, FSM(self.store), snapshot_settings(config)
+        )
+        self.raft.machine.replaced = self._snapshot_restored
         self.raft.role_changed = self._role_changed
         self.raft.became_ready = self._became_ready
         self._wheel = Wheel(environment.clock)
@@ -92,11 +109,18 @@ class ServerAgent(BaseAgent):
         self.session_timers = SessionTimers(self.store.sessions, self.raft.propose, environment.clock)
         self.store.sessions.created = self.session_timers.created
         self.store.sessions.ended = self._session_ended
+        self.store.sessions.replaced = self._state_replaced
         self._tombstones = Tombstones(self.store, self.raft.propose, environment.clock)
+        self.coordinate_batches = CoordinateBatches(
+            self.raft.propose, environment.clock, BATCH_DEV_S if config.dev else BATCH_S
+        )
+        self.events.new_leader = lambda name: None  # Raft has told
+        keyring_operations = KeyringOperations(self.datacenter, lambda: [(False, self.pool)])
         self.autopilot = self._make_autopilot()
         self.snapshots: ServerSnapshots = ServerSnapshots(
             environment, self.datacenter, self.store, self.raft, self._forwarder, config.data_dir
         )
+        self.snapshots.install = lambda snapshot: self.raft.restore(snapshot).addCallback(lambda _: None)
         self.registry = Registry(
             [
                 KVS(self.store, self.lock_delays.holds),
@@ -108,7 +132,9 @@ class ServerAgent(BaseAgent):
                     round(config.session_ttl_min * 1e9),
                 ),
                 Catalog(self.store, self.datacenter),
-                Health(self.store),
+                Health(self.store, self.datacenter),
+                Coordinates(self.store, self.coordinate_batches.gather, self._datacenter_maps),
+                Internal(self._fire_event, keyring_operations.run),
                 Status(lambda: self.raft.leader_address, self._peers, self._raft_stats),
                 Operator(
                     self.store.autopilot,
@@ -235,16 +261,43 @@ class ServerAgent(BaseAgent):
         self._tombstones.start()
         self.autopilot.start()
         self._forwarder.hurry()
+        try:
+            self.pool.fire_event(NEW_LEADER, self.node_name.encode())
+        except PyconsulError as error:
+            self._log.warn("cannot tell that this server leads: {error}", error=error)
 
     def _lead_no_more(self) -> None:
         self._duties.stop()
         self.session_timers.stop()
         self._tombstones.stop()
         self.autopilot.stop()
+        self.coordinate_batches.stop()
+
+    def _state_replaced(self) -> None:
+        """A snapshot has taken the place of everything: what is known beside it begins anew."""
+        self.session_timers.restart()
+        self._tombstones.restart()
+
+    def _snapshot_restored(self) -> None:
+        """The same, once it is done: nothing that anybody knows of the state need be right."""
+        self.parking.release()
+        if self.raft.ready:
+            self._duties.stop()
+            self._duties.start()
 
     def _session_ended(self, session: Session, keys: Sequence[str]) -> None:
         self.lock_delays.ended(session, keys)
         self.session_timers.ended(session)
+
+    def _fire_event(self, name: str, payload: bytes) -> None:
+        self.pool.fire_event(PREFIX + name, payload)
+
+    def _datacenter_maps(self) -> list[DatacenterMap]:
+        """Where the servers of all datacenters are that are known: this one."""
+        if self.coordinates is None:
+            return []
+        here = NodeCoordinate(node=self.node_name, coord=self.coordinates.coordinate)
+        return [DatacenterMap(datacenter=self.datacenter, coordinates=[here])]
 
     def _peers(self) -> list[str]:
         return [server.address for server in self.raft.core.configuration.servers]

@@ -78,6 +78,12 @@ class SessionTimers:
         self._proposed = 0
         self._disarm()
 
+    def restart(self) -> None:
+        """There are other sessions now: the same as with a new leader, if this server leads."""
+        if self._running:
+            self.stop()
+            self.start()
+
     # ------------------------------------------------------------ what becomes of sessions
 
     def created(self, session: Session) -> None:

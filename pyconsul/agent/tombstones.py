@@ -50,6 +50,10 @@ class Tombstones:
         if self._loop.running:
             self._loop.stop()
 
+    def restart(self) -> None:
+        """The store has another state, to whose deletions the notes say nothing."""
+        self._notes.clear()
+
     def _look(self) -> None:
         now = self._clock.seconds()
         old = 0

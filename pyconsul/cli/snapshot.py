@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from pyconsul.storage.archive import Meta
 
-MODE = 0o600
-"""An archive holds whatever secrets the state holds."""
-
 
 def _only_file(invocation: Invocation) -> str:
     if not invocation.arguments:
@@ -51,14 +48,8 @@ def save(invocation: Invocation) -> int:
     import os
 
     path = _only_file(invocation)
-    unverified = path + ".unverified"
+    number, unverified = _created(path)
     try:
-        try:
-            number = os.open(unverified, os.O_RDWR | os.O_CREAT | os.O_TRUNC, MODE)
-        except OSError as error:
-            raise Failed(
-                f"Error writing unverified snapshot file: open {unverified}: {_reason(error)}"
-            ) from None
         with open(number, "w+b") as file:
             _fetch(invocation, file)
             meta = _verified(file, "Error verifying snapshot file")
@@ -69,10 +60,24 @@ def save(invocation: Invocation) -> int:
             where = f'Error renaming "{unverified}" to "{path}": rename {unverified} {path}'
             raise Failed(f"{where}: {_reason(error)}") from None
     except BaseException:
-        _remove(unverified)
+        os.unlink(unverified)
         raise
     invocation.terminal.out(f"Saved and verified snapshot to index {meta.index}")
     return 0
+
+
+def _created(path: str) -> tuple[int, str]:
+    """A new file beside ``path`` that only its owner may read: an archive holds what secrets there are."""
+    import os
+    from tempfile import mkstemp
+
+    folder, name = os.path.split(path)
+    try:
+        return mkstemp(prefix=name + ".unverified.tmp", dir=folder or ".")
+    except OSError as error:
+        raise Failed(
+            f"Error writing unverified snapshot file: open {error.filename}: {_reason(error)}"
+        ) from None
 
 
 def _fetch(invocation: Invocation, file: BinaryIO) -> None:
@@ -85,15 +90,6 @@ def _fetch(invocation: Invocation, file: BinaryIO) -> None:
         raise Failed(f"Error saving snapshot: {error}") from None
     except OSError as error:
         raise Failed(f"Error writing unverified snapshot file: {_reason(error)}") from None
-
-
-def _remove(path: str) -> None:
-    import os
-
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
 
 
 # ---------------------------------------------------------------- restore

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pyconsul.endpoints.base import Read, node, read, write
+from pyconsul.endpoints.coordinate import nearest_first
 from pyconsul.errors import Refused
 from pyconsul.state import commands
 from pyconsul.state.catalog import Catalog as CatalogTable
@@ -46,6 +47,7 @@ class Catalog:
     """
 
     def __init__(self, store: Store, datacenter: str) -> None:
+        self._store = store
         self._catalog = store.catalog
         self._datacenter = datacenter
 
@@ -99,6 +101,8 @@ class Catalog:
         if request.node_meta_filters:
             wanted = request.node_meta_filters
             rows = [row for row in rows if meta_matches(row, wanted)]
+        if request.source.node:
+            rows = nearest_first(self._store, self._datacenter, request.source, rows, lambda row: row.node)
         return Read(self._catalog.nodes_index, IndexedNodes(nodes=rows), (("nodes",),))
 
     @read("Catalog.ListServices", DCSpecificRequest, IndexedServices, "service:read")
@@ -132,6 +136,8 @@ class Catalog:
             rows = [rows[place] for place in keep]
         if request.service_address:
             rows = [row for row in rows if row.service_address == request.service_address]
+        if request.source.node:
+            rows = nearest_first(self._store, self._datacenter, request.source, rows, lambda row: row.node)
         return Read(index, IndexedServiceNodes(service_nodes=rows), (watch,))
 
     @read("Catalog.NodeServices", NodeSpecificRequest, IndexedNodeServices, "node:read")

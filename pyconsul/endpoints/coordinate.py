@@ -52,7 +52,9 @@ class Coordinates:
             raise Refused("incompatible coordinate")
         if not request.node:
             raise Refused("Must provide node")
-        self._gather(NodeCoordinate(node=request.node, segment=request.segment, coord=place))
+        row = NodeCoordinate(node=request.node, segment=request.segment, coord=place)
+        if self._store.coordinates.places(row.node).get(row.segment) != row:  # it may well stand still
+            self._gather(row)
         return Answered(Empty())
 
     @node("Coordinate.ListDatacenters", DCSpecificRequest, list[DatacenterMap])

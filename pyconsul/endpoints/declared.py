@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pyconsul.endpoints.base import Method, declarations
 from pyconsul.endpoints.catalog import Catalog
+from pyconsul.endpoints.coordinate import Coordinates
 from pyconsul.endpoints.health import Health
+from pyconsul.endpoints.internal import Internal
 from pyconsul.endpoints.kvs import KVS
 from pyconsul.endpoints.operator import Operator
 from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status
 from pyconsul.endpoints.txn import Txn
 
-FAMILIES: tuple[type, ...] = (KVS, Txn, Sessions, Catalog, Health, Status, Operator)
+FAMILIES: tuple[type, ...] = (KVS, Txn, Sessions, Catalog, Health, Coordinates, Internal, Status, Operator)
 
 
 def declared_methods() -> dict[str, Method]:

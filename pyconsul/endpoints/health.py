@@ -10,6 +10,7 @@ from collections.abc import Hashable
 
 from pyconsul.endpoints.base import Read, read
 from pyconsul.endpoints.catalog import find_group, instances_wanted
+from pyconsul.endpoints.coordinate import nearest_first
 from pyconsul.errors import Refused
 from pyconsul.state.shelves import meta_matches
 from pyconsul.state.store import Store
@@ -24,10 +25,15 @@ from pyconsul.structs.catalog import (
 
 
 class Health:
-    """Reads of checks."""
+    """Reads of checks.
 
-    def __init__(self, store: Store) -> None:
+    :param datacenter: the name of this one.
+    """
+
+    def __init__(self, store: Store, datacenter: str) -> None:
+        self._store = store
         self._catalog = store.catalog
+        self._datacenter = datacenter
 
     @read("Health.ChecksInState", ChecksInStateRequest, IndexedHealthChecks, "node:read")
     def checks_in_state(self, request: ChecksInStateRequest) -> Read:
@@ -38,7 +44,7 @@ class Health:
         if not request.state:
             raise Refused("Must provide check state")
         index, checks = self._catalog.checks_in_state(request.state)
-        return self._checks(index, checks, ("state", request.state), request.node_meta_filters)
+        return self._checks(index, checks, ("state", request.state), request)
 
     @read("Health.NodeChecks", NodeSpecificRequest, IndexedHealthChecks, "node:read")
     def node_checks(self, request: NodeSpecificRequest) -> Read:
@@ -62,9 +68,7 @@ class Health:
         if not request.service_name:
             raise Refused("Must provide service name")
         index, checks = self._catalog.service_checks(request.service_name)
-        return self._checks(
-            index, checks, ("checks", request.service_name.lower()), request.node_meta_filters
-        )
+        return self._checks(index, checks, ("checks", request.service_name.lower()), request)
 
     @read("Health.ServiceNodes", ServiceSpecificRequest, IndexedCheckServiceNodes, "service:read")
     def service_nodes(self, request: ServiceSpecificRequest) -> Read:
@@ -79,12 +83,25 @@ class Health:
         keep = instances_wanted(request, group)
         if keep is not None:
             rows = [rows[place] for place in keep]
+        if request.source.node:
+            rows = nearest_first(
+                self._store, self._datacenter, request.source, rows, lambda row: row.node.node
+            )
         return Read(index, IndexedCheckServiceNodes(nodes=rows), (watch,))
 
     def _checks(
-        self, index: int, checks: list[HealthCheck], watch: Hashable, node_meta: dict[str, str] | None
+        self,
+        index: int,
+        checks: list[HealthCheck],
+        watch: Hashable,
+        request: ChecksInStateRequest | ServiceSpecificRequest,
     ) -> Read:
         """Checks, or those whose nodes have the metadata, which then may change the answer too."""
+        if request.source.node:
+            checks = nearest_first(
+                self._store, self._datacenter, request.source, checks, lambda check: check.node
+            )
+        node_meta = request.node_meta_filters
         if not node_meta:
             return Read(index, IndexedHealthChecks(health_checks=checks), (watch,))
         catalog = self._catalog

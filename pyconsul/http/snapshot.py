@@ -109,7 +109,9 @@ class _Sending:
             self._request.write(piece)
             self._go_on()
         else:
-            self._end()
+            self.stopProducing()
+            self._request.unregisterProducer()
+            self._done.callback(None)
 
     def _failed(self, failure: Failure) -> None:
         """The head has been sent: all that can be said now is that this is not all."""
@@ -120,17 +122,13 @@ class _Sending:
             _log.warn("a snapshot breaks off: {error}", error=failure.value)
         else:
             _log.failure("a snapshot breaks off", failure)
+        self.stopProducing()
         self._request.transport.abortConnection()
-        self._end()
 
     def _client_gone(self, _: Failure) -> None:
         self.stopProducing()
-
-    def _end(self) -> None:
-        self._ended = True
-        self._stream.close()
-        self._request.unregisterProducer()
-        self._done.callback(None)
+        if not self._done.called:
+            self._done.callback(None)
 
     # ------------------------------------------------------------ IPushProducer
 
@@ -144,6 +142,7 @@ class _Sending:
         self._go_on()
 
     def stopProducing(self) -> None:
-        """The connection is lost."""
+        """Nobody reads on."""
         if not self._ended:
-            self._end()
+            self._ended = True
+            self._stream.close()

@@ -173,6 +173,7 @@ class Connection(Protocol):
         self.lost = False
         self.paused = False
         self.on_lost: Callable[[], None] = lambda: None
+        self.on_resumed: Callable[[], None] = lambda: None
 
     # ------------------------------------------------------------ sending
 
@@ -338,6 +339,7 @@ class Connection(Protocol):
     def resumeProducing(self) -> None:
         """There is room again (IPushProducer)."""
         self.paused = False
+        self.on_resumed()
 
     def stopProducing(self) -> None:
         """The connection is going away (IPushProducer)."""

@@ -148,6 +148,7 @@ class AmpNetwork:
             return
         link.connection = connection
         connection.on_lost = lambda: self._lost(link)
+        connection.on_resumed = lambda: self._flush(link)
         connection.transport.write(AMP_BYTE)
         self._flush(link)
         waiting, link.waiting = link.waiting, []

@@ -256,7 +256,14 @@ class SerfCore:
         for name in theirs.left:
             self._apply_leave(LeaveIntent(theirs.status_ltimes.get(name, 0) + 1, name))
         for name, ltime in theirs.status_ltimes.items():
-            if name not in left:
+            if name in left:
+                continue
+            if name == self._ctx.name and not self._leaving and ltime > self.roster.records[name].status_ltime:
+                # What they have heard of us, and we have not, may be that we leave. Nobody else can
+                # deny that, and they would take us for leaving for as long as we live.
+                self.member_clock.witness(ltime)
+                self._announce_join()
+            else:
                 self._apply_join(JoinIntent(ltime, name))
         if join and ignore_old:
             self._events.min_time = max(self._events.min_time, theirs.event_ltime)

@@ -49,6 +49,11 @@ class FSM:
         """Make ``run(index, command)`` apply commands of ``kind``; it gives the reply or an error."""
         self._kinds[kind] = msgspec.msgpack.Decoder(command).decode, run
 
+    @property
+    def store(self) -> Store:
+        """What is changed."""
+        return self._store
+
     def apply(self, index: int, data: bytes) -> Any:
         """Apply the entry at ``index``: the reply, or a ``PyconsulError`` that is returned.
 

@@ -8,7 +8,7 @@ encoded as they are, so this is many times faster than the archive that Consul r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
@@ -67,20 +67,25 @@ def _frames(value: Struct, prefix: str) -> Iterator[tuple[int, bytes]]:
             yield 1, _encode((path, member))
 
 
-def _rows(path: str, rows: list[Any]) -> Iterator[tuple[int, bytes]]:
-    start, step = 0, 1
-    while start < len(rows):
-        part = rows[start : start + step]
-        payload = _encode((path, part))
-        size = len(payload)
-        if size > FRAME_BYTES and step > 1:
-            step //= 2
-            if size > 4 * FRAME_BYTES:
-                continue  # large rows after small ones
+def _rows(path: str, rows: Iterable[Any]) -> Iterator[tuple[int, bytes]]:
+    source = iter(rows)
+    step = 1
+    while part := list(islice(source, step)):
+        parts = [part]
+        while parts:
+            part = parts.pop()
+            payload = _encode((path, part))
+            size = len(payload)
+            if size > 4 * FRAME_BYTES and len(part) > 1:  # large rows after small ones
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+                step = max(1, step // 2)
+                continue
+            yield len(part), payload
+        if size > FRAME_BYTES:
+            step = max(1, step // 2)
         elif size < FRAME_BYTES // 4 and step < ROWS_PER_FRAME:
             step *= 2
-        start += len(part)
-        yield len(part), payload
 
 
 def _items(path: str, table: dict[Any, Any]) -> Iterator[tuple[int, bytes]]:

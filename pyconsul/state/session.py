@@ -62,6 +62,7 @@ class SessionTable:
     :ivar index: when a session last came or ended.
     :ivar created: told of each session that came. :ivar ended: told of each that ended, with the keys
         that it held. Both are called while the command is being applied, on every server.
+    :ivar replaced: called when there are other sessions now, of which nobody was told.
     """
 
     def __init__(self, watches: Watches, kv: KVTable, catalog: Catalog) -> None:
@@ -70,6 +71,7 @@ class SessionTable:
         self._catalog = catalog
         self.created: Callable[[Session], None] = lambda session: None
         self.ended: Callable[[Session, list[str]], None] = lambda session, keys: None
+        self.replaced: Callable[[], None] = lambda: None
         self._clear()
         kv.session_exists = self.exists
         catalog.listeners.append(self)
@@ -198,13 +200,14 @@ class SessionTable:
         return SessionSnapshot([*self._rows.values()], self.index, self._gone, nodes)
 
     def restore(self, snapshot: SessionSnapshot) -> None:
-        """Become what the snapshot holds; watchers are the caller's affair, and nobody is told."""
+        """Become what the snapshot holds; watchers are the caller's affair."""
         self._clear()
         for row in snapshot.sessions:
             self._add(row)
         self.index, self._gone = snapshot.index, snapshot.gone
         for name, index in snapshot.nodes.items():
             self._nodes[name].index = index
+        self.replaced()
 
     def excerpt(self, ids: Iterable[str], nodes: Iterable[str]) -> SessionSnapshot:
         """These sessions and those of ``nodes``, as a snapshot without indexes."""

@@ -43,11 +43,14 @@ class Store:
         self.coordinates = CoordinateTable(self.watches, self.catalog)
         self.autopilot = AutopilotTable(self.watches)
 
-    def snapshot(self) -> Snapshot:
-        """Everything as it is now; later commands do not show in it. Costs one list of references."""
+    def snapshot(self, once: bool = False) -> Snapshot:
+        """Everything as it is now; later commands do not show in it. Costs one list of references.
+
+        :param once: costs less, but can be read only once (``KVTable.snapshot``).
+        """
         return Snapshot(
             self.index,
-            self.kv.snapshot(),
+            self.kv.snapshot(once),
             self.catalog.snapshot(),
             self.sessions.snapshot(),
             self.coordinates.snapshot(),

@@ -38,7 +38,9 @@ class AutopilotConfig(Struct, rename="pascal", frozen=True, kw_only=True):
     modify_index: int = 0
 
 
-class AutopilotConfigReply(AutopilotConfig, rename="pascal", frozen=False, kw_only=True):
+class AutopilotConfigReply(  # type: ignore[misc]  # what holds for dataclasses does not for structs
+    AutopilotConfig, rename="pascal", frozen=False, kw_only=True
+):
     """Operator.AutopilotGetConfiguration: the row, and what ``QueryMeta`` has."""
 
     index: int = 0

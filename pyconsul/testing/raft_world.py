@@ -7,7 +7,7 @@ and storage, and its own tests show that broken ones are found out.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 from twisted.internet.defer import Deferred, fail
 
-from pyconsul.errors import LeadershipLost, NoLeader
+from pyconsul.errors import LeadershipLost, NoLeader, StorageDamaged
 from pyconsul.interfaces import RaftStorage
 from pyconsul.net.driver import Driver
 from pyconsul.raft import events
@@ -26,6 +26,8 @@ from pyconsul.raft.events import ChangeKind, Role
 from pyconsul.raft.messages import COMMAND, Entry
 from pyconsul.raft.timing import Timing
 from pyconsul.storage.raft_storage import SegmentedStorage
+from pyconsul.storage.snapshot_policy import SnapshotPolicy, SnapshotSettings
+from pyconsul.storage.snapshotting import Snapshotting, after
 from pyconsul.testing.disk import SimDisk
 from pyconsul.testing.faults import PLAN, FaultPlan, Faults
 from pyconsul.testing.history import CAS, DELETE, GET, Operation
@@ -33,10 +35,14 @@ from pyconsul.testing.kernel import SimNode, Simulation, SimulationFailed
 from pyconsul.testing.linearizability import check
 from pyconsul.testing.network import CALM, Conditions, Stack
 from pyconsul.testing.safety import SafetyChecker
+from pyconsul.testing.states import States
 from pyconsul.testing.transports import RaftSocket
 from pyconsul.testing.workload import LOAD, Clients, Load
 
-SEGMENT_BYTES = 4_096
+SEGMENT_BYTES = 1_024
+SNAPSHOTS = SnapshotSettings(threshold=25, interval_s=0.5, trailing_logs=3)
+TIMING = msgspec.structs.replace(Timing.scaled(1), snapshot_piece_bytes=24, snapshot_window_bytes=72)
+"""Pieces so small that the little state of this world takes many."""
 
 MakeStorage = Callable[[SimDisk, Random], RaftStorage]
 
@@ -57,22 +63,94 @@ class Command(Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Command).decode
+_decode_data = msgspec.msgpack.Decoder(list[tuple[str, tuple[bytes | None, int]]]).decode
+
+
+Data = dict[str, tuple[bytes | None, int]]
+"""Values with the index at which each was written."""
+
+
+class DataMachine:
+    """The little state machine of this world (``storage.snapshotting.Machine``)."""
+
+    is_whole = True
+
+    def __init__(self) -> None:
+        self.data: Data = {}
+
+    def slices(self) -> Iterator[bytes]:
+        """See ``Machine``."""
+        whole = _encode(sorted(self.data.items()))
+        return iter([whole[start : start + 100] for start in range(0, len(whole), 100)])
+
+    def decoder(self) -> DataDecoder:
+        """See ``Machine``."""
+        return DataDecoder()
+
+    def restore(self, state: Data) -> None:
+        """See ``Machine``."""
+        self.data = state
+
+
+class DataDecoder:
+    """See ``StateDecoder``."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def feed(self, data: bytes) -> None:
+        """See ``StateDecoder``."""
+        self._parts.append(data)
+
+    def finish(self) -> Data:
+        """See ``StateDecoder``."""
+        try:
+            return dict(_decode_data(b"".join(self._parts)))
+        except msgspec.MsgspecError as error:
+            raise StorageDamaged(str(error)) from None
 
 
 class RaftProcess:
     """What runs on a node of a ``RaftWorld``."""
 
     def __init__(self, node: SimNode[RaftProcess], stack: Stack, world: RaftWorld) -> None:
-        self.data: dict[str, tuple[bytes | None, int]] = {}
-        self.applied_index = 0
+        self.machine = DataMachine()
         self._world = world
         self._node = node
         self._transport = RaftSocket(stack, node.id)
         self._storage = world.make_storage(node.disk, node.rng)
-        found = self._storage.recover()
-        self.core = world.make_core(world.timing, node.rng, node.id, found, self._storage.read)
-        world.checker.started(node.id, self.core, found)
         storage = self._storage
+        found = storage.recover()
+        self._work = Snapshotting(
+            node.disk,
+            "raft/snapshots",
+            node.clock,
+            world.wall_time,
+            self.machine,
+            self._transport,
+            lambda event: self.driver.feed(event),
+            lambda info: self._policy.taken(info),
+        )
+        snapshot = self._work.recover(found)
+        left = after(found, snapshot)
+        if left is not None:
+            storage.reset(0, left.snapshot_index, left.snapshot_term)
+        self.core = world.make_core(
+            world.timing, node.rng, node.id, left or found, storage.read, snapshot
+        )
+        self.applied_index = 0 if snapshot is None else snapshot.index
+        world.checker.started(node.id, self.core, left or found, snapshot)
+        self._states = States(world.checker, node.id, self.machine, snapshot)
+        self._policy = SnapshotPolicy(
+            world.snapshots,
+            node.clock,
+            node.rng,
+            self.core,
+            storage,
+            self._work,
+            self.machine,
+            lambda: self.applied_index,
+        )
         self.driver = Driver(
             self.core,
             {
@@ -80,6 +158,9 @@ class RaftProcess:
                 events.PersistState: lambda e: storage.save_state(e.seq, e.term, e.voted_for),
                 events.PersistEntries: lambda e: storage.append(e.seq, e.entries),
                 events.PersistTruncation: lambda e: storage.truncate(e.seq, e.first_dropped),
+                events.SendPiece: self._work.send,
+                events.StorePiece: self._work.store,
+                events.RestoreSnapshot: self._restored,
                 events.Apply: self._apply,
                 events.RoleChanged: self._role_changed,
                 events.ConfigurationChanged: lambda e: None,
@@ -106,15 +187,24 @@ class RaftProcess:
     def start(self) -> None:
         """Take part."""
         self.driver.start()
+        self._policy.start()
         if self.core.last_log_index == 0:
             self.driver.feed(events.Bootstrap(self._world.configuration))
 
     def stop(self) -> None:
         """Take part no longer."""
         self.driver.stop()
+        self._policy.stop()
+        self._work.stop()
         self._storage.close()
 
+    @property
+    def data(self) -> Data:
+        """What the machine holds."""
+        return self.machine.data
+
     def _observe(self, event: object, effects: Iterable[Any]) -> None:
+        self._states.observe(event, effects)
         self._world.checker.observe(self._node.id, self.core, event, effects)
         if self._node.tripwire is not None:
             self._node.trip(effects)
@@ -165,6 +255,12 @@ class RaftProcess:
             deferred.callback(self.data.get(key, (None, 0)))
 
     # ------------------------------------------------------------ the machine
+
+    def _restored(self, effect: events.RestoreSnapshot) -> None:
+        self._work.restore(effect)
+        self._storage.reset(effect.seq, effect.info.index, effect.info.term)
+        self.applied_index = effect.info.index
+        self._answer_reads()
 
     def _apply(self, effect: events.Apply) -> None:
         for entry in effect.entries:
@@ -240,9 +336,11 @@ class RaftWorld(Simulation[RaftProcess]):
         make_core: Callable[..., RaftCore] = RaftCore,
         make_storage: MakeStorage = segmented_storage,
         process: type[RaftProcess] = RaftProcess,
+        snapshots: SnapshotSettings = SNAPSHOTS,
     ) -> None:
         super().__init__(seed, servers, conditions, check_codec)
-        self.timing = timing or Timing.scaled(1)
+        self.timing = timing or TIMING
+        self.snapshots = snapshots
         self.make_core = make_core
         self.make_storage = make_storage
         self._process = process
@@ -273,9 +371,10 @@ class RaftWorld(Simulation[RaftProcess]):
     def settle(self) -> None:
         """Mend everything; there must be a leader, an accepted write, equal logs, a linear history."""
         self.faults.stop()
-        self.run_while(self._lack_voters, 60.0, "all servers as voters")
+        self.run_while(self._lack_voters, 60.0, "all servers as voters, as far as a leader knows")
         acknowledged = self.clients.acknowledged
         self.run_while(lambda: self.clients.acknowledged < acknowledged + 5, 60.0, "five writes")
+        self.run_while(self._lack_voters, 60.0, "all servers as voters")
         self.clients.stop()
         self.run_while(lambda: self.clients.waiting > 0, 30.0, "answers to all that was asked")
         self.run_while(lambda: not self._equal(), 30.0, "equal replicas")

@@ -27,9 +27,12 @@ from pyconsul.raft import events
 from pyconsul.raft.configuration import VOTER, Configuration
 from pyconsul.raft.events import Role
 from pyconsul.raft.messages import Entry, RequestVote, RequestVoteResponse
+from pyconsul.raft.snapshot import SnapshotInfo
 
 VARIANTS_KEPT = 50_000
 """How far below the highest index the contents of uncommitted entries are remembered."""
+
+STATES_KEPT = 1_000
 
 
 class SafetyViolation(AssertionError):
@@ -100,13 +103,16 @@ class SafetyChecker:
         self._leaders: dict[int, _Leader] = {}
         self._committed_in: array[int] = array("q")
         self._applied: array[int] = array("Q")
+        self._states: dict[int, object] = {}
         self._variants: dict[int, dict[int, tuple[int, int]]] = {}
         self._pruned = 0
 
     # ------------------------------------------------------------ life of a server
 
-    def started(self, server: str, core: Observed, found: Recovered) -> None:
-        """``server`` has started with what it found on its disk, its state restored from the snapshot."""
+    def started(
+        self, server: str, core: Observed, found: Recovered, snapshot: SnapshotInfo | None = None
+    ) -> None:
+        """``server`` has started with this log, and with the state of ``snapshot``."""
         view = self._views.get(server)
         if view is None:
             view = self._views[server] = _View(server, array("q"), 1)
@@ -117,20 +123,30 @@ class SafetyChecker:
             view.terms.insert(0, found.snapshot_term)
             view.base -= 1
         view.role, view.term = core.role, core.term
-        view.commit_index = view.applied_index = found.snapshot_index
+        view.commit_index = view.applied_index = 0
         view.durable = view.last
         view.unsynced.clear()
+        if snapshot is not None:
+            if view.term_at(snapshot.index) != snapshot.term:
+                self._fail(server, f"has a snapshot up to {snapshot.index} and no log that goes on there")
+            self._is_committed(view, snapshot)
+            view.commit_index = view.applied_index = snapshot.index
+        elif view.base > 1:
+            self._fail(server, f"has a log that begins with {view.base}, and no snapshot of what was before")
+        if core.commit_index != view.commit_index:
+            self._fail(server, f"starts at {core.commit_index}, but its state is that of {view.commit_index}")
 
-    def restored(self, server: str, index: int, term: int, keeps_log: bool = False) -> None:
-        """``server`` replaced its state by a snapshot up to ``index``, whose entry had ``term``."""
-        view = self._views[server]
-        if not keeps_log:
-            view.terms, view.base = array("q", [term]), index
-            view.durable = index
+    def _is_committed(self, view: _View, snapshot: SnapshotInfo) -> None:
+        index, term = snapshot.index, snapshot.term
         if index > len(self.committed) or self.committed[index - 1] != term:
-            self._fail(server, f"took a snapshot of index {index}, term {term}, that was not committed")
-        view.commit_index = max(view.commit_index, index)
-        view.applied_index = max(view.applied_index, index)
+            self._fail(view.server, f"has a snapshot up to {index} of term {term}, which was not committed")
+
+    def state_is(self, server: str, index: int, digest: object) -> None:
+        """``server`` has this state after the entry ``index``, from the log or from a snapshot."""
+        if self._states.setdefault(index, digest) != digest:
+            self._fail(server, f"has another state at {index} than a different server had (snapshot)")
+        if len(self._states) > STATES_KEPT:
+            del self._states[min(self._states)]
 
     # ------------------------------------------------------------ every event
 
@@ -275,6 +291,18 @@ class SafetyChecker:
         del view.terms[max(0, effect.first_dropped - view.base) :]
         view.durable = min(view.durable, view.last)
 
+    def _restore(
+        self, view: _View, core: Observed, effect: events.RestoreSnapshot, was_leader: bool
+    ) -> None:
+        """A snapshot holds what was committed, is never older than what it replaces, and ends the log."""
+        info = effect.info
+        self._is_committed(view, info)
+        if was_leader or info.index <= view.commit_index:
+            self._fail(view.server, f"went to the snapshot of {info.index} from {view.commit_index}")
+        view.terms, view.base = array("q", [info.term]), info.index
+        view.commit_index = view.applied_index = view.durable = info.index
+        view.unsynced.clear()
+
     def _apply(self, view: _View, core: Observed, effect: events.Apply, was_leader: bool) -> None:
         """State machine safety: the same entries in the same order everywhere."""
         applied = self._applied
@@ -328,6 +356,7 @@ def _fingerprint(entry: Entry) -> int:
 _LOOKS: dict[type[Any], Callable[[SafetyChecker, _View, Any, Any, bool], None]] = {
     events.PersistEntries: SafetyChecker._entries,
     events.PersistTruncation: SafetyChecker._truncation,
+    events.RestoreSnapshot: SafetyChecker._restore,
     events.Apply: SafetyChecker._apply,
     events.Send: SafetyChecker._send,
 }

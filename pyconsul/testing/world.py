@@ -32,12 +32,16 @@ from pyconsul.testing.kernel import SimNode, Simulation, SimulationFailed
 from pyconsul.testing.linearizability import check
 from pyconsul.testing.network import CALM, Conditions, Stack
 from pyconsul.testing.safety import SafetyChecker
+from pyconsul.testing.states import States
 from pyconsul.testing.transports import GossipSocket, RaftSocket, RpcSocket
 from pyconsul.testing.watchers import Watchers
 from pyconsul.testing.workload import LOAD, Clients, Load
 
 DATACENTER = "dc1"
-SEGMENT_BYTES = 256 * 1024
+SEGMENT_BYTES = 16 * 1024
+SNAPSHOT_EVERY = 100
+SNAPSHOT_LOOK_S = 5.0
+TRAILING_LOGS = 20
 
 LEADER_WITHIN_S = 60.0
 CONVERGED_WITHIN_S = 240.0
@@ -135,6 +139,9 @@ def make_agent(
         advertise_addr=node.ip,
         retry_join=tuple(others),
         performance=Performance(raft_multiplier=1),
+        raft_snapshot_threshold=SNAPSHOT_EVERY,
+        raft_snapshot_interval=SNAPSHOT_LOOK_S,
+        raft_trailing_logs=TRAILING_LOGS,
     )
     return ServerAgent(config, environment, node.id, storage)
 
@@ -207,10 +214,13 @@ class World(Simulation[ServerProcess]):
         )
         others = [other.ip for other in self.nodes if other is not node]
         agent = make_agent(node, environment, storage, others, len(self.nodes))
-        core, checker, identity = agent.raft.core, self.checker, node.id
-        checker.started(identity, core, storage.found)
+        raft, checker, identity = agent.raft, self.checker, node.id
+        core = raft.core
+        checker.started(identity, core, raft.recovered, raft.started_from)
+        states = States(checker, identity, raft.machine, raft.started_from)
 
         def observe(event: object, effects: Iterable[Any]) -> None:
+            states.observe(event, effects)
             checker.observe(identity, core, event, effects)
             if node.tripwire is not None:
                 node.trip(effects)

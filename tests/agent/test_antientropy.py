@@ -55,7 +55,7 @@ class Servers:
     def __init__(self) -> None:
         self.store = Store()
         self.fsm = FSM(self.store)
-        self.registry = Registry([Catalog(self.store, "dc1"), Health(self.store)])
+        self.registry = Registry([Catalog(self.store, "dc1"), Health(self.store, "dc1")])
         self.index = 1
         self.asked: list[str] = []
         self.writes: list[Any] = []

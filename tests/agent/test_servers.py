@@ -7,7 +7,8 @@ from random import Random
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.agent.servers import ServerChoice, parse, servers_of
+from pyconsul.agent.servers import ServerChoice, by_id, parse, raft_servers, servers_of
+from pyconsul.raft.configuration import NONVOTER, Configuration, Server
 from pyconsul.serf.members import Member, Status
 from tests.agent.fixture import member
 
@@ -65,6 +66,38 @@ class ParseTests(SynchronousTestCase):
             member(4, server=True, dc="dc2"),
         ]
         self.assertEqual([record.name for record in servers_of(members, "dc1")], ["n1", "n2"])
+
+    def test_versions(self) -> None:
+        """What operators are told; tags may lack it."""
+        record = parse(member(1, Status.FAILED, True, build="1.2.3:abc"))
+        assert record is not None
+        self.assertEqual((record.status, record.version, record.raft_version), (Status.FAILED, "1.2.3", "3"))
+        record = parse(member(1, server=True, build="", raft_vsn=""))
+        assert record is not None
+        self.assertEqual((record.version, record.raft_version), ("", ""))
+
+
+class OperatorViewTests(SynchronousTestCase):
+    def test_by_id(self) -> None:
+        """A server that was renamed is what it is now."""
+        old = replace(member(2, Status.LEFT, True), name="old")
+        older = replace(member(2, Status.FAILED, True), name="older")
+        for members in ([old, older, member(2, server=True)], [member(2, server=True), older, old]):
+            found = by_id(servers_of([*members, member(1, server=True)], "dc1"))
+            self.assertEqual({key: record.name for key, record in found.items()}, {"id1": "n1", "id2": "n2"})
+        self.assertEqual(by_id(servers_of([old, older], "dc1"))["id2"].name, "older")
+
+    def test_raft_servers(self) -> None:
+        """The configuration in its order; gossip gives names, if it knows the servers."""
+        configuration = Configuration(
+            [Server("id2", "127.0.0.2:8300"), Server("gone", "127.0.0.9:8300", NONVOTER)]
+        )
+        one, two = raft_servers(configuration, "id2", servers_of([member(2, server=True)], "dc1"))
+        self.assertEqual((one.id, one.node, one.address), ("id2", "n2", "127.0.0.2:8300"))
+        self.assertEqual((one.leader, one.voter, one.protocol_version), (True, True, "3"))
+        self.assertEqual(
+            (two.node, two.leader, two.voter, two.protocol_version), ("(unknown)", False, False, "")
+        )
 
 
 class ChoiceTests(SynchronousTestCase):

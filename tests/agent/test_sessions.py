@@ -164,6 +164,25 @@ class TimerTests(SynchronousTestCase):
         self.clock.advance(1.0)
         self.assertEqual(len(self.proposed), 1)
 
+    def test_other_sessions(self) -> None:
+        """A snapshot that replaces the state brings its sessions, each with its whole time."""
+        self.sessions.replaced = self.timers.restart
+        self.replica.create(number(1), ttl="10s")
+        snapshot = self.replica.store.snapshot()
+        self.replica.destroy(number(1))
+        self.replica.create(number(2), ttl="10s")
+        self.clock.advance(15.0)
+        self.replica.store.restore(snapshot)
+        self.assertEqual(len(self.timers), 1)
+        self.clock.advance(19.0)
+        self.assertEqual(self.proposed, [])
+        self.clock.advance(1.0)
+        self.commit()
+        self.assertEqual(len(self.sessions), 0)
+        self.timers.stop()
+        self.replica.store.restore(snapshot)
+        self.assertEqual(len(self.timers), 0)
+
     def test_answers_of_an_earlier_reign(self) -> None:
         """What was proposed by the leader that this server was does not count any more."""
         self.replica.create(number(1), ttl="10s")

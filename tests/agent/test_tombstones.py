@@ -95,3 +95,14 @@ class TombstoneTests(SynchronousTestCase):
         self.assertEqual(self.proposed, 0)
         self.looks(1)
         self.assertEqual(self.proposed, 1)
+
+    def test_another_state(self) -> None:
+        """Notes about the state before do not count."""
+        self.delete("a")
+        self.tombstones.start()
+        self.looks(OLD - 1)
+        self.tombstones.restart()
+        self.looks(OLD)
+        self.assertEqual(self.proposed, 0)
+        self.looks(1)
+        self.assertEqual(self.proposed, 1)

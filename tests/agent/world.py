@@ -74,6 +74,7 @@ class World:
             "node_name": f"n{number}",
             "advertise_addr": f"10.0.0.{number}",
             "performance": Performance(raft_multiplier=1),
+            "disable_coordinates": True,  # so that nothing is written unless a test does
         }
         return AgentConfig(**(facts | settings))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.client import agent, catalog, health, kv, session
+from pyconsul.client import agent, catalog, health, kv, operator, session
 from pyconsul.client.call import Call, Response, ResponseError, UnexpectedResponse
 from pyconsul.errors import BadRequest
 
@@ -58,6 +58,14 @@ LINES: list[tuple[Call[Any], str]] = [
     (session.fire_event("e", b"p", node="n", service="s", tag="t"),
      "PUT /v1/event/fire/e?node=n&service=s&tag=t"),
     (session.leader(), "GET /v1/status/leader"),
+    (operator.raft_configuration(), "GET /v1/operator/raft/configuration"),
+    (operator.remove_peer(address="a:1", datacenter="d"), "DELETE /v1/operator/raft/peer?dc=d&address=a%3A1"),
+    (operator.remove_peer(id="x"), "DELETE /v1/operator/raft/peer?id=x"),
+    (operator.transfer_leader(id="x"), "PUT /v1/operator/raft/transfer-leader?id=x"),
+    (operator.autopilot_configuration(stale=True), "GET /v1/operator/autopilot/configuration?stale"),
+    (operator.set_autopilot_configuration({}), "PUT /v1/operator/autopilot/configuration"),
+    (operator.set_autopilot_configuration({}, cas=0), "PUT /v1/operator/autopilot/configuration?cas=0"),
+    (operator.autopilot_health(), "GET /v1/operator/autopilot/health"),
     (session.peers(datacenter="d"), "GET /v1/status/peers?dc=d"),
 ]  # fmt: skip
 
@@ -149,3 +157,19 @@ class SessionTests(SynchronousTestCase):
     def test_leader(self) -> None:
         """The leader is a JSON string."""
         self.assertEqual(session.leader().decode(ok(b'"10.0.0.1:8300"')), "10.0.0.1:8300")
+
+
+class OperatorTests(SynchronousTestCase):
+    def test_health(self) -> None:
+        """The servers' health is the answer whether they are well or not."""
+        decode = operator.autopilot_health().decode
+        for status in (200, 429):
+            self.assertEqual(decode(Response(status, "", {}, b'{"Healthy":false}')), {"Healthy": False})
+        self.assertRaises(ResponseError, decode, Response(200, "", {}, b"[]"))
+        self.assertRaises(UnexpectedResponse, decode, Response(500, "", {}, b"No cluster leader"))
+
+    def test_transfer(self) -> None:
+        """Only a clear success is one."""
+        decode = operator.transfer_leader().decode
+        for body, success in ((b'{"Success":true}', True), (b'{"Success":false}', False), (b"null", False)):
+            self.assertIs(decode(Response(200, "", {}, body)), success)

@@ -17,7 +17,7 @@ from tests.state.replica import Replica, ids
 class HealthTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.replica = Replica()
-        self.health = Health(self.replica.store)
+        self.health = Health(self.replica.store, "dc1")
         for number, status, tag in ((1, "passing", "a"), (2, "warning", "b"), (3, "critical", "a")):
             self.replica.register(
                 f"h{number}",

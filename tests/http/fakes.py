@@ -30,7 +30,16 @@ from pyconsul.structs.catalog import (
     NodeServices,
     ServiceNode,
 )
+from pyconsul.structs.coordinate import Coordinate, DatacenterMap, IndexedCoordinates, NodeCoordinate
 from pyconsul.structs.kv import DirEntry, IndexedDirEntries, IndexedKeyList
+from pyconsul.structs.operator import (
+    AutopilotConfigReply,
+    OperatorHealthReply,
+    RaftConfigurationReply,
+    RaftServer,
+    ServerHealth,
+    TransferLeaderReply,
+)
 from pyconsul.structs.session import IndexedSessions, Session
 from pyconsul.structs.txn import TxnReadResponse, TxnResponse, TxnResult
 
@@ -38,6 +47,7 @@ WALL_TIME = 1_795_000_000.0
 DATE = b"Wed, 18 Nov 2026 11:06:40 GMT"
 
 NODE = Node(id="9a4e0a3b-0f4c-4f07-8f1b-7b5f0a7a2a11", node="n1", address="192.0.2.1", datacenter="dc1")
+PLACE = NodeCoordinate(node="n1", coord=Coordinate())
 SERVICE = NodeService(id="web1", service="web", tags=["v1"], port=80, create_index=5, modify_index=6)
 SESSION = Session(
     id="2a88cf87-5efa-d566-8b52-e578548e40a1", node="n1", lock_delay=15_000_000_000, behavior="release",
@@ -64,6 +74,32 @@ def entry(key: str = "a", value: bytes | None = b"hello") -> DirEntry:
 
 def _sessions(asked: str) -> list[Session]:
     return [] if asked.startswith("none") else [SESSION]
+
+
+def operator_replies() -> dict[str, Any]:
+    """Those of ``/v1/operator``."""
+    server = RaftServer(
+        id=NODE.id, node="n1", address="192.0.2.1:8300", leader=True, protocol_version="3", voter=True
+    )
+    health = ServerHealth(
+        id=NODE.id, name="n1", address="192.0.2.1:8300", serf_status=1, version="1.2.3", leader=True,
+        last_contact=0, last_term=2, last_index=7, healthy=True, voter=True,
+        stable_since="2026-11-18T11:06:40Z",
+    )  # fmt: skip
+    return {
+        "Operator.RaftGetConfiguration": RaftConfigurationReply(servers=[server], **meta()),
+        "Operator.RaftRemovePeerByAddress": None,
+        "Operator.RaftRemovePeerByID": None,
+        "Operator.TransferLeader": TransferLeaderReply(True),
+        "Operator.AutopilotGetConfiguration": AutopilotConfigReply(
+            cleanup_dead_servers=True, last_contact_threshold=200_000_000, max_trailing_logs=250,
+            server_stabilization_time=10_000_000_000, create_index=4, modify_index=9, **meta(),
+        ),
+        "Operator.AutopilotSetConfiguration": True,
+        "Operator.ServerHealth": OperatorHealthReply(
+            healthy=True, failure_tolerance=0, servers=[health], **meta()
+        ),
+    }  # fmt: skip
 
 
 def replies() -> dict[str, Any]:
@@ -106,8 +142,15 @@ def replies() -> dict[str, Any]:
         "Health.ServiceChecks": IndexedHealthChecks(health_checks=[check()], **meta()),
         "Health.ChecksInState": IndexedHealthChecks(health_checks=[check()], **meta()),
         "Health.ServiceNodes": IndexedCheckServiceNodes(nodes=[instance, failing], **meta()),
+        "Coordinate.ListDatacenters": [DatacenterMap(datacenter="dc1", coordinates=[PLACE])],
+        "Coordinate.ListNodes": IndexedCoordinates(coordinates=[PLACE], **meta()),
+        "Coordinate.Node": lambda request: IndexedCoordinates(
+            coordinates=[PLACE] if request.node == "n1" else [], **meta()
+        ),
+        "Coordinate.Update": None,
         "Status.Leader": "192.0.2.1:8300",
         "Status.Peers": ["192.0.2.1:8300"],
+        **operator_replies(),
     }
 
 

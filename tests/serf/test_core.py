@@ -114,6 +114,20 @@ class PushPullTests(SerfTestCase):
         self.assertIs(self.status("me"), Status.ALIVE)
         self.assertEqual(self.intents(), [JoinIntent(11, "me")])
 
+    def test_an_intent_about_us_that_we_did_not_hear(self) -> None:
+        """It may be that we leave, so it is denied: once, and not while we do leave."""
+        state = self._state(status_ltimes={"me": 9})
+        self.push_pull([self._node("a")], state)
+        self.assertEqual(self.intents(), [JoinIntent(10, "me")])
+        self.assertEqual(self.core.roster.records["me"].status_ltime, 10)
+        self.push_pull([self._node("a")], state)
+        self.push_pull([self._node("a")], self._state(status_ltimes={"me": 10}))
+        self.assertEqual(self.intents(), [])
+        self.feed(StartLeave())
+        self.intents()
+        self.push_pull([self._node("a")], self._state(status_ltimes={"me": 20}))
+        self.assertEqual(self.intents(), [])
+
     def test_events_are_replayed_once(self) -> None:
         event = UserEvent(4, "deploy", b"x")
         state = self._state(event_ltime=5, events=[event])

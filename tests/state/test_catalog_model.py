@@ -63,7 +63,7 @@ STEPS = st.lists(
 
 def reads(store: Store) -> list[Callable[[], Read]]:
     """Every kind of read, of everything that the histories may touch."""
-    catalog, health = Catalog(store, "dc1"), Health(store)
+    catalog, health = Catalog(store, "dc1"), Health(store, "dc1")
     meta = {"k": "v"}
     asked: list[tuple[Callable[[Any], Read], Any]] = [
         (catalog.list_nodes, DCSpecificRequest()),

@@ -248,7 +248,7 @@ class DamageTests(SynchronousTestCase):
         text = READING + 'file "{}" is too large: {} bytes, at most {}'
         big = bytes(archive.META_BYTES_MAX + 1)
         self.fails(packed(("meta.json", big)), text.format("meta.json", len(big), archive.META_BYTES_MAX))
-        half = ("SHA256SUMS", bytes(archive.SUMS_BYTES_MAX // 2 + 1))
+        half = ("SHA256SUMS", b"x" * (archive.SUMS_BYTES_MAX // 2 + 1))
         self.fails(packed(M, S, half, half), READING + 'unexpected file "SHA256SUMS" in snapshot')
         self.patch(archive, "_LIMITS", {**archive._LIMITS, "state.bin": 4})
         self.fails(packed(M, S, H), text.format("state.bin", 5, 4))
@@ -272,7 +272,7 @@ class DamageTests(SynchronousTestCase):
         block = bytes(range(256)) * 400
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
-        for _ in write(Meta(), lambda: (block for _ in range(300)), NOW):
+        for _piece in write(Meta(), lambda: (block for _ in range(300)), NOW):
             pass
         self.assertLess(tracemalloc.get_traced_memory()[1], 2_000_000)
 

@@ -132,7 +132,15 @@ class DecodeTests(SynchronousTestCase):
     def test_syntax(self) -> None:
         for body in (b"{]", b'{"a" 1}', b"{} {}", b"\xff", b'"\xff"', b"[" * 100_000):
             error = self.assertRaises(BadRequest, decode, body, Whole)
-            self.assertTrue(str(error).startswith("Request decode failed: "), body[:10])
+            self.assertTrue(str(error).startswith("Request decode failed: invalid character "), body[:10])
+
+    def test_syntax_tells_where(self) -> None:
+        for body, text in (
+            (b"{nope", "invalid character at byte 1: object keys must be strings"),
+            (b'{"Part": x}', "invalid character at byte 9"),
+        ):
+            error = self.assertRaises(BadRequest, decode, body, Whole)
+            self.assertEqual(str(error), "Request decode failed: " + text)
 
     def test_required_fields(self) -> None:
         """A field without a default gets the zero that Go would give it."""

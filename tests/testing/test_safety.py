@@ -9,8 +9,9 @@ from pyconsul.raft import events
 from pyconsul.raft.configuration import NONVOTER, Configuration, Server
 from pyconsul.raft.events import Role
 from pyconsul.raft.messages import Entry, Heartbeat, RequestVote, RequestVoteResponse
+from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.storage.memory import Nothing
-from pyconsul.testing.safety import SafetyChecker, SafetyViolation
+from pyconsul.testing.safety import STATES_KEPT, SafetyChecker, SafetyViolation
 
 CONFIGURATION = Configuration([Server(name, name) for name in "abc"] + [Server("n", "n", NONVOTER)])
 TICK = events.Tick()
@@ -296,7 +297,7 @@ class ApplyTests(SafetyTestCase):
         """No server can apply what follows entries that nobody has applied."""
         core = self.group.cores["b"] = FakeCore(term=1, commit_index=1, last_log_index=2)
         found = Nothing(1, "", 2, 2, snapshot_index=1, snapshot_term=1, terms=[1])
-        self.group.checker.started("b", core, found)
+        self.group.checker.started("b", core, found, snapshot(1))
         self.group.commit("b", 2)
         self.violates("nobody applied those before", "apply", "b", 1, 2)
 
@@ -305,35 +306,71 @@ class ApplyTests(SafetyTestCase):
         self.violates("beyond its commit index 0", "apply", "b", 1, 1)
 
 
+def snapshot(index: int, term: int = 1) -> SnapshotInfo:
+    return SnapshotInfo(index, term, Configuration(), 1, 10, 1)
+
+
 class SnapshotTests(SafetyTestCase):
+    def start(self, index: int, commit: int = 2, taken: SnapshotInfo | None = None) -> None:
+        """Start ``b`` with a log that begins after ``index`` and has one entry."""
+        core = self.group.cores["b"] = FakeCore(term=1, commit_index=commit, last_log_index=index + 1)
+        found = Nothing(1, "", index + 1, index + 1, snapshot_index=index, snapshot_term=1, terms=[1])
+        self.group.checker.started("b", core, found, taken)
+
     def test_started_from_a_snapshot(self) -> None:
-        """The log continues after it, and so does applying."""
+        """The log continues after it, or reaches it, and so does applying."""
         self.led(entries=3)
         for index in (1, 2, 3):
             self.group.apply("a", 1, index)
-        core = self.group.cores["b"] = FakeCore(term=1, commit_index=2, last_log_index=3)
-        found = Nothing(1, "", 3, 3, snapshot_index=2, snapshot_term=1, terms=[1])
-        self.group.checker.started("b", core, found)
+        for first in (1, 2):
+            self.start(first, taken=snapshot(2))
         self.group.commit("b", 3)
         self.group.apply("b", 1, 3)
         self.group.write("b", 1, 4)
 
-    def test_restored(self) -> None:
-        """A snapshot of committed entries may replace a log, or be put under it."""
+    def test_started_without_its_snapshot(self) -> None:
+        """A gap, a snapshot that does not fit, or a core that does not know where its state is."""
         self.led(entries=3)
-        for name, keeps_log in (("b", False), ("c", True)):
-            core = self.group.cores[name]
-            self.group.checker.restored(name, 3, 1, keeps_log)
-            core.commit_index = core.last_log_index = 3
-            self.group.act(name)
+        for index, commit, taken in (
+            (2, 0, None),
+            (1, 2, snapshot(2, 9)),
+            (2, 1, snapshot(1)),
+            (1, 1, snapshot(2)),
+        ):
+            self.assertRaises(SafetyViolation, self.start, index, commit, taken)
+
+    def restore(self, name: str, info: SnapshotInfo) -> None:
+        core = self.group.cores[name]
+        core.commit_index = core.last_log_index = info.index
+        self.group.act(name, events.RestoreSnapshot(1, info))
+
+    def test_restored(self) -> None:
+        """A snapshot of committed entries replaces a log."""
+        self.led(entries=3)
+        self.restore("b", snapshot(3))
         self.group.write("b", 1, 4)
         self.group.commit("a", 3)
 
     def test_restored_from_nowhere(self) -> None:
         """A snapshot of what was not committed."""
         self.led()
-        for index, term in ((3, 1), (2, 2)):
-            self.assertRaises(SafetyViolation, self.group.checker.restored, "b", index, term)
+        for info in (snapshot(3), snapshot(2, 2)):
+            self.assertRaises(SafetyViolation, self.restore, "b", info)
+
+    def test_restored_what_is_older(self) -> None:
+        """Nothing that was applied is undone."""
+        self.led(entries=3)
+        self.group.commit("b", 3)
+        self.assertRaises(SafetyViolation, self.restore, "b", snapshot(2))
+
+    def test_states(self) -> None:
+        """Servers that applied as much have the same state."""
+        checker = self.group.checker
+        for index in range(1, STATES_KEPT + 10):
+            checker.state_is("a", index, index)
+        checker.state_is("b", index, index)
+        self.assertRaises(SafetyViolation, checker.state_is, "b", index, 0)
+        self.assertEqual(len(checker._states), STATES_KEPT)
 
 
 class LongRunTests(SafetyTestCase):

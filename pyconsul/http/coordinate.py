@@ -1,0 +1,75 @@
+"""``/v1/coordinate/``: where nodes and datacenters are, in terms of round-trip times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from klein import Klein
+from msgspec.structs import replace
+from twisted.internet.defer import Deferred
+
+from pyconsul.http.answer import Answer, empty
+from pyconsul.http.catalog import of_nodes
+from pyconsul.http.query import Query
+from pyconsul.http.reads import Shape, as_json, ask, read
+from pyconsul.http.routes import hot
+from pyconsul.interfaces import Agent
+from pyconsul.structs.bodies import decode
+from pyconsul.structs.catalog import NodeSpecificRequest
+from pyconsul.structs.coordinate import CoordinateUpdateRequest
+from pyconsul.structs.query import DCSpecificRequest
+
+Result = Answer | Deferred[Answer]
+
+
+def add_routes(app: Klein, agent: Agent) -> None:
+    """Declare the routes of this module."""
+
+    @hot(app, "/v1/coordinate/datacenters")
+    def datacenters(query: Query) -> Result:
+        """Where the servers of each datacenter are, as the asked server sees it."""
+        return ask(agent, "Coordinate.ListDatacenters", DCSpecificRequest(), as_json)
+
+    @hot(app, "/v1/coordinate/nodes")
+    def nodes(query: Query) -> Result:
+        """Where the nodes are that have told it; with ``?segment=`` only those in one."""
+        request = DCSpecificRequest(**of_nodes(query))
+        segment = query.get("segment") if query.has("segment") else None
+
+        def shape(reply: Any) -> Answer:
+            rows = reply.coordinates or []
+            return Answer(json=rows if segment is None else [row for row in rows if row.segment == segment])
+
+        return _read(query, "Coordinate.ListNodes", request, shape)
+
+    @hot(app, "/v1/coordinate/node/<path:node>")
+    def node(query: Query, node: str) -> Result:
+        """Where one node is."""
+        request = NodeSpecificRequest(node=node, **query.options())
+        answer = _read(query, "Coordinate.Node", request, _of_node)
+        return answer.addCallback(_bare_if_none) if isinstance(answer, Deferred) else _bare_if_none(answer)
+
+    def _read(query: Query, method: str, request: Any, shape: Shape) -> Result:
+        return read(agent, query, method, request, shape, consistency=False, stamp_failures=True)
+
+    @hot(app, "/v1/coordinate/update", ["PUT"])
+    def update(query: Query) -> Result:
+        """Tell where a node is, in its place."""
+        request = decode(query.body, CoordinateUpdateRequest)
+        options = query.write_options()
+        if request.datacenter:
+            options.pop("datacenter", None)
+        return ask(agent, "Coordinate.Update", replace(request, **options), lambda _: empty())
+
+
+def _of_node(reply: Any) -> Answer:
+    if not reply.coordinates:
+        return Answer(status=404, content_type=b"")
+    return Answer(json=reply.coordinates)
+
+
+def _bare_if_none(answer: Answer) -> Answer:
+    """There is nothing to wait on where there is nobody."""
+    if answer.status == 404:
+        answer.index = -1
+    return answer
