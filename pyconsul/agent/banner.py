@@ -8,8 +8,11 @@ from pyconsul.config.schema import AgentConfig
 LABEL_WIDTH = 18
 
 
-def banner(config: AgentConfig, node_id: str) -> str:
-    """The lines from "Starting" to where the log begins."""
+def banner(config: AgentConfig, node_id: str, keys_kept: bool = False) -> str:
+    """The lines from "Starting" to where the log begins.
+
+    :param keys_kept: gossip is encrypted even without a key in the configuration.
+    """
     ports = config.ports
     secure = config.verify_outgoing, config.verify_incoming, config.auto_encrypt.tls
     segment = "<all>" if config.server else ""
@@ -28,7 +31,7 @@ def banner(config: AgentConfig, node_id: str) -> str:
         ("Cluster Addr", f"{config.advertise_addr} (LAN: {ports.serf_lan}, WAN: {ports.serf_wan})"),
         (
             "Encrypt",
-            f"Gossip: {_go(bool(config.encrypt))}, TLS-Outgoing: {_go(secure[0])}, "
+            f"Gossip: {_go(keys_kept or bool(config.encrypt))}, TLS-Outgoing: {_go(secure[0])}, "
             f"TLS-Incoming: {_go(secure[1])}, Auto-Encrypt-TLS: {_go(secure[2])}",
         ),
     ]

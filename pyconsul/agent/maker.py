@@ -244,7 +244,8 @@ def run(config: AgentConfig) -> int:
         return 1
     for warning in config.warnings:
         print(f"==> WARNING: {warning}")
-    print(banner(config, runner.service.agent.node_id), flush=True)
+    agent = runner.service.agent
+    print(banner(config, agent.node_id, agent.pool.keyring is not None), flush=True)
     if config.pid_file:
         try:
             with open(config.pid_file, "w", encoding="ascii") as file:

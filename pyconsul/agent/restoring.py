@@ -48,7 +48,7 @@ class Restoring:
         except LeadershipLost:
             self._drop(waiting)
             raise NoLeader() from None
-        except BaseException:  # cancelled, too
+        except Exception:  # cancelled, too
             self._drop(waiting)
             raise
         return int(await self._propose(piece))

@@ -50,8 +50,6 @@ class Coordinates:
             raise Refused("invalid coordinate")
         if len(place.vec) != DIMENSIONS:
             raise Refused("incompatible coordinate")
-        if not request.node:
-            raise Refused("Must provide node")
         row = NodeCoordinate(node=request.node, segment=request.segment, coord=place)
         if self._store.coordinates.places(row.node).get(row.segment) != row:  # it may well stand still
             self._gather(row)

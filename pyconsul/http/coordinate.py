@@ -11,15 +11,18 @@ from twisted.internet.defer import Deferred
 from pyconsul.http.answer import Answer, empty
 from pyconsul.http.catalog import of_nodes
 from pyconsul.http.query import Query
-from pyconsul.http.reads import Shape, as_json, ask, read
+from pyconsul.http.reads import Shape, ask, read
 from pyconsul.http.routes import hot
 from pyconsul.interfaces import Agent
 from pyconsul.structs.bodies import decode
 from pyconsul.structs.catalog import NodeSpecificRequest
-from pyconsul.structs.coordinate import CoordinateUpdateRequest
+from pyconsul.structs.coordinate import CoordinateUpdateRequest, NodeCoordinate
 from pyconsul.structs.query import DCSpecificRequest
 
 Result = Answer | Deferred[Answer]
+
+_WHOLE_MAX = 1e15
+"""Whole numbers beyond are left as they are."""
 
 
 def add_routes(app: Klein, agent: Agent) -> None:
@@ -28,7 +31,7 @@ def add_routes(app: Klein, agent: Agent) -> None:
     @hot(app, "/v1/coordinate/datacenters")
     def datacenters(query: Query) -> Result:
         """Where the servers of each datacenter are, as the asked server sees it."""
-        return ask(agent, "Coordinate.ListDatacenters", DCSpecificRequest(), as_json)
+        return ask(agent, "Coordinate.ListDatacenters", DCSpecificRequest(), _datacenters)
 
     @hot(app, "/v1/coordinate/nodes")
     def nodes(query: Query) -> Result:
@@ -38,7 +41,7 @@ def add_routes(app: Klein, agent: Agent) -> None:
 
         def shape(reply: Any) -> Answer:
             rows = reply.coordinates or []
-            return Answer(json=rows if segment is None else [row for row in rows if row.segment == segment])
+            return Answer(json=[_shown(row) for row in rows if segment is None or row.segment == segment])
 
         return _read(query, "Coordinate.ListNodes", request, shape)
 
@@ -65,7 +68,39 @@ def add_routes(app: Klein, agent: Agent) -> None:
 def _of_node(reply: Any) -> Answer:
     if not reply.coordinates:
         return Answer(status=404, content_type=b"")
-    return Answer(json=reply.coordinates)
+    return Answer(json=[_shown(row) for row in reply.coordinates])
+
+
+def _datacenters(reply: Any) -> Answer:
+    shown = [
+        {
+            "Datacenter": found.datacenter,
+            "AreaID": found.area_id,
+            "Coordinates": [_shown(row) for row in found.coordinates],
+        }
+        for found in reply
+    ]
+    return Answer(json=shown)
+
+
+def _shown(row: NodeCoordinate) -> dict[str, Any]:
+    """A row with its numbers written as Consul writes them."""
+    place = row.coord
+    return {
+        "Node": row.node,
+        "Segment": row.segment,
+        "Coord": {
+            "Vec": [_number(part) for part in place.vec],
+            "Error": _number(place.error),
+            "Adjustment": _number(place.adjustment),
+            "Height": _number(place.height),
+        },
+    }
+
+
+def _number(value: float) -> float | int:
+    """Go writes no fraction that is nothing."""
+    return int(value) if value.is_integer() and abs(value) < _WHOLE_MAX else value
 
 
 def _bare_if_none(answer: Answer) -> Answer:

@@ -118,7 +118,7 @@ class Follower:
         s = self._s
         info, offset = message.info, message.offset
         end = offset + len(message.data)
-        if not info.is_sane() or offset < 0 or end > info.size or not s.state_is_durable:
+        if not info.is_sane(message.term) or offset < 0 or end > info.size or not s.state_is_durable:
             return
         if self._has(info.index, info.term):
             self._agree(info)

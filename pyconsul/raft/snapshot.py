@@ -31,11 +31,11 @@ class SnapshotInfo(Struct, array_like=True, frozen=True):
     size: int
     checksum: int
 
-    def is_sane(self) -> bool:
-        """Whether a leader may have sent this."""
+    def is_sane(self, term: int) -> bool:
+        """Whether a leader in ``term`` may have sent this."""
         return (
             0 < self.configuration_index <= self.index
-            and self.term > 0
+            and 0 < self.term <= term
             and self.size > 0
             and not self.configuration.problem()
         )

@@ -258,7 +258,8 @@ class SerfCore:
         for name, ltime in theirs.status_ltimes.items():
             if name in left:
                 continue
-            if name == self._ctx.name and not self._leaving and ltime > self.roster.records[name].status_ltime:
+            about_us = name == self._ctx.name and not self._leaving
+            if about_us and ltime > self.roster.records[name].status_ltime:
                 # What they have heard of us, and we have not, may be that we leave. Nobody else can
                 # deny that, and they would take us for leaving for as long as we live.
                 self.member_clock.witness(ltime)
@@ -290,7 +291,7 @@ class SerfCore:
         self.member_clock.witness(intent.ltime)
         name = self._ctx.name
         if intent.node == name and not self._leaving:
-            if intent.ltime > self.roster.records[name].status_ltime:
+            if intent.ltime >= self.roster.records[name].status_ltime:
                 self._announce_join()  # it is not so
             return False
         news = self.roster.leave_intent(intent)
@@ -298,12 +299,12 @@ class SerfCore:
         return news
 
     def _join_received(self, message: bytes) -> None:
-        if self._apply_join(JoinIntent.decode(message[1:])):
+        if self._apply_join(JoinIntent.decode(message[1:]), True):
             self._spread(self.intent_queue, message)
 
-    def _apply_join(self, intent: JoinIntent) -> bool:
+    def _apply_join(self, intent: JoinIntent, first_hand: bool = False) -> bool:
         self.member_clock.witness(intent.ltime)
-        return self.roster.join_intent(intent)
+        return self.roster.join_intent(intent, first_hand)
 
     def _event_received(self, message: bytes) -> None:
         if self._take_event(UserEvent.decode(message[1:])):

@@ -120,6 +120,8 @@ class _Reader:
             return self._struct(value, info, path, depth)
         if isinstance(info, inspect.ListType):
             return self._list(value, info, path, depth)
+        if isinstance(info, inspect.VarTupleType):
+            return tuple(self._list(value, info, path, depth))
         if isinstance(info, inspect.DictType):
             return self._dict(value, info, path, depth)
         return _scalar(value, info, path)
@@ -156,7 +158,9 @@ class _Reader:
                 given[field.name] = _zero(field.type)
         return info.cls(**given)
 
-    def _list(self, value: Any, info: inspect.ListType, path: str, depth: int) -> list[Any]:
+    def _list(
+        self, value: Any, info: inspect.ListType | inspect.VarTupleType, path: str, depth: int
+    ) -> list[Any]:
         if not isinstance(value, list):
             raise _mismatch(value, path, _go(info))
         items = (self.read(item, info.item_type, path, depth + 1) for item in value)
@@ -199,7 +203,7 @@ def _go(info: inspect.Type) -> str:
     """The name that Go has for a type."""
     if isinstance(info, inspect.StructType):
         return f"structs.{info.cls.__name__}"
-    if isinstance(info, inspect.ListType):
+    if isinstance(info, inspect.ListType | inspect.VarTupleType):
         return f"[]{_go(info.item_type)}"
     if isinstance(info, inspect.DictType):
         return f"map[string]{_go(info.value_type)}"

@@ -135,9 +135,7 @@ class RaftProcess:
         left = after(found, snapshot)
         if left is not None:
             storage.reset(0, left.snapshot_index, left.snapshot_term)
-        self.core = world.make_core(
-            world.timing, node.rng, node.id, left or found, storage.read, snapshot
-        )
+        self.core = world.make_core(world.timing, node.rng, node.id, left or found, storage.read, snapshot)
         self.applied_index = 0 if snapshot is None else snapshot.index
         world.checker.started(node.id, self.core, left or found, snapshot)
         self._states = States(world.checker, node.id, self.machine, snapshot)
@@ -266,6 +264,7 @@ class RaftProcess:
         for entry in effect.entries:
             result = self._apply_one(entry) if entry.kind == COMMAND else None
             self.applied_index = entry.index
+            self._states.applied(entry.index)
             while self._waiting and self._waiting[0][0] <= entry.index:
                 index, term, deferred = self._waiting.popleft()
                 if (index, term) == (entry.index, entry.term):

@@ -32,7 +32,7 @@ from pyconsul.raft.snapshot import SnapshotInfo
 VARIANTS_KEPT = 50_000
 """How far below the highest index the contents of uncommitted entries are remembered."""
 
-STATES_KEPT = 1_000
+STATES_KEPT = 5_000
 
 
 class SafetyViolation(AssertionError):
@@ -146,7 +146,7 @@ class SafetyChecker:
         if self._states.setdefault(index, digest) != digest:
             self._fail(server, f"has another state at {index} than a different server had (snapshot)")
         if len(self._states) > STATES_KEPT:
-            del self._states[min(self._states)]
+            del self._states[next(iter(self._states))]
 
     # ------------------------------------------------------------ every event
 
@@ -291,9 +291,7 @@ class SafetyChecker:
         del view.terms[max(0, effect.first_dropped - view.base) :]
         view.durable = min(view.durable, view.last)
 
-    def _restore(
-        self, view: _View, core: Observed, effect: events.RestoreSnapshot, was_leader: bool
-    ) -> None:
+    def _restore(self, view: _View, core: Observed, effect: events.RestoreSnapshot, was_leader: bool) -> None:
         """A snapshot holds what was committed, is never older than what it replaces, and ends the log."""
         info = effect.info
         self._is_committed(view, info)

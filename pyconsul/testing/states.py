@@ -41,6 +41,10 @@ class States:
             if type(effect) is events.RestoreSnapshot:
                 self._restored = effect.info.index
 
+    def applied(self, index: int) -> None:
+        """The machine has applied the entry ``index``; to be told where that is cheap."""
+        self._checker.state_is(self._server, index, fingerprint(self._machine.slices()))
+
     def _look(self) -> None:
         if self._restored:
             self._checker.state_is(self._server, self._restored, fingerprint(self._machine.slices()))

@@ -114,7 +114,7 @@ class Base(SynchronousTestCase):
     def joins(self, number: int, **tags: str) -> None:
         """A server is in the configuration, without a vote."""
         self.servers.append(Server(f"id{number}", f"127.0.0.{number}:8300", NONVOTER))
-        self.gossip(member(number, server=True, **tags))
+        self.gossip(member(number, Status.ALIVE, True, **tags))
 
     def rounds(self, seconds: float) -> None:
         self.clock.pump([ROUND_S] * round(seconds / ROUND_S))

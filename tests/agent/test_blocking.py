@@ -142,6 +142,16 @@ class BlockingTests(SynchronousTestCase):
         self.successResultOf(third)
         self.assert_nothing_left()
 
+    def test_released(self) -> None:
+        """After a restore all are answered, newer or not; who parks after that waits."""
+        parked = self.park()
+        self.watches.wake_all()
+        self.assertNoResult(parked)
+        self.parking.release()
+        self.assertEqual(self.successResultOf(parked), "reply 5")
+        self.assert_nothing_left()
+        self.assertNoResult(self.park())
+
     def test_goes_on_elsewhere(self) -> None:
         """This server leads no longer: the request waits at another, and its answer is ours."""
         parked = self.park(10.0)

@@ -50,7 +50,7 @@ class AutopilotTests(ClusterTestCase):
         self.assertEqual([m["Status"] for m in leader.get("agent/members") if m["Name"] == victim.name], [3])
         new = self.make("s6", f"{self.block}.6", "-server", "-retry-join", leader.ip).start()
         self.agents.append(new)
-        added = eventually(lambda: self.peers(leader).get("s6"), 10.0)
+        added = eventually(lambda: self.peers(leader)["s6"], 10.0)
         self.assertEqual(added[:2], (f"{self.block}.6:8300", "follower"))
         eventually(lambda: self.voters(new) == sorted((leader.name, other.name, "s6")), 10.0)
         peers = self.peers(new)

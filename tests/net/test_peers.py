@@ -10,7 +10,9 @@ from twisted.trial.unittest import TestCase
 from pyconsul.errors import NotSent, Refused, Unreachable
 from pyconsul.net import peers
 from pyconsul.net.peers import AmpNetwork
-from pyconsul.raft.messages import AppendEntries, Entry, Heartbeat, Message
+from pyconsul.raft.configuration import Configuration, Server
+from pyconsul.raft.messages import AppendEntries, Entry, Heartbeat, InstallSnapshot, Message
+from pyconsul.raft.snapshot import SnapshotInfo
 
 HOST = "127.0.26.1"
 
@@ -54,6 +56,24 @@ class AmpNetworkTests(TestCase):
             self.one.send("two", self.address, message)
         yield all_there
         self.assertEqual([sender for sender, _ in self.got], ["one"] * 101)
+        self.assertEqual([message for _, message in self.got], sent)
+
+    @inlineCallbacks
+    def test_pieces_of_a_snapshot(self) -> Any:
+        """More than the buffers hold at once: the rest follows as soon as there is room."""
+        configuration = Configuration([Server("one", self.address)])
+        info = SnapshotInfo(9, 1, configuration, 1, 8 << 20, 1)
+        all_there = self.expect(33)
+        sent: list[Message] = [Heartbeat(1, 1, 0)]
+        self.one.send("two", self.address, sent[0])
+        yield deferLater(reactor, 0.05)
+        for number in range(32):
+            piece = InstallSnapshot(1, info, number << 18, bytes([number]) * (1 << 18), self.address)
+            sent.append(piece)
+            self.one.send("two", self.address, piece)
+            if number % 4 == 3:
+                yield deferLater(reactor, 0)
+        yield all_there
         self.assertEqual([message for _, message in self.got], sent)
 
     @inlineCallbacks

@@ -35,7 +35,7 @@ class Disk:
         self.durable: list[Entry] = []
         self.entries: list[Entry] = []
         self.pending: list[Any] = []
-        self.first_index = 1
+        self.first_index = self._durable_first = 1
         self.snapshot_term = 0
 
     @property
@@ -69,7 +69,9 @@ class Disk:
     def sync(self, seq: int) -> None:
         while self.pending and self.pending[0].seq <= seq:
             effect = self.pending.pop(0)
-            _perform(self.durable, effect, self.first_index)
+            if isinstance(effect, events.RestoreSnapshot):
+                self._durable_first = effect.info.index + 1
+            _perform(self.durable, effect, self._durable_first)
             if isinstance(effect, events.PersistState):
                 self.term, self.voted_for = effect.term, effect.voted_for
 

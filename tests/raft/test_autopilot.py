@@ -30,7 +30,7 @@ FINE = Stats(0.1, 3, 1000)
 
 def well(server_id: str, **more: Any) -> Seen:
     """A voter that is well."""
-    facts = {"name": server_id.upper(), "alive": True, "voter": True, "stats": FINE} | more
+    facts: dict[str, Any] = {"name": server_id.upper(), "alive": True, "voter": True, "stats": FINE} | more
     return Seen(server_id, f"{server_id}:8300", **facts)
 
 

@@ -223,6 +223,7 @@ class ReceivingTests(SynchronousTestCase):
             (0, b"x", replace(INFO, index=0, configuration_index=0)),
             (0, b"x", replace(INFO, configuration_index=10)),
             (0, b"x", replace(INFO, term=0)),
+            (0, b"x", replace(INFO, term=3)),
             (0, b"x", replace(INFO, configuration=Configuration())),
         ):
             self.assertEqual(self.piece(offset, data, info), [])
@@ -253,7 +254,7 @@ class ReceivingTests(SynchronousTestCase):
         core = self.one.core
         self.assertEqual((core.commit_index, core.last_applied, core.last_log_index), (9, 9, 9))
         self.assertEqual((core.last_log_term, core.durable_index, core.snapshot), (2, 9, info))
-        self.one.sync()
+        self.one.auto_sync = True
         self.one.append("b", 2, 9, 2, 2, commit=10)
         self.assertEqual(core.last_applied, 10)
         self.assertEqual(only(self.one.heartbeat("b", 2), HeartbeatResponse).match_index, 10)
@@ -261,8 +262,8 @@ class ReceivingTests(SynchronousTestCase):
     def test_restore_with_writes_under_way(self) -> None:
         """What was to be written of the old log says nothing about the new one."""
         self.one.auto_sync = False
-        self.one.append("b", 2, 3, 1, 2, 2, 2, 2, 2, 2, 2)
-        info = snapshot(9, 3)
+        self.one.append("b", 2, 3, 1, 1, 1, 1, 1, 1, 1, 1)
+        info = snapshot(9, 2)
         self.receive_all(info)
         self.one.feed(SnapshotReady(info))
         self.assertEqual(self.one.core.last_log_index, 9)
@@ -333,9 +334,7 @@ class TakingTests(SynchronousTestCase):
         """Term and configuration at the index; nothing while these are not durable or not known."""
         one = Single(terms=[1, 1])
         one.append("b", 2, 3, 1, 2, commit=4)
-        self.assertEqual(
-            one.core.describe_snapshot(4), SnapshotInfo(4, 2, configuration("abc"), 1, 0, 0)
-        )
+        self.assertEqual(one.core.describe_snapshot(4), SnapshotInfo(4, 2, configuration("abc"), 1, 0, 0))
         self.assertIsNone(one.core.describe_snapshot(0))
         one.auto_sync = False
         one.append("b", 2, 4, 2, 2, commit=5)
@@ -355,7 +354,7 @@ class TakingTests(SynchronousTestCase):
 
     def test_start(self) -> None:
         """From a snapshot and the log after it, some of which the snapshot covers, too."""
-        one = Single("abc", terms=[1, 1, 2])
+        one = Single("abc", terms=[1, 1, 2], term=2)
         taken = snapshot(3, voters="abc")
         core = type(one.core)(Timing(), one.core._s.rng, "a", one.disk, one.disk.read, taken)
         self.assertEqual((core.commit_index, core.last_applied, core.last_log_index), (3, 3, 4))
@@ -369,7 +368,7 @@ class TakingTests(SynchronousTestCase):
 class LogTests(SynchronousTestCase):
     def test_reset(self) -> None:
         """Nothing is left, and it goes on behind the snapshot."""
-        one = Single(terms=[1, 2, 2])
+        one = Single(terms=[1, 2, 2], term=2)
         log: RaftLog = one.core.log
         log.reset(9, 3)
         self.assertEqual((log.base_index, log.base_term, log.last_index, log.last_term), (9, 3, 9, 3))

@@ -128,6 +128,17 @@ class PushPullTests(SerfTestCase):
         self.push_pull([self._node("a")], self._state(status_ltimes={"me": 20}))
         self.assertEqual(self.intents(), [])
 
+    def test_a_guess_against_a_word(self) -> None:
+        """A member that says itself that it is there wins over one that left, by a guess, then."""
+        self.push_pull([self._node("b")], self._state(status_ltimes={"b": 6}, left=["b"]))
+        self.user(JoinIntent(6, "b"))
+        self.push_pull([], self._state(status_ltimes={"b": 7}))
+        self.assertEqual((self.status("b"), self.intents()), (Status.LEAVING, []))
+        self.user(JoinIntent(7, "b"))
+        self.assertEqual((self.status("b"), self.intents()), (Status.ALIVE, [JoinIntent(7, "b")]))
+        self.user(JoinIntent(7, "b"))
+        self.assertEqual(self.intents(), [])
+
     def test_events_are_replayed_once(self) -> None:
         event = UserEvent(4, "deploy", b"x")
         state = self._state(event_ltime=5, events=[event])

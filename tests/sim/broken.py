@@ -8,12 +8,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 
-from pyconsul.interfaces import RaftStorage
+from pyconsul.interfaces import DiskFile, RaftStorage
 from pyconsul.raft import events, messages
 from pyconsul.raft.core import RaftCore
 from pyconsul.raft.events import Role
 from pyconsul.raft.messages import Entry
+from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.storage.raft_storage import SegmentedStorage
+from pyconsul.storage.snapshots import Draft, SnapshotName
 from pyconsul.testing.disk import SimDisk
 from pyconsul.testing.history import GET, Operation
 from pyconsul.testing.raft_world import SEGMENT_BYTES, RaftProcess
@@ -60,6 +62,16 @@ def storage(kind: type[SegmentedStorage]) -> Callable[[SimDisk, Random], RaftSto
         return kind(disk, rng, segment_bytes=SEGMENT_BYTES)
 
     return make
+
+
+class ResetLost(SegmentedStorage):
+    """The leader's snapshot is there, but what lies on the disk is the old log, and goes on there."""
+
+    def reset(self, seq: int, snapshot_index: int, snapshot_term: int) -> None:
+        if seq:
+            self._gathered(seq)
+        else:
+            super().reset(seq, snapshot_index, snapshot_term)
 
 
 class BrokenCore(RaftCore):
@@ -156,3 +168,35 @@ class ReadsWithoutAsking(RaftProcess):
         if operation.kind == GET and self.core.role is Role.LEADER:
             return succeed(self.data.get(operation.key, (None, 0)))
         return super().perform(operation, version)
+
+
+class SnapshotOfAnotherIndex(RaftProcess):
+    """A snapshot says that it is of the entry before the one it is of."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._policy._applied = lambda: max(0, self.applied_index - 1)
+
+
+class _Unsynced:
+    """A file that is never synced."""
+
+    def __init__(self, file: DiskFile) -> None:
+        self.write, self.close = file.write, file.close
+        self.sync = lambda: None
+
+
+class _Hasty(Draft):
+    def publish(self, info: SnapshotInfo, ms: int) -> tuple[SnapshotName, SnapshotInfo]:
+        if self._file is not None:
+            self._file = _Unsynced(self._file)  # type: ignore[assignment]
+        return super().publish(info, ms)
+
+
+class SnapshotNotSynced(RaftProcess):
+    """A snapshot has its name before its bytes are on the disk."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        files = self._work._files
+        files.draft = lambda: _Hasty(files._disk, files.folder, files._temporary())  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pyconsul.errors import StorageDamaged
 from pyconsul.testing.kernel import SimulationFailed
 from pyconsul.testing.network import CALM
 from pyconsul.testing.raft_world import RaftWorld
@@ -23,7 +24,7 @@ class PlantedBugTests(SynchronousTestCase):
             world = RaftWorld(seed, plan=HARSH, conditions=FAR if seed % 2 else CALM, **bug)
             try:
                 world.trouble(60.0)
-            except (SafetyViolation, SimulationFailed) as error:
+            except (SafetyViolation, SimulationFailed, StorageDamaged) as error:
                 self.assertTrue(any(word in str(error) for word in words), str(error))
                 self.assertIn(f"seed {seed}, at ", error.__notes__[0])
                 return
@@ -75,3 +76,16 @@ class PlantedBugTests(SynchronousTestCase):
     def test_reads_without_asking(self) -> None:
         """Reads of a leader that is none any more."""
         self.finds("not linearizable", process=broken.ReadsWithoutAsking)
+
+    def test_reset_lost(self) -> None:
+        """A log that does not go on where the snapshot ends."""
+        make = broken.storage(broken.ResetLost)
+        self.finds("was expected", "log matching", "cannot be read", "wrote", make_storage=make)
+
+    def test_snapshot_of_another_index(self) -> None:
+        """An entry that is applied again after a restart."""
+        self.finds("another state", process=broken.SnapshotOfAnotherIndex)
+
+    def test_snapshot_not_synced(self) -> None:
+        """A snapshot that is not there after a power cut, but the log before it is gone."""
+        self.finds("damaged", process=broken.SnapshotNotSynced)

@@ -44,3 +44,12 @@ class SeedTests(SynchronousTestCase):
     def test_seeds_5(self) -> None:
         """Seeds 31 to 36."""
         self.run_seeds(31)
+
+
+class KeptSeedTests(SynchronousTestCase):
+    """Seeds that once failed."""
+
+    def test_taken_for_leaving(self) -> None:
+        """A live member is never taken for one that leaves, whoever forced it to and whatever was lost."""
+        for seed, seconds in ((12, 120.0), (1294, SECONDS)):
+            self.assertGreater(World(seed).trouble(seconds).acknowledged, 100)

@@ -59,7 +59,7 @@ class AutopilotTests(SynchronousTestCase):
     def test_watch(self) -> None:
         """Whoever waits is woken by a change, and by nothing else."""
         waiter = Waiter()
-        self.replica.store.watches.register((WATCH,), waiter)  # type: ignore[arg-type]
+        self.replica.store.watches.register((WATCH,), waiter)
         self.set(1, cas=3)
         self.replica.kv("set", "a", b"1")
         self.assertEqual(waiter.woken, 0)

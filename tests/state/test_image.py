@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
-
 import msgspec
 from msgspec import Struct
+from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import StorageDamaged
 from pyconsul.state import image

@@ -1,0 +1,1 @@
+Autopilot watches the servers' health, gives new servers their vote once they are stable and removes dead ones within limits; ``/v1/operator/raft``, ``/v1/operator/autopilot``, ``pyconsul operator raft`` and ``pyconsul operator autopilot`` show and change what it does.

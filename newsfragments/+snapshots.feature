@@ -1,0 +1,1 @@
+Servers take snapshots of their state while they serve, keep the two newest, drop the log behind them, start from them, and send them to followers that are too far behind; ``raft_snapshot_threshold``, ``raft_snapshot_interval`` and ``raft_trailing_logs`` say when.
