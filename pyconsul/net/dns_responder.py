@@ -17,7 +17,7 @@ from pyconsul.dns.wire import CNAME, IN, Query, Record, Reply, fit, name_bytes
 from pyconsul.dns.wire import REFUSED as REFUSED_CODE
 from pyconsul.dns.zone import Zone
 from pyconsul.errors import NoPath, NotFound, PyconsulError, Refused
-from pyconsul.interfaces import Agent, WallTime, AnswerWatcher
+from pyconsul.interfaces import Agent, AnswerWatcher, WallTime
 from pyconsul.log import make_logger
 from pyconsul.net.dns_recursors import Recursors
 from pyconsul.structs.catalog import CONSUL_SERVICE, NodeSpecificRequest, ServiceSpecificRequest
@@ -78,7 +78,9 @@ class Responder:
 
     # ------------------------------------------------------------ from question to bytes
 
-    def answer(self, query: Query, data: bytes, watcher: AnswerWatcher | None = None) -> Answer | Deferred[Answer]:
+    def answer(
+        self, query: Query, data: bytes, watcher: AnswerWatcher | None = None
+    ) -> Answer | Deferred[Answer]:
         """The answer to ``query``; ``data`` is the whole message, for recursors.
 
         :param watcher: for what is read to answer; only if the answer can be made again.

@@ -124,7 +124,7 @@ class SerfCore:
         if previous is not None:
             self._resume(previous)
         self._leaving = False
-        self._reaping = self._reconnecting = False
+        self._reaping = self._reconnecting = self._doubting = False
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
             AnnounceJoin: lambda event: self._announce_join(),
             StartLeave: lambda event: self._start_leave(),
@@ -192,6 +192,7 @@ class SerfCore:
 
     def joined(self, node: Node) -> None:
         self.roster.joined(node)
+        self._doubt(node.name)
 
     def updated(self, node: Node) -> None:
         self.roster.updated(node)
@@ -296,15 +297,16 @@ class SerfCore:
             return False
         news = self.roster.leave_intent(intent)
         self._arm_upkeep()
+        self._doubt(intent.node)
         return news
 
     def _join_received(self, message: bytes) -> None:
-        if self._apply_join(JoinIntent.decode(message[1:]), True):
+        if self._apply_join(JoinIntent.decode(message[1:])):
             self._spread(self.intent_queue, message)
 
-    def _apply_join(self, intent: JoinIntent, first_hand: bool = False) -> bool:
+    def _apply_join(self, intent: JoinIntent) -> bool:
         self.member_clock.witness(intent.ltime)
-        return self.roster.join_intent(intent, first_hand)
+        return self.roster.join_intent(intent)
 
     def _event_received(self, message: bytes) -> None:
         if self._take_event(UserEvent.decode(message[1:])):
@@ -401,6 +403,27 @@ class SerfCore:
     def _reconnected(self, error: str) -> None:
         if error:
             self._ctx.problem(f"reconnect failed: {error}")
+
+    def _doubt(self, name: str) -> None:
+        """If a member is about to leave now, see after a while whether it has."""
+        record = self.roster.records.get(name)
+        if not self._doubting and record is not None and record.member.status == Status.LEAVING:
+            self._doubting = True
+            self._ctx.timers.at(self._ctx.now + self._ctx.timing.reconnect_interval_s, self._ask_the_leaving)
+
+    def _ask_the_leaving(self) -> None:
+        """Tell those that are about to leave, for so long, what is said of them.
+
+        One that does not mean to denies it; it may never have heard of it, or may have said something
+        else at the same logical time, and then nothing but its word makes it alive again.
+        """
+        self._doubting = False
+        for record in self.roster.records.values():
+            member = record.member
+            if member.status == Status.LEAVING and member.name != self._ctx.name:
+                intent = LeaveIntent(record.status_ltime, member.name)
+                self.swim.send_user(intent.encode(), (member.addr, member.port))
+                self._doubt(member.name)
 
     # ------------------------------------------------------------ for display
 

@@ -137,18 +137,12 @@ class Roster:
         if known and record.member.status != Status.ALIVE:
             self.erase(record)
 
-    def join_intent(self, intent: JoinIntent, first_hand: bool = False) -> bool:
-        """Apply an intent; tells whether it was news.
-
-        :param first_hand: these are the member's own words. Then it wins over an intent to leave of the
-            same time: a member that leaves says so later than anything else, so the other one is not
-            its own, but somebody forced it to leave or, in a push/pull, a guess.
-        """
+    def join_intent(self, intent: JoinIntent) -> bool:
+        """Apply an intent; tells whether it was news."""
         record = self.records.get(intent.node)
         if record is None:
             return self._remember(intent.node, Status.ALIVE, intent.ltime)
-        tie = first_hand and intent.ltime == record.status_ltime and record.member.status == Status.LEAVING
-        if intent.ltime <= record.status_ltime and not tie:
+        if intent.ltime <= record.status_ltime:
             return False
         record.status_ltime = intent.ltime
         if record.member.status == Status.LEAVING:

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 
-from tests.cluster.processes import ROOT, Agent, ClusterTestCase, eventually
+from tests.cluster.processes import ROOT, Agent, ClusterTestCase, block, eventually
 
 QUICK = 'autopilot { server_stabilization_time = "1s" last_contact_threshold = "1s" }'
 
 
 class AutopilotTests(ClusterTestCase):
-    block = "127.0.29"
+    block = block(29)
 
     def make(self, name: str, ip: str, *arguments: str) -> Agent:
         return super().make(name, ip, "-hcl", QUICK, *arguments)

@@ -34,8 +34,9 @@ from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.timing import LAN
 from tests.cluster import peers
 from tests.cluster.peers import Peer, eventually
+from tests.cluster.processes import block
 
-SERF, CONSUL, OURS, OTHER, TWIN = (f"127.0.41.{number}" for number in (31, 32, 33, 34, 35))
+SERF, CONSUL, OURS, OTHER, TWIN = (f"{block(41)}.{number}" for number in (31, 32, 33, 34, 35))
 OLD, NEW = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=", "WWlGcrVWY3o9rOQoFYX/kg=="
 TAGS = {"role": "node", "dc": "dc1", "segment": "", "id": "1c6f1d3a-0000-4000-8000-000000000041"}
 

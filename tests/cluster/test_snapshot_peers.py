@@ -17,8 +17,10 @@ from pyconsul.http.settings import HttpSettings
 from tests.agent.test_snapshots import store_in
 from tests.agent.world import World
 from tests.cluster.peers import missing_peers, peers_folder
-from tests.cluster.processes import Agent, eventually
+from tests.cluster.processes import Agent, block, eventually
 from tests.http.fakes import Client
+
+BLOCK = block(28)
 
 TOKEN = "11111111-2222-3333-4444-555555555555"
 ACL = f'acl {{ enabled = true default_policy = "allow" tokens {{ master = "{TOKEN}" }} }}'
@@ -220,7 +222,7 @@ class Base(SynchronousTestCase):
 class FromConsulTests(Base):
     def test_read_completely(self) -> None:
         """Everything that a real server saved and that we hold is there, index for index."""
-        theirs = self.start(Consul(self, self.folder, "127.0.28.20", "c1", "-hcl", ACL))
+        theirs = self.start(Consul(self, self.folder, f"{BLOCK}.20", "c1", "-hcl", ACL))
         fill(theirs)
         for method, path, body in MORE_IN_CONSUL:
             status, answer = theirs.request(method, with_token(path), body)
@@ -230,9 +232,9 @@ class FromConsulTests(Base):
         status, data = theirs.request("GET", with_token("snapshot"))
         self.assertEqual((status, data[:2]), (200, b"\x1f\x8b"))
         self.compare(self.in_process(data), expected | everything)
-        ours = self.start(Agent(self, self.folder, "127.0.28.23", "p2", "-server", "-bootstrap"))
+        ours = self.start(Agent(self, self.folder, f"{BLOCK}.23", "p2", "-server", "-bootstrap"))
         ours.put("kv/before", b"not in the snapshot")
-        status, text = self.consul("snapshot", "restore", "-http-addr=127.0.28.23:8500", self.write(data))
+        status, text = self.consul("snapshot", "restore", f"-http-addr={BLOCK}.23:8500", self.write(data))
         self.assertEqual((status, text), (0, "Restored snapshot\n"))
         self.compare(eventually(lambda: answers(ours)), expected)
         self.assertEqual(ours.request("GET", "kv/before")[0], 404)
@@ -270,19 +272,19 @@ class FromConsulTests(Base):
 class ToConsulTests(Base):
     def test_accepted(self) -> None:
         """What we save passes the real commands, and a real server has everything of it."""
-        ours = self.start(Agent(self, self.folder, "127.0.28.21", "p1", "-server", "-bootstrap"))
+        ours = self.start(Agent(self, self.folder, f"{BLOCK}.21", "p1", "-server", "-bootstrap"))
         fill(ours)
         expected = answers(ours)
         path = os.path.join(self.folder, "backup.snap")
-        status, text = self.consul("snapshot", "save", "-http-addr=127.0.28.21:8500", path)
+        status, text = self.consul("snapshot", "save", f"-http-addr={BLOCK}.21:8500", path)
         self.assertEqual(status, 0, text)
         self.assertRegex(text, r"^Saved and verified snapshot to index \d+\n$")
         status, text = self.consul("snapshot", "inspect", path)
         self.assertEqual(status, 0, text)
         self.assertRegex(text, r"(?s)^ID +\d+-\d+-\d+\nSize +\d+\nIndex +\d+\nTerm +\d+\nVersion +1\n")
-        theirs = self.start(Consul(self, self.folder, "127.0.28.22", "c2"))
+        theirs = self.start(Consul(self, self.folder, f"{BLOCK}.22", "c2"))
         theirs.put("kv/before", b"not in the snapshot")
-        status, text = self.consul("snapshot", "restore", "-http-addr=127.0.28.22:8500", path)
+        status, text = self.consul("snapshot", "restore", f"-http-addr={BLOCK}.22:8500", path)
         self.assertEqual((status, text), (0, "Restored snapshot\n"))
         eventually(lambda: theirs.get("status/leader"))
         self.compare(answers(theirs), expected)
@@ -291,7 +293,7 @@ class ToConsulTests(Base):
         theirs.kill()
         self.start(theirs)
         eventually(lambda: theirs.get("kv/after"))
-        status, text = self.consul("snapshot", "save", "-http-addr=127.0.28.22:8500", path)
+        status, text = self.consul("snapshot", "save", f"-http-addr={BLOCK}.22:8500", path)
         self.assertEqual(status, 0, text)
         with open(path, "rb") as file:
             again = store_in(file.read())

@@ -128,15 +128,26 @@ class PushPullTests(SerfTestCase):
         self.push_pull([self._node("a")], self._state(status_ltimes={"me": 20}))
         self.assertEqual(self.intents(), [])
 
-    def test_a_guess_against_a_word(self) -> None:
-        """A member that says itself that it is there wins over one that left, by a guess, then."""
+    def test_leaving_for_long(self) -> None:
+        """A member that is said to leave, and stays, is told, until it denies it or is gone."""
         self.push_pull([self._node("b")], self._state(status_ltimes={"b": 6}, left=["b"]))
-        self.user(JoinIntent(6, "b"))
-        self.push_pull([], self._state(status_ltimes={"b": 7}))
-        self.assertEqual((self.status("b"), self.intents()), (Status.LEAVING, []))
-        self.user(JoinIntent(7, "b"))
-        self.assertEqual((self.status("b"), self.intents()), (Status.ALIVE, [JoinIntent(7, "b")]))
-        self.user(JoinIntent(7, "b"))
+        self.assertIs(self.status("b"), Status.LEAVING)
+        told = (b"\x08" + LeaveIntent(7, "b").encode(), address_of("b"))
+        for seconds, times in ((29.0, 0), (2.0, 1), (30.0, 1)):
+            sent = [effect for effect in self.advance(seconds) if isinstance(effect, Send)]
+            self.assertEqual([(effect.packet, effect.to) for effect in sent].count(told), times)
+        self.user(JoinIntent(8, "b"))
+        self.assertIs(self.status("b"), Status.ALIVE)
+        sent = [effect for effect in self.advance(100.0) if isinstance(effect, Send)]
+        self.assertNotIn(told, [(effect.packet, effect.to) for effect in sent])
+
+    def test_said_at_the_same_time(self) -> None:
+        """Of two intents of one time about us, one to leave and our own, both are heard by somebody."""
+        self.push_pull([self._node("a")], self._state(status_ltimes={"me": 9}))
+        self.assertEqual(self.intents(), [JoinIntent(10, "me")])
+        self.user(LeaveIntent(10, "me"))
+        self.assertEqual(self.intents(), [JoinIntent(11, "me")])
+        self.user(LeaveIntent(10, "me"))
         self.assertEqual(self.intents(), [])
 
     def test_events_are_replayed_once(self) -> None:
