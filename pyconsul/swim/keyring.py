@@ -25,6 +25,9 @@ OVERHEAD = 1 + NONCE_SIZE + _TAG_SIZE
 
 _VERSION = 1
 
+KEYS_MAX = 256
+"""Each packet that nobody's key opens is tried with all of them."""
+
 
 class KeyringError(PyconsulError):
     """A change of the keyring that may not be made."""
@@ -72,8 +75,11 @@ class Keyring:
         """Add ``key`` at the end, unless it is there."""
         if len(key) not in (16, 24, 32):
             raise KeyringError("key size must be 16, 24 or 32 bytes")
-        if key not in self._ciphers:
-            self._ciphers[key] = self._make_cipher(key)
+        if key in self._ciphers:
+            return
+        if len(self._ciphers) >= KEYS_MAX:
+            raise KeyringError(f"the keyring has {KEYS_MAX} keys and takes no more")
+        self._ciphers[key] = self._make_cipher(key)
 
     def use(self, key: bytes) -> None:
         """Make ``key`` the primary."""

@@ -1,7 +1,9 @@
 """Telling systemd."""
 
 import os
+import shutil
 import socket
+import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -16,7 +18,9 @@ class NotifyTests(SynchronousTestCase):
 
     def test_sends_one_datagram(self) -> None:
         """The state goes to the socket that is named, also in the abstract namespace."""
-        for path in ("@pyconsul-notify-test", os.path.abspath(self.mktemp())[-100:]):
+        folder = tempfile.mkdtemp()  # a socket's path has to be short
+        self.addCleanup(shutil.rmtree, folder)
+        for path in (f"@pyconsul-notify-{os.getpid()}", os.path.join(folder, "socket")):
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
                 listener.bind("\0" + path[1:] if path.startswith("@") else path)
                 self.patch(os, "environ", {"NOTIFY_SOCKET": path})

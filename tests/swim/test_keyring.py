@@ -5,7 +5,7 @@ from base64 import b64encode
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.swim.keyring import OVERHEAD, Keyring, KeyringError, decode_key
+from pyconsul.swim.keyring import KEYS_MAX, OVERHEAD, Keyring, KeyringError, decode_key
 from pyconsul.swim.wire import DecodeError
 
 A, B, C = b"a" * 16, b"b" * 24, b"c" * 32
@@ -13,6 +13,12 @@ NONCE = bytes(12)
 
 
 class KeyringTests(SynchronousTestCase):
+    def test_bound(self) -> None:
+        ring = Keyring(bytes((number // 256, number % 256)) * 8 for number in range(KEYS_MAX))
+        ring.install(ring.primary)
+        error = self.assertRaises(KeyringError, ring.install, A)
+        self.assertIn("takes no more", str(error))
+
     def test_order(self) -> None:
         """The first key is the primary; using another moves it to the front."""
         ring = Keyring([A])
