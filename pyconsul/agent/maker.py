@@ -37,6 +37,9 @@ from pyconsul.storage.disk import RealDisk
 from pyconsul.storage.memory import MemoryStorage
 from pyconsul.storage.raft_storage import SegmentedStorage
 
+GC_THRESHOLD = 20_000
+"""New objects between two collections of the youngest: requests in flight are no garbage."""
+
 log = make_logger("agent")
 
 
@@ -196,6 +199,7 @@ class _Run:
         print("==> Consul agent running!", flush=True)
         # What is there now stays: collections need not look at it, and fork need not copy it.
         gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 20)
         gc.enable()
 
     def _on_signal(self, name: str, action: Callable[[], None]) -> None:
