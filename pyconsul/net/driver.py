@@ -39,8 +39,10 @@ class Driver:
 
     def feed(self, event: object) -> None:
         """Handle ``event`` now, or after the one that is being handled if an effect led back here."""
+        if self._stopped:
+            return
         self._inbox.append(event)
-        if self._busy or self._stopped:
+        if self._busy:
             return
         self._busy = True
         try:

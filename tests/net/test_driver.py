@@ -98,6 +98,7 @@ class DriverTests(SynchronousTestCase):
         self.driver.feed("a")
         self.clock.advance(5)
         self.assertEqual(self.core.seen, [])
+        self.assertEqual(len(self.driver._inbox), 0, "what comes late is not kept")
 
     def test_observer(self) -> None:
         """The observer sees an event with its effects before they are performed."""
