@@ -7,18 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, TypeAlias
 
-from twisted.internet.defer import Deferred, DeferredList, fail, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from pyconsul.errors import PyconsulError, Unreachable
+from pyconsul.errors import PyconsulError
 from pyconsul.interfaces import Address, GossipTransport
 from pyconsul.log import make_logger
+from pyconsul.net.driver import Driver
+from pyconsul.net.gossip_joins import PoolJoins, Resolver, literals_only
+from pyconsul.net.gossip_problems import Problems
 from pyconsul.net.gossip_queries import AnswerHook, PoolQueries, filters_of
 from pyconsul.serf.coordinates import CoordinateClient, CoordinateSource
 from pyconsul.serf.core import SerfCore
 from pyconsul.serf.events import (
-    AnnounceJoin,
     FireEvent,
     ForceLeave,
     KeyringChanged,
@@ -37,7 +39,7 @@ from pyconsul.serf.messages import QueryResponse, UserEvent
 from pyconsul.serf.queries import INTERNAL
 from pyconsul.serf.snapshot import GossipSnapshot, Previous
 from pyconsul.serf.tags import encode_tags
-from pyconsul.swim.address import is_literal, is_unspecified
+from pyconsul.swim.address import is_unspecified
 from pyconsul.swim.core import VERSIONS
 from pyconsul.swim.events import (
     Answer,
@@ -46,7 +48,6 @@ from pyconsul.swim.events import (
     LeaveEnded,
     PacketReceived,
     Problem,
-    PushPull,
     PushPullEnded,
     Send,
     StreamReceived,
@@ -56,29 +57,13 @@ from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.layers import Layers
 from pyconsul.swim.timing import Timing
 
-Resolver: TypeAlias = Callable[[str], Deferred[Sequence[str]]]
-"""All IP addresses of a host; fails with the reason."""
-
 USER_EVENT_MAX = 512
 """Most bytes of a user event's name and payload, and of the whole message."""
-
-_JOINS_MAX = 8
-"""Addresses that are tried at the same time by one join."""
-
-_WARNINGS_PER_S = 10
-"""Warnings about what others send; further ones within a second are only counted."""
 
 SaveKeyring: TypeAlias = Callable[[Sequence[str]], "Deferred[None]"]
 """Makes the keys, base64 with the primary first, durable."""
 
 __all__ = ["GossipPool", "Member", "MemberEvent", "Resolver", "Status", "literals_only"]
-
-
-def literals_only(host: str) -> Deferred[Sequence[str]]:
-    """The resolver that knows no names."""
-    if is_literal(host):
-        return succeed([host])
-    return fail(Unreachable(f"lookup {host}: no such host"))
 
 
 def _accept_all(member: Member) -> str | None:
@@ -91,6 +76,35 @@ def _ignore(_: Any) -> None:
 
 def _nothing() -> None:
     return None
+
+
+class _Begin:
+    """The first event of a pool's core: become the member of one's own pool of one."""
+
+
+class _Core:
+    """The core as the driver sees it.
+
+    A bug in it is logged and no more: a node that goes silent would be worse.
+    """
+
+    def __init__(self, core: SerfCore, tags: Mapping[str, str], snapshot: GossipSnapshot | None) -> None:
+        self._log = make_logger("gossip")
+        self._core, self._tags, self._snapshot = core, tags, snapshot
+        self.next_deadline = core.next_deadline
+
+    def handle(self, now: float, event: Any) -> list[Any]:
+        core = self._core
+        try:
+            effects = core.start(now, self._tags) if type(event) is _Begin else core.handle(now, event)
+        except Exception:
+            self._log.failure("a bug in gossip")
+            effects = core.swim.end()
+        if self._snapshot is not None:
+            self._snapshot.clocks(
+                core.member_clock.time() - 1, core.event_clock.time() - 1, core.query_clock.time() - 1
+            )
+        return effects
 
 
 class GossipPool:
@@ -150,7 +164,6 @@ class GossipPool:
         self._timing = timing
         self._accept_member = accept_member
         self._advertise = advertise
-        self._resolve = resolver
         self.coordinates: CoordinateSource = coordinates or CoordinateClient(rng)
         self._layers = Layers(
             random_bytes,
@@ -165,18 +178,16 @@ class GossipPool:
         self._snapshot = snapshot
         self._resolve_conflicts = resolve_conflicts
         self._queries = PoolQueries(self._feed)
-        self._warned_at, self._warnings = 0.0, 0
+        self._joins = PoolJoins(self._feed, resolver, transport)
         self._core: SerfCore | None = None
-        self._timer: IDelayedCall | None = None
-        self._timer_at = 0.0
-        self._joining: dict[int, Deferred[None]] = {}
+        self._driver: Driver | None = None
         self._exchanges: set[Deferred[bytes]] = set()
-        self._token = 0
+        self._answer: bytes | None = None
         self._left: Deferred[None] | None = None
         self._perform: dict[type[Any], Callable[[Any], None]] = {
             Send: lambda effect: transport.send(effect.packet, effect.to),
             Exchange: self._exchange,
-            PushPullEnded: self._push_pull_ended,
+            PushPullEnded: self._joins.ended,
             LeaveEnded: self._leave_ended,
             MemberEvent: self._member_event,
             UserEventReceived: lambda effect: self._tell(self.on_user_event, effect.event),
@@ -185,8 +196,8 @@ class GossipPool:
             QueryEnded: self._queries.ended,
             KeyringChanged: self._keyring_changed,
             NameLost: lambda effect: self.on_name_lost(),
-            Problem: self._problem,
-            Answer: _ignore,
+            Problem: Problems(clock).add,
+            Answer: self._answered,
         }
 
     # ------------------------------------------------------------ life
@@ -195,7 +206,7 @@ class GossipPool:
         """Become the member of one's own pool of one, then look for those who were there before."""
         assert self._core is None, "started twice"
         previous = self._snapshot.open() if self._snapshot is not None else Previous()
-        self._core = SerfCore(
+        core = self._core = SerfCore(
             self.name,
             self._advertised(),
             self._timing,
@@ -210,12 +221,13 @@ class GossipPool:
         )
         self._transport.packet_received = self._packet_received
         self._transport.stream_received = self._stream_received
-        self._carry_out(self._core.start(self._clock.seconds(), self.tags))
+        self._driver = Driver(_Core(core, self.tags, self._snapshot), self._perform, self._clock, Tick())
+        self._driver.feed(_Begin())
+        self._joins.start()
         others = [address for name, address in previous.alive.items() if name != self.name]
         if others:
             self._rng.shuffle(others)
-            rejoining = Deferred.fromCoroutine(self._rejoin(others))
-            rejoining.addErrback(lambda failure: self._log.failure("a bug in gossip", failure=failure))
+            self._joins.rejoin(others, lambda: not core.swim.nodes.others_alive(self.name))
 
     def _advertised(self) -> Address:
         address = self._advertise or self._transport.address
@@ -228,19 +240,16 @@ class GossipPool:
         if self._core is None:
             return
         self._core = None
+        if self._driver is not None:
+            self._driver.stop()
         self._queries.stop()
         if self._snapshot is not None:
             self._snapshot.close()
         self._transport.packet_received = lambda packet, source: None
         self._transport.stream_received = lambda request, source: None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         for exchange in list(self._exchanges):
             exchange.cancel()
-        joining, self._joining = self._joining, {}
-        for waiting in joining.values():
-            waiting.errback(Unreachable("shutting down"))
+        self._joins.stop()
         if self._left is not None and not self._left.called:
             self._left.callback(None)
 
@@ -369,86 +378,7 @@ class GossipPool:
 
         :param ignore_old: do not replay user events from before.
         """
-        return Deferred.fromCoroutine(self._join(list(addresses), ignore_old))
-
-    async def _join(self, addresses: list[str], ignore_old: bool) -> int:
-        self._running()
-        errors: list[str] = []
-        targets: list[Address] = []
-        for text in addresses:
-            try:
-                host, port = self._split(text)
-                targets += [(found, port) for found in await self._resolve(host)]
-            except PyconsulError as error:
-                errors.append(f"Failed to resolve {text}: {error}")
-        joined = 0
-        for first in range(0, len(targets), _JOINS_MAX):
-            some = targets[first : first + _JOINS_MAX]
-            exchanges = [self._push_pull(to, ignore_old) for to in some]
-            outcomes: Sequence[tuple[bool, Any]] = await DeferredList(exchanges, consumeErrors=True)
-            for to, (succeeded, result) in zip(some, outcomes, strict=True):
-                if succeeded:
-                    joined += 1
-                elif result.check(PyconsulError):
-                    errors.append(f"Failed to join {to[0]}: {result.value}")
-                else:
-                    result.raiseException()
-        if errors and not joined:
-            raise PyconsulError(_several(errors))
-        if joined:
-            self._feed(AnnounceJoin())
-        return joined
-
-    def _split(self, text: str) -> Address:
-        """Host and port of what the user wrote."""
-        _, _, place = text.rpartition("/")
-        if is_literal(place):
-            return place, self._transport.address[1]
-        if place.startswith("["):
-            host, _, rest = place[1:].partition("]")
-            port = rest.removeprefix(":")
-        else:
-            host, _, port = place.partition(":")
-        if not port:
-            return host, self._transport.address[1]
-        if not port.isdecimal() or not 0 < int(port) < 65536:
-            raise PyconsulError(f"invalid port {port}")
-        return host, int(port)
-
-    def _push_pull(self, to: Address, ignore_old: bool) -> Deferred[None]:
-        self._token += 1
-        waiting: Deferred[None] = Deferred()
-        if self._core is None:
-            waiting.errback(Unreachable("shutting down"))
-            return waiting
-        self._joining[self._token] = waiting
-        self._feed(PushPull(self._token, to, True, ignore_old))
-        return waiting
-
-    def _push_pull_ended(self, effect: PushPullEnded) -> None:
-        waiting = self._joining.pop(effect.token, None)
-        if waiting is None:
-            return
-        if effect.error:
-            waiting.errback(PyconsulError(effect.error))
-        else:
-            waiting.callback(None)
-
-    async def _rejoin(self, others: Sequence[str]) -> None:
-        """Join one of those who were alive before a restart, unless somebody found us first."""
-        for text in others:
-            if self._core is None or self._core.swim.nodes.others_alive(self.name):
-                return
-            self._log.info("Attempting re-join to previously known node: {address}", address=text)
-            try:
-                await self._push_pull(self._split(text), False)
-            except PyconsulError as error:
-                self._log.debug("cannot re-join {address}: {why}", address=text, why=error)
-                continue
-            self._log.info("Re-joined to previously known node: {address}", address=text)
-            self._feed(AnnounceJoin())
-            return
-        self._log.warn("Failed to re-join any previously known node")
+        return Deferred.fromCoroutine(self._joins.join(addresses, ignore_old))
 
     # ------------------------------------------------------------ leave
 
@@ -476,62 +406,16 @@ class GossipPool:
         self._feed(PacketReceived(packet, source))
 
     def _stream_received(self, request: bytes, source: Address) -> bytes | None:
-        answer = None
-        for effect in self._feed(StreamReceived(request, source)):
-            if type(effect) is Answer:
-                answer = effect.data
-        return answer
+        self._answer = None
+        self._feed(StreamReceived(request, source))
+        return self._answer
 
-    def _feed(self, event: Any) -> Sequence[Any]:
-        """Have the core handle ``event``. An effect may lead back here; the core is done by then."""
-        core = self._core
-        if core is None:
-            return ()
-        try:
-            effects = core.handle(self._clock.seconds(), event)
-        except Exception:  # a bug, but a node that goes silent would be worse
-            self._log.failure("a bug in gossip")
-            effects = core.swim.end()
-        self._carry_out(effects)
-        if self._snapshot is not None:
-            self._snapshot.clocks(
-                core.member_clock.time() - 1, core.event_clock.time() - 1, core.query_clock.time() - 1
-            )
-        return effects
+    def _answered(self, effect: Answer) -> None:
+        self._answer = effect.data
 
-    def _carry_out(self, effects: Sequence[Any]) -> None:
-        for effect in effects:
-            self._perform[type(effect)](effect)
-        self._rearm()
-
-    def _rearm(self) -> None:
-        """See to it that a timer fires no later than the core's next deadline.
-
-        One that fires too early just looks again: that is cheaper than a new timer for each packet.
-        """
-        core = self._core
-        if core is None:
-            return
-        deadline = core.next_deadline()
-        if deadline is None:
-            return
-        if self._timer is not None:
-            if self._timer_at <= deadline:
-                return
-            self._timer.cancel()
-        self._timer_at = deadline
-        self._timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), self._fire)
-
-    def _fire(self) -> None:
-        self._timer = None
-        core = self._core
-        if core is None:
-            return
-        deadline = core.next_deadline()
-        if deadline is not None and deadline <= self._clock.seconds():
-            self._feed(Tick())
-        else:
-            self._rearm()
+    def _feed(self, event: Any) -> None:
+        if self._driver is not None:
+            self._driver.feed(event)
 
     def _exchange(self, effect: Exchange) -> None:
         """Do a stream exchange and tell the core how it went."""
@@ -566,22 +450,3 @@ class GossipPool:
             listener(event)
         except Exception:
             self._log.failure("a listener of gossip failed")
-
-    def _problem(self, problem: Problem) -> None:
-        if not problem.notable:
-            self._log.debug("gossip: {text}", text=problem.text)
-            return
-        now = self._clock.seconds()
-        if now - self._warned_at >= 1.0:
-            if self._warnings > _WARNINGS_PER_S:
-                self._log.warn("gossip: {count} more warnings", count=self._warnings - _WARNINGS_PER_S)
-            self._warned_at, self._warnings = now, 0
-        self._warnings += 1
-        if self._warnings <= _WARNINGS_PER_S:
-            self._log.warn("gossip: {text}", text=problem.text)
-
-
-def _several(errors: Sequence[str]) -> str:
-    """Errors under one another, as Consul prints them."""
-    head = "1 error occurred:" if len(errors) == 1 else f"{len(errors)} errors occurred:"
-    return head + "".join(f"\n\t* {error}" for error in errors) + "\n\n"

@@ -194,30 +194,3 @@ class ConflictTests(PoolTestCase):
         )  # fmt: skip
         pool.start()
         self.joined(pool, "10.0.0.3")
-
-
-class ProblemTests(PoolTestCase):
-    def test_a_flood_of_warnings_is_counted(self) -> None:
-        """Many warnings within a second become few lines."""
-        pool = self.pool(1)
-        logged: list[str] = []
-        pool._log = _Log(logged)
-        from pyconsul.swim.events import Problem
-
-        for _ in range(50):
-            pool._carry_out([Problem("odd", notable=True), Problem("detail")])
-        self.assertEqual(logged.count("odd"), 60)
-        self.clock.advance(2.0)
-        pool._carry_out([Problem("odd", notable=True)])
-        self.assertEqual(logged[-2:], ["40", "odd"])
-
-
-class _Log:
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = lines
-
-    def warn(self, _: str, **fields: Any) -> None:
-        self._lines += [str(value) for value in fields.values()]
-
-    def debug(self, _: str, **fields: Any) -> None:
-        self._lines.append("odd")
