@@ -249,7 +249,7 @@ class Replica:
         the followers.
         """
         deferred: Deferred[Any] = Deferred()
-        if self._stopped or not self.is_leader:
+        if not self.is_leader:
             deferred.errback(NoLeader())
             return deferred
         if len(self._waiters) + len(self._gathering) >= PROPOSALS_WAITING_MAX:

@@ -7,7 +7,7 @@ Header names are spelt and ordered as Consul 1.8.7 sends them: sorted, then Date
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +24,7 @@ TEXT = b"text/plain"
 ERROR_TEXT = b"text/plain; charset=utf-8"
 HTML = b"text/html; charset=utf-8"
 NO_JSON: Any = msgspec.UNSET
+HEADS_MAX = 64
 
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 REASONS[413] = b"Request Entity Too Large"
@@ -108,6 +109,7 @@ class Renderer:
     def __init__(self, dates: Dates, extra: Mapping[str, str], always_pretty: bool = False) -> None:
         self.dates = dates
         self.always_pretty = always_pretty
+        self._heads: dict[Hashable, bytes] = {}
         self._extra = tuple((canonical(name), value.encode("utf-8")) for name, value in extra.items())
 
     def body(self, answer: Answer, asks_pretty: bool) -> bytes:
@@ -168,6 +170,28 @@ class Renderer:
                 answer.last_contact_ms,
             )
             return before, b"\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        if answer.index < 0:
+            before = self._repeated_head(answer, packed, minor)
+        else:
+            before = self._head(answer, packed, minor)
+        end = b""
+        if not keep:
+            end = b"\r\nConnection: close" if minor else b""
+        elif not minor:
+            end = b"\r\nConnection: keep-alive"
+        return before, b"\r\nContent-Length: %d%b\r\n\r\n%b" % (len(body), end, body)
+
+    def _repeated_head(self, answer: Answer, packed: bool, minor: int) -> bytes:
+        """A head without an index: there are few of them, and each write asks for one."""
+        key = (answer.status, answer.content_type, answer.headers, answer.bare, packed, minor)
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= HEADS_MAX:
+                self._heads.clear()
+            head = self._heads[key] = self._head(answer, packed, minor)
+        return head
+
+    def _head(self, answer: Answer, packed: bool, minor: int) -> bytes:
         headers = self.headers(answer)
         if packed:
             headers.append((b"Content-Encoding", b"gzip"))
@@ -175,12 +199,7 @@ class Renderer:
         lines = [b"HTTP/1.%d %d %b" % (minor, answer.status, REASONS.get(answer.status, b"Unknown"))]
         lines += [b"%b: %b" % header for header in headers]
         lines.append(b"Date: ")
-        end = b""
-        if not keep:
-            end = b"\r\nConnection: close" if minor else b""
-        elif not minor:
-            end = b"\r\nConnection: keep-alive"
-        return b"\r\n".join(lines), b"\r\nContent-Length: %d%b\r\n\r\n%b" % (len(body), end, body)
+        return b"\r\n".join(lines)
 
 
 _READ = (

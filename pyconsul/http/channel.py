@@ -63,6 +63,7 @@ class Channel(Protocol):
     :ivar peer: the client's address, empty for a UNIX socket; ``host`` is what the site counts it under.
     :ivar last: the answer that is being made is the last on this connection.
     :ivar busy: an answer is awaited.
+    :ivar query: what it answers, if the lane called the endpoint.
     :ivar mid: llhttp is inside a message.
     :ivar seen: the site's tick when the client last said something.
     :ivar since: the tick when the request that is being read began.
@@ -74,6 +75,7 @@ class Channel(Protocol):
     host = ""
     last = False
     busy = False
+    query: Query | None = None
     mid = False
     seen = 0
     since = 0
@@ -85,7 +87,7 @@ class Channel(Protocol):
     _unread = False
     _held = b""
     _queue: deque[Item] | None = None
-    _pending: Deferred[bytes] | None = None
+    _pending: Deferred[Answer] | None = None
     _request: LeanRequest | None = None
     _producer: Any = None
     _linger: Any = None
@@ -306,17 +308,31 @@ class Channel(Protocol):
         else:
             self.busy = True
             self._pending = result
-            result.addCallbacks(self._answered, self._broke)
+            result.addCallbacks(self._answered, self._failed)
 
-    def _answered(self, rendered: bytes) -> None:
+    def _answered(self, answer: Answer) -> None:
+        query, self.query = self.query, None
         self._pending = None
-        if not self._gone:
-            self.transport.write(rendered)
-            self._done()
+        if self._gone:
+            return
+        assert query is not None
+        try:
+            rendered = self.site.surface.render(query, answer)
+        except Exception:
+            self._broke(Failure())
+            return
+        if answer.close:
+            self.last = True
+        self.transport.write(rendered)
+        self._done()
+
+    def _failed(self, failure: Failure) -> None:
+        query = self.query
+        assert query is not None
+        self._answered(self.site.surface.failed_answer(failure, query))
 
     def _broke(self, failure: Failure) -> None:
-        """What cannot be: endpoints' failures have become answers before this."""
-        self._pending = None
+        """What cannot be: all failures of endpoints become answers."""
         self.site.failed(failure)
         if not self._gone:
             self.transport.abortConnection()

@@ -24,8 +24,11 @@ class Lane:
 
     def serve(
         self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes
-    ) -> bytes | Deferred[bytes] | None:
-        """The rendered answer; ``None`` if the request has to go to Klein."""
+    ) -> bytes | Deferred[Answer] | None:
+        """The rendered answer, or one that the channel has to wait for and render as ``channel.query``.
+
+        ``None`` if the request has to go to Klein.
+        """
         surface = self._surface
         if method == b"GET" and facts.variant >= 0:
             kept = surface.kept.entries.get(target)
@@ -46,10 +49,8 @@ class Lane:
         query = Query(method, target, facts, body, channel.peer, surface.settings.node_name)
         answer = surface.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
         if isinstance(answer, Deferred):
-            return answer.addCallback(self._render, channel, query)
-        return self._render(answer, channel, query)
-
-    def _render(self, answer: Answer, channel: Channel, query: Query) -> bytes:
+            channel.query = query
+            return answer
         if answer.close:
             channel.last = True
-        return self._surface.render(query, answer)
+        return surface.render(query, answer)

@@ -33,10 +33,13 @@ class Query:
     :ivar target: as received: path and query string.
     :ivar peer: the client's address in text form; empty for a UNIX socket.
     :ivar kept: the place for the answer, which is the read's watcher; ``None`` if it is not kept.
+    :ivar rule: of the route that answers it.
     :ivar may_keep: the answer depends on the target and the store alone (set by ``reads.read``).
     """
 
-    __slots__ = ("_parameters", "body", "facts", "kept", "may_keep", "method", "node_name", "peer", "target")
+    __slots__ = (
+        "_parameters", "body", "facts", "kept", "may_keep", "method", "node_name", "peer", "rule", "target",
+    )  # fmt: skip
 
     def __init__(
         self, method: bytes, target: bytes, facts: Facts, body: bytes, peer: str = "", node_name: str = ""
@@ -47,6 +50,7 @@ class Query:
         self.body = body
         self.peer = peer
         self.node_name = node_name
+        self.rule = ""
         self.kept: Kept | None = None
         self.may_keep = False
         self._parameters: Mapping[str, list[str]] | None = None if b"?" in target else NO_PARAMETERS
@@ -161,6 +165,8 @@ class Query:
     def write_options(self) -> dict[str, Any]:
         """``token`` and ``datacenter`` for a write, where given."""
         options: dict[str, Any] = {}
+        if self._parameters is NO_PARAMETERS and not self.facts.token:
+            return options
         if token := self.token:
             options["token"] = token
         if datacenter := self.get("dc"):
@@ -178,7 +184,7 @@ class Query:
 
     def refuse_namespace(self) -> None:
         """Raise if the request names a namespace, which only some endpoints mind."""
-        if self.has("ns"):
+        if "ns" in self.parameters:
             raise BadRequest(f'Bad request: Invalid query parameter: "ns" - {NAMESPACES}')
         if self.facts.namespace:
             raise BadRequest(f'Bad request: Invalid header: "X-Consul-Namespace" - {NAMESPACES}')

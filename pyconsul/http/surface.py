@@ -5,7 +5,6 @@ Klein and the compiled lane are two roads to ``Surface.call``; both leave throug
 
 from __future__ import annotations
 
-from asyncio import iscoroutine
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +79,8 @@ class Surface:
     # ------------------------------------------------------------ running an endpoint
 
     def call(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
-        """Answer ``query``; never raises and the Deferred never fails."""
+        """Answer ``query``; never raises, but the Deferred may fail: ``failed_answer`` is for that."""
+        query.rule = route.rule
         if self._guarded and (refused := self._guard(query)) is not None:
             return refused
         if query.body and len(query.body) > route.body_max():
@@ -95,20 +95,20 @@ class Surface:
             if isinstance(result, Answer):
                 return self._keep(result, query)
         except Exception:
-            return self._failed(Failure(), query, route)
-        if iscoroutine(result):
-            result = Deferred.fromCoroutine(result)
-        deferred: Deferred[Answer] = result
-        deferred.addCallback(self._keep, query)
-        deferred.addErrback(self._failed, query, route)
+            return self.failed_answer(Failure(), query)
+        deferred: Deferred[Answer]
+        deferred = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
+        if query.method == b"GET":  # what is written is never kept
+            deferred.addCallback(self._keep, query)
         return deferred
 
-    def _failed(self, failure: Failure, query: Query, route: Route) -> Answer:
+    def failed_answer(self, failure: Failure, query: Query) -> Answer:
+        """What a failure of an endpoint is answered with."""
         if isinstance(failure.value, PyconsulError):
             return self._unkept(refusal(failure.value), query)
         if failure.check(CancelledError) is None:
             self._log.failure(
-                "{method} {rule} failed", failure, method=query.method.decode("latin-1"), rule=route.rule
+                "{method} {rule} failed", failure, method=query.method.decode("latin-1"), rule=query.rule
             )
         return self._unkept(text(500, BUG), query)
 
@@ -195,6 +195,7 @@ class Surface:
         query = self.query_of(request)
         result = self.call(route, query, parameters)
         if isinstance(result, Deferred):
+            result.addErrback(self.failed_answer, query)
             return result.addCallback(lambda answer: self.write(request, query, answer))
         return self.write(request, query, result)
 
