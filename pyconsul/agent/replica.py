@@ -17,7 +17,7 @@ from pyconsul.interfaces import RaftStorage
 from pyconsul.log import make_logger
 from pyconsul.net.driver import Driver
 from pyconsul.raft import events
-from pyconsul.raft.configuration import Configuration
+from pyconsul.raft.configuration import Configuration, Server
 from pyconsul.raft.core import RaftCore
 from pyconsul.raft.events import Role
 from pyconsul.raft.leader import TRANSFER_IN_PROGRESS
@@ -26,13 +26,15 @@ from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.raft.timing import Timing
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Snapshot
+from pyconsul.storage.peers_file import ConfigurationRecovery, PeersFile
+from pyconsul.storage.raft_storage import FOLDER
 from pyconsul.storage.snapshot_policy import SnapshotPolicy, SnapshotSettings
 from pyconsul.storage.snapshotting import Snapshotting, after
 
 PROPOSALS_WAITING_MAX = 100_000
 READS_WAITING_MAX = 100_000
 COMMANDS_PER_PROPOSAL_MAX = 256
-SNAPSHOT_FOLDER = "raft/snapshots"
+SNAPSHOT_FOLDER = f"{FOLDER}/snapshots"
 
 
 class _Waiter(Struct):
@@ -74,6 +76,7 @@ class Replica:
     :ivar configuration_changed: called with each ``ConfigurationChanged``.
     :ivar became_ready: called when this leader has applied an entry of its own term, so that its
         store holds everything that any earlier leader acknowledged.
+    :param address: where others reach this server's Raft.
     :ivar recovered: what the log was at the start. :ivar started_from: the snapshot that it followed.
     """
 
@@ -85,6 +88,7 @@ class Replica:
         storage: RaftStorage,
         fsm: FSM,
         settings: SnapshotSettings | None = None,
+        address: str = "",
     ) -> None:
         self._log = make_logger("agent.server.raft")
         self._clock = environment.clock
@@ -98,7 +102,8 @@ class Replica:
         storage.failed = self._storage_failed
         self._work = self._make_work(environment)
         self.recovered = storage.recover()
-        self.started_from = self._restore_snapshot()
+        self._drops_log = False
+        self.started_from = self._restore_snapshot(environment, Server(server_id, address))
         self.core = RaftCore(
             timing, environment.rng, server_id, self.recovered, storage.read, self.started_from
         )
@@ -171,15 +176,22 @@ class Replica:
             self._taken,
         )
 
-    def _restore_snapshot(self) -> SnapshotInfo | None:
-        """Bring the store to where the newest snapshot is, and the log to where it goes on."""
-        if self._work is None:
+    def _restore_snapshot(self, environment: Environment, server: Server) -> SnapshotInfo | None:
+        """Bring the store to where the newest snapshot is, and the log to where it goes on.
+
+        After an outage an operator may have written a configuration, which ``server`` goes on from then.
+        """
+        if self._work is None or environment.disk is None:
             return None
         snapshot = self._work.recover(self.recovered)
+        recovery = ConfigurationRecovery(
+            PeersFile(environment.disk, FOLDER), self._work.files, self._storage, self.machine, server
+        )
+        snapshot = recovery.run(self.recovered, snapshot, int(environment.wall_time() * 1000)) or snapshot
         left = after(self.recovered, snapshot)
         if left is not None:
             self.recovered = left
-            self._storage.reset(0, left.snapshot_index, left.snapshot_term)
+            self._drops_log = True
         return snapshot
 
     # ------------------------------------------------------------ life
@@ -191,6 +203,8 @@ class Replica:
 
     def start(self) -> None:
         """Begin to take part."""
+        if self._drops_log:  # not before: this takes the disk's thread, and twistd forks until now
+            self._storage.reset(0, self.recovered.snapshot_index, self.recovered.snapshot_term)
         self.driver.start()
         if self.policy is not None:
             self.policy.start()

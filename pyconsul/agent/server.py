@@ -87,7 +87,13 @@ class ServerAgent(BaseAgent):
         self.rpc_address = f"{config.advertise_addr}:{config.ports.server}"
         self.store = Store()
         self.raft = Replica(
-            environment, node_id, raft_timing(config), storage, FSM(self.store), snapshot_settings(config)
+            environment,
+            node_id,
+            raft_timing(config),
+            storage,
+            FSM(self.store),
+            snapshot_settings(config),
+            self.rpc_address,
         )
         self.raft.machine.replaced = self._snapshot_restored
         self.raft.role_changed = self._role_changed

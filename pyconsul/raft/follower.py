@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from pyconsul.errors import StorageDamaged
 from pyconsul.raft.configuration import Configuration, ServerId, decode
 from pyconsul.raft.events import StorePiece
 from pyconsul.raft.messages import (
@@ -54,7 +55,8 @@ class Follower:
         s = self._s
         log = s.log
         prev = message.prev_log_index
-        if prev > log.last_index or (prev > log.base_index and log.term_at(prev) != message.prev_log_term):
+        is_known = prev <= log.base_index and not s.is_unverified  # as everything before it is committed
+        if prev > log.last_index or (not is_known and log.term_at(prev) != message.prev_log_term):
             self._reject(leader, message)
             return
         entries = message.entries
@@ -103,6 +105,8 @@ class Follower:
         """Say where the logs may still agree: no later than our last entry of a term so low."""
         s = self._s
         hint = s.log.last_of_terms_to(message.prev_log_term, message.prev_log_index)
+        if hint > message.prev_log_index:  # from here on the leader has nothing that we could take
+            hint = 0
         response = AppendEntriesResponse(
             s.term, False, 0, message.prev_log_index, hint, s.log.term_at(hint) or 0
         )
@@ -120,6 +124,11 @@ class Follower:
         end = offset + len(message.data)
         if not info.is_sane(message.term) or offset < 0 or end > info.size or not s.state_is_durable:
             return
+        if s.is_unverified and info.index <= s.commit_index and s.log.term_at(info.index) != info.term:
+            raise StorageDamaged(
+                "what was recovered through peers.json is not what the leader has; stop this server, "
+                "empty its data folder, and let it join anew"
+            )
         if self._has(info.index, info.term):
             self._agree(info)
             return

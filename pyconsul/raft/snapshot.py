@@ -22,6 +22,8 @@ class SnapshotInfo(Struct, array_like=True, frozen=True):
     :ivar index: the last entry that it covers, and ``term`` that of this entry.
     :ivar configuration: what was in force then, from the entry ``configuration_index``.
     :ivar checksum: CRC-32 of its ``size`` bytes. Equal in everything means equal bytes.
+    :ivar by_hand: made of all that one server had when an operator gave it a configuration, so that
+        no majority has vouched for it.
     """
 
     index: int
@@ -30,6 +32,7 @@ class SnapshotInfo(Struct, array_like=True, frozen=True):
     configuration_index: int
     size: int
     checksum: int
+    by_hand: bool = False
 
     def is_sane(self, term: int) -> bool:
         """Whether a leader in ``term`` may have sent this."""

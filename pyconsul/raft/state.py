@@ -213,6 +213,16 @@ class RaftState:
         self.effects.append(RestoreSnapshot(self._seq, info))
         self.effects.append(ConfigurationChanged(info.configuration, info.configuration_index))
 
+    @property
+    def is_unverified(self) -> bool:
+        """Whether all that this server has is a state made by hand, which no leader has gone on from yet."""
+        snapshot = self.snapshot
+        return (
+            snapshot is not None
+            and snapshot.by_hand
+            and snapshot.index == self.commit_index == self.log.last_index
+        )
+
     # ------------------------------------------------------------ commit and apply
 
     def commit(self, index: int) -> None:

@@ -52,6 +52,7 @@ class _Meta(Struct):
     configuration_index: int
     size: int
     checksum: int
+    by_hand: bool = False
 
 
 _encode_meta = msgspec.json.Encoder().encode
@@ -104,7 +105,13 @@ class SnapshotFiles:
             raise StorageDamaged(f"{path}: is not the description of snapshot {name} in format {VERSION}")
         configuration = Configuration(meta.servers)
         return SnapshotInfo(
-            meta.index, meta.term, configuration, meta.configuration_index, meta.size, meta.checksum
+            meta.index,
+            meta.term,
+            configuration,
+            meta.configuration_index,
+            meta.size,
+            meta.checksum,
+            meta.by_hand,
         )
 
     def find(self, info: SnapshotInfo) -> SnapshotName:
@@ -212,6 +219,7 @@ class Draft:
                 info.configuration_index,
                 info.size,
                 info.checksum,
+                info.by_hand,
             )
         )
         meta.write((body, b"\n%08x\n" % crc32(body)), 0)

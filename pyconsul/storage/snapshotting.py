@@ -116,6 +116,7 @@ class Snapshotting:
 
     :param feed: gives an event to the Raft core.
     :param taken: called when a snapshot of our own is durable, and the core knows.
+    :ivar files: where they lie.
     :ivar notes: what ``recover`` wants people to know.
     """
 
@@ -138,7 +139,7 @@ class Snapshotting:
         self._transport = transport
         self._feed = feed
         self._tell_taken = taken
-        self._files = SnapshotFiles(disk, folder)
+        self.files = SnapshotFiles(disk, folder)
         self._taking: _Taking | None = None
         self._incoming: _Incoming | None = None
         self._ready: tuple[SnapshotInfo, Any] | None = None
@@ -155,15 +156,15 @@ class Snapshotting:
         :raises StorageDamaged: naming a file, if what is left does not make a whole.
         """
         damage = ""
-        for name in self._files.recover():
+        for name in self.files.recover():
             try:
-                info = self._files.info(name)
+                info = self.files.info(name)
                 decoder = self._machine.decoder()
-                for piece in self._files.pieces(name, info):
+                for piece in self.files.pieces(name, info):
                     decoder.feed(piece)
                 state = decoder.finish()
             except StorageDamaged as error:
-                damage = damage or f"{self._files.folder}/{name}: {error}"
+                damage = damage or f"{self.files.folder}/{name}: {error}"
                 self.notes.append(f"snapshot {name} cannot be used: {error}")
                 continue
             if info.index < found.first_index - 1:
@@ -172,7 +173,7 @@ class Snapshotting:
             return info
         if found.first_index > 1:
             raise StorageDamaged(
-                (damage or f"{self._files.folder}: the snapshot is missing")
+                (damage or f"{self.files.folder}: the snapshot is missing")
                 + f"; the log begins with entry {found.first_index}, and no usable snapshot reaches it; to "
                 "let this server join the others anew, empty its data folder"
             )
@@ -188,7 +189,7 @@ class Snapshotting:
     def take(self, info: SnapshotInfo) -> None:
         """Begin to take a snapshot of the machine as it is now, which ``info`` describes."""
         assert self._taking is None
-        taking = self._taking = _Taking(info, self._machine.slices(), self._files.draft())
+        taking = self._taking = _Taking(info, self._machine.slices(), self.files.draft())
         self._clock.callLater(0, self._next_slice, taking)
 
     def _next_slice(self, taking: _Taking) -> None:
@@ -246,7 +247,7 @@ class Snapshotting:
             info = published[0]
             self._log.info("snapshot complete up to {index}, {size} bytes", index=info.index, size=info.size)
             self._feed(SnapshotTaken(info))
-            self._disk.submit(self._files.prune, self._pruned)
+            self._disk.submit(self.files.prune, self._pruned)
             self._tell_taken(info)
 
         self._disk.submit(publish, done)
@@ -283,7 +284,7 @@ class Snapshotting:
         if file is None:
             if len(self._open) >= OPEN_FILES_MAX:
                 self._open.pop(next(iter(self._open))).close()
-            file = self._open[key] = self._files.open(self._files.find(info))
+            file = self._open[key] = self.files.open(self.files.find(info))
         return file
 
     # ------------------------------------------------------------ taking over
@@ -293,7 +294,7 @@ class Snapshotting:
         info = effect.info
         if not effect.offset:
             self._abandon()
-            self._incoming = _Incoming(info, self._files.draft(), self._machine.decoder())
+            self._incoming = _Incoming(info, self.files.draft(), self._machine.decoder())
         incoming = self._incoming
         if incoming is None or incoming.info != info or effect.offset != incoming.end:
             self._feed(SnapshotFailed(info))
@@ -314,7 +315,7 @@ class Snapshotting:
         if incoming.name is None:
             incoming.draft.discard()
         else:
-            self._files.drop(incoming.name)
+            self.files.drop(incoming.name)
 
     def _fail(self, incoming: _Incoming, error: BaseException) -> None:
         self._log.error("cannot take over the leader's snapshot: {error}", error=error)
@@ -337,7 +338,7 @@ class Snapshotting:
 
         def publish() -> None:
             incoming.name, _ = incoming.draft.publish(incoming.info, ms)
-            incoming.file = self._files.open(incoming.name)
+            incoming.file = self.files.open(incoming.name)
 
         def done(error: BaseException | None) -> None:
             if self._stopped or self._incoming is not incoming:
@@ -384,7 +385,7 @@ class Snapshotting:
         self._ready = info, incoming.decoder.finish()
         self._incoming = None
         self._disk.submit(partial(_close, incoming), _ignore)
-        self._disk.submit(self._files.prune, self._pruned)
+        self._disk.submit(self.files.prune, self._pruned)
         self._feed(SnapshotReady(info))
         self._ready = None
 
@@ -415,12 +416,14 @@ def after(found: Recovered, info: SnapshotInfo | None) -> Recovered | None:
     """What is left of a log beside a snapshot, if that is not all of it.
 
     A server that crashed while it took over a leader's snapshot may have its old log still, which ends
-    before the snapshot or has other entries there.
+    before the snapshot or has other entries there. And a state made by hand stands for itself: its last
+    entries may never have been committed, and must not be taken for the leader's.
     """
     if info is None:
         return None
     place = info.index - found.first_index
-    if place < 0 or place < len(found.terms) and found.terms[place] == info.term:
+    is_all = info.by_hand and info.index == found.last_index
+    if place < 0 or not is_all and place < len(found.terms) and found.terms[place] == info.term:
         return None
     return RecoveredAfterSnapshot(found.term, found.voted_for, info.index, info.term)
 

@@ -92,6 +92,7 @@ class DiskTestCase(SynchronousTestCase):
     """One server on a simulated disk."""
 
     servers = 1
+    address = "10.0.0.0:8300"
     settings = SnapshotSettings(threshold=20, interval_s=1.0, trailing_logs=5)
 
     def setUp(self) -> None:
@@ -114,7 +115,8 @@ class DiskTestCase(SynchronousTestCase):
             disk=self.disk,
         )
         storage = SegmentedStorage(self.disk, Random(2), segment_bytes=1024)
-        self.replica = Replica(environment, "a", Timing(), storage, FSM(self.store), self.settings)
+        fsm = FSM(self.store)
+        self.replica = Replica(environment, "a", Timing(), storage, fsm, self.settings, self.address)
         if not run:
             return
         self.replica.start()

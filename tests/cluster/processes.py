@@ -94,6 +94,17 @@ class Agent:
             process.kill()
             return process.wait()
 
+    def wait(self, within_s: float = 20.0) -> int:
+        """Its exit status, when it ends by itself."""
+        assert self._process is not None
+        return self._process.wait(timeout=within_s)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> str:
         """What it printed."""
         if not os.path.exists(self.log_path):

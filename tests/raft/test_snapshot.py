@@ -7,8 +7,10 @@ from typing import Any
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
+from pyconsul.errors import StorageDamaged
 from pyconsul.raft import events
 from pyconsul.raft.configuration import Configuration
+from pyconsul.raft.core import RaftCore
 from pyconsul.raft.events import (
     Apply,
     ConfigurationChanged,
@@ -327,6 +329,47 @@ class ReceivingTests(SynchronousTestCase):
         self.receive_all()
         self.one.time_out()
         self.assertEqual(sent(self.one.feed(PieceStored(INFO, 4)), InstallSnapshotResponse), [])
+
+
+class ByHandTests(SynchronousTestCase):
+    """``a`` has nothing but a state made by hand, up to entry 9 of term 2; ``b`` leads term 5."""
+
+    def setUp(self) -> None:
+        self.one = Single(empty=True, term=4)
+        disk = self.one.disk
+        disk.first_index, disk._durable_first, disk.snapshot_term = 10, 10, 2
+        taken = replace(snapshot(9, 2), by_hand=True)
+        self.one.core = RaftCore(Timing(), self.one.core._s.rng, "a", disk, disk.read, taken)
+        self.one.feed(events.Tick())
+        self.one.heartbeat("b", 5)
+
+    def install(self, info: SnapshotInfo) -> list[Any]:
+        return self.one.receive("b", InstallSnapshot(5, info, 0, b"0123456789", "b:8300"))
+
+    def test_leader_goes_on_from_it(self) -> None:
+        """Its log has the same entry there, and from then on all is as ever."""
+        answer = only(self.one.append("b", 5, 12, 5), AppendEntriesResponse)
+        self.assertEqual((answer.success, answer.hint_index, answer.hint_term), (False, 9, 2))
+        answer = only(self.one.append("b", 5, 9, 2, 5, commit=10), AppendEntriesResponse)
+        self.assertEqual((answer.success, answer.match_index), (True, 10))
+        self.assertFalse(self.one.core._s.is_unverified)
+        self.assertTrue(only(self.one.append("b", 5, 7, 1), AppendEntriesResponse).success)
+
+    def test_leader_has_something_else(self) -> None:
+        """Nothing of it is taken for the leader's: another entry there, or a log that ends before."""
+        for prev, term in ((9, 3), (7, 3)):
+            answer = only(self.one.append("b", 5, prev, term, 5), AppendEntriesResponse)
+            self.assertFalse(answer.success)
+            self.assertLessEqual(answer.hint_index, prev)
+
+    def test_leaders_snapshot(self) -> None:
+        """One that goes beyond takes its place; one that does not cannot, so an operator has to help."""
+        self.assertEqual(of(self.install(snapshot(12, 4)), StorePiece)[0].info.index, 12)
+        with self.assertRaises(StorageDamaged) as caught:
+            self.install(snapshot(9, 3))
+        self.assertIn("empty its data folder", str(caught.exception))
+        self.assertRaises(StorageDamaged, self.install, snapshot(7, 3))
+        self.assertTrue(only(self.install(snapshot(9, 2)), AppendEntriesResponse).success)
 
 
 class TakingTests(SynchronousTestCase):

@@ -198,5 +198,5 @@ class SnapshotNotSynced(RaftProcess):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        files = self._work._files
+        files = self._work.files
         files.draft = lambda: _Hasty(files._disk, files.folder, files._temporary())  # type: ignore[method-assign]

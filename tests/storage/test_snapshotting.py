@@ -385,8 +385,8 @@ class TakeOverTests(WorkTestCase):
             self.assertEqual(self.fed, [PieceStored(other, 5), SnapshotReady(other)])
             names = [name for name in self.names() if "-20-" in name]
             self.assertEqual(len(names), int(was_ready))
-            for name in self.work._files.names():
-                self.work._files.drop(name)
+            for name in self.work.files.names():
+                self.work.files.drop(name)
             self.fed.clear()
 
     def test_out_of_order(self) -> None:
