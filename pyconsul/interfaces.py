@@ -274,6 +274,13 @@ class Agent(Protocol):
         """
         ...
 
+    def confirm(self) -> Deferred[None]:
+        """Fires once a majority has confirmed that this node led when it was called.
+
+        What it answers from its own store then is linearizable. Fails with ``NoLeader``.
+        """
+        ...
+
     def forget(self, watcher: AnswerWatcher) -> None:
         """Take back the registration of an armed ``watcher`` that was not woken."""
         ...

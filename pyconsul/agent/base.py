@@ -312,6 +312,10 @@ class BaseAgent(MultiService):
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 
+    def confirm(self) -> Deferred[None]:
+        """See ``pyconsul.interfaces.Agent``."""
+        raise NotImplementedError
+
     def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.environment import Environment
@@ -13,7 +13,7 @@ from pyconsul.agent.servers import ServerChoice, parse, servers_of
 from pyconsul.agent.snapshots import ClientSnapshots
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.declared import declared_methods
-from pyconsul.errors import NoServers, Refused, Unreachable
+from pyconsul.errors import NoLeader, NoServers, Refused, Unreachable
 from pyconsul.interfaces import AnswerWatcher
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.serf.members import UPDATE
@@ -77,6 +77,10 @@ class ClientAgent(BaseAgent):
                 self._choice.failed(called[0])
 
         return self._forwarder.persist(attempt, is_read=declared.kind != "write", failed=failed)
+
+    def confirm(self) -> Deferred[None]:
+        """See ``pyconsul.interfaces.Agent``; nothing is kept here that would ask for it."""
+        return fail(NoLeader())
 
     def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``; nobody is ever registered here."""

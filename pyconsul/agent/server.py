@@ -360,7 +360,7 @@ class ServerAgent(BaseAgent):
                 return self._serve(declared, request, watcher)
             if self.raft.ready:
                 if request.require_consistent:
-                    confirmed = self._serve_confirmed(declared, request)
+                    confirmed = self._serve_confirmed(declared, request, watcher)
                     return confirmed.addErrback(self._once_more, declared, request)
                 return self._serve(declared, request, watcher)
             if request.allow_stale and self.raft.core.last_log_index:
@@ -374,6 +374,13 @@ class ServerAgent(BaseAgent):
                 return done
             return self._persist(declared, request)
         return declared.call(request)
+
+    def confirm(self) -> Deferred[None]:
+        """See ``pyconsul.interfaces.Agent``."""
+        return self.raft.confirm().addCallback(self._applied_here)
+
+    def _applied_here(self, index: int) -> Deferred[None] | None:
+        return None if index <= self.raft.applied_index else self.raft.applied(index)
 
     def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``."""
@@ -396,7 +403,7 @@ class ServerAgent(BaseAgent):
             if method.kind == "write":
                 return self._propose(method, request)
             if request.require_consistent:
-                return self._serve_confirmed(method, request)
+                return self._serve_confirmed(method, request, None)
             return self._serve(method, request, None)
         address = self.raft.leader_address
         if self.raft.is_leader or not address:
@@ -424,12 +431,11 @@ class ServerAgent(BaseAgent):
             watcher.armed = True
         return self._complete(read, request)
 
-    def _serve_confirmed(self, method: Method, request: Any) -> Deferred[Any]:
+    def _serve_confirmed(
+        self, method: Method, request: Any, watcher: AnswerWatcher | None
+    ) -> Deferred[Any]:
         """Answer once a majority has confirmed this leader and the store is as new as it."""
-        confirmed = self.raft.confirm()
-        confirmed.addCallback(self.raft.applied)
-        confirmed.addCallback(lambda _: self._serve(method, request, None))
-        return confirmed
+        return self.confirm().addCallback(lambda _: self._serve(method, request, watcher))
 
     def _elsewhere(self, method: Method, request: Any, until: float) -> Deferred[Any] | None:
         """Where a parked request has to go on when this server no longer leads.
@@ -449,7 +455,7 @@ class ServerAgent(BaseAgent):
         if self.raft.is_leader:
             reply.last_contact = 0
         elif core.last_contact is not None:
-            reply.last_contact = int(max(0.0, self.clock.seconds() - core.last_contact) * 1e9)
+            reply.last_contact = max(1, int((self.clock.seconds() - core.last_contact) * 1e9))
         if request.require_consistent:
             reply.consistency_level = "consistent"
         elif request.allow_stale:

@@ -37,15 +37,12 @@ def read(
     :param stamp_failures: whether it puts them there although it does not.
     :param cacheable: whether this endpoint knows ``?cached``.
     """
-    query.may_keep = not (
-        request.allow_stale
-        or request.require_consistent
-        or request.min_query_index
-        or request.token
-        or query.has("near")
-    )
-    if not query.may_keep and query.kept is not None:
-        query.kept = None
+    query.may_keep = not (request.min_query_index or request.token or query.has("near"))
+    if query.kept is not None:
+        if query.may_keep:
+            query.kept.confirm = request.require_consistent
+        else:
+            query.kept = None
     try:
         reply = agent.ask(method, request, query.kept)
     except PyconsulError as error:
@@ -66,6 +63,8 @@ def _stamp(
     answer.index = reply.index
     answer.known_leader = reply.known_leader
     answer.last_contact_ms = reply.last_contact // 1_000_000
+    if reply.last_contact:  # not the leader's: the answer tells its age, and is another each time
+        query.may_keep = False
     if consistency:
         level = reply.consistency_level
         if not level:

@@ -88,8 +88,21 @@ class Surface:
         if query.method == b"GET" and query.facts.plain:
             entry = self.kept.entries.get(query.target)
             if entry is not None and entry.answer is not None:
-                return entry.answer
+                if not entry.confirm:
+                    return entry.answer
+                return self.agent.confirm().addBoth(self._confirmed, entry, route, query, parameters)
             query.kept = self.kept.place(query.target, b"cached" in query.target)
+        return self._run(route, query, parameters)
+
+    def _confirmed(
+        self, result: Failure | None, entry: Kept, route: Route, query: Query, parameters: Mapping[str, str]
+    ) -> Result:
+        """The kept answer, unless what it was read from, or the leader, has changed meanwhile."""
+        if result is None and entry.answer is not None:
+            return entry.answer
+        return self._run(route, query, parameters)
+
+    def _run(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
         try:
             result = route.endpoint(query, **parameters)
             if isinstance(result, Answer):
@@ -121,7 +134,6 @@ class Surface:
             and answer.status == 200
             and answer.index >= 0
             and answer.known_leader
-            and not answer.last_contact_ms
         )
         if place is None:
             if may_keep:

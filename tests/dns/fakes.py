@@ -93,6 +93,9 @@ class FakeAgent:
         self.queries: dict[str, Any] = {}
         self.refused = ""
 
+    def confirm(self) -> Deferred[None]:
+        raise AssertionError("DNS does not ask for it")
+
     def forget(self, watcher: Any) -> None:
         self.forgotten.append(watcher)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -160,6 +160,7 @@ class FakeAgent:
     :ivar asked: ``(method, request)`` in order.
     :ivar watching: the watchers of reads, which it arms if ``arms`` is set.
     :ivar forgotten: the watchers that were taken back.
+    :ivar confirming: how often its leadership was to be confirmed; ``confirmed`` is what that gives.
     """
 
     def __init__(self, **changes: Any) -> None:
@@ -169,6 +170,8 @@ class FakeAgent:
         self.arms = True
         self.watching: list[Any] = []
         self.forgotten: list[Any] = []
+        self.confirming = 0
+        self.confirmed: Deferred[None] | None = None
 
     def ask(self, method: str, request: Any, watcher: Any = None) -> Any:
         self.asked.append((method, request))
@@ -183,6 +186,11 @@ class FakeAgent:
         if isinstance(reply, Exception):
             raise reply
         return reply(request) if callable(reply) and not isinstance(reply, Deferred) else reply
+
+    def confirm(self) -> Deferred[None]:
+        self.confirming += 1
+        confirmed, self.confirmed = self.confirmed, None
+        return succeed(None) if confirmed is None else confirmed
 
     def forget(self, watcher: Any) -> None:
         self.forgotten.append(watcher)

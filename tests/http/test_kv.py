@@ -6,9 +6,10 @@ from typing import Any
 
 from msgspec import UNSET
 from msgspec.structs import replace
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.errors import Refused
+from pyconsul.errors import NoLeader, Refused
 from pyconsul.structs.kv import IndexedDirEntries, IndexedKeyList
 from tests.http.fakes import Client, FakeAgent, entry, meta, site
 
@@ -173,7 +174,7 @@ class KeptTests(Base):
     def test_not_kept(self) -> None:
         """Answers that depend on more than the target and the leader's store."""
         for target in (
-            "/v1/kv/a?stale", "/v1/kv/a?consistent", "/v1/kv/a?index=1", "/v1/kv/a?token=t",
+            "/v1/kv/a?index=1", "/v1/kv/a?token=t",
             "/v1/kv/a?near=n",
             "/v1/status/leader",
         ):  # fmt: skip
@@ -200,6 +201,30 @@ class KeptTests(Base):
         self.assertEqual(self.ask("/v1/kv/a")[0], 404)
         self.assertEqual(self.agent.forgotten, self.agent.watching)
         self.assertEqual(len(self.agent.forgotten), 1)
+
+    def test_stale(self) -> None:
+        self.assertEqual(self.asks("/v1/kv/a?stale", 5), 2)
+
+    def test_consistent(self) -> None:
+        """What is kept is served once it is certain that this server still led."""
+        self.assertEqual(self.asks("/v1/kv/a?consistent", 5), 2)
+        self.assertEqual(self.agent.confirming, 3)
+        confirmed = self.agent.confirmed = Deferred()
+        self.assertEqual(self.client.get("/v1/kv/a?consistent"), b"")
+        confirmed.callback(None)
+        self.assertTrue(self.client.received().startswith(b"HTTP/1.1 200 OK\r\n"))
+        self.assertEqual(len(self.agent.asked), 2)
+
+    def test_consistent_but_changed(self) -> None:
+        """A change, or another leader, while that is found out: the read begins anew."""
+        self.asks("/v1/kv/a?consistent", 3)
+        confirmed = self.agent.confirmed = Deferred()
+        self.client.get("/v1/kv/a?consistent")
+        self.agent.wake()
+        confirmed.callback(None)
+        self.assertEqual(len(self.agent.asked), 3)
+        self.agent.confirmed = fail(NoLeader())
+        self.assertEqual(self.asks("/v1/kv/a?consistent", 2), 2)
 
     def test_follower_arms_nothing(self) -> None:
         self.agent.arms = False
