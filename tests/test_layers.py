@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = "pyconsul"
 
 BASE = {"errors", "structs", "interfaces", "hcl", "late_tls"}
-PURE = {"raft", "swim", "serf", "state", "dns", "acl"}
+PURE = {"raft", "swim", "serf", "state", "dns", "acl", "filters", "regexp"}
 CORES = BASE | PURE
 DRIVERS = {"storage", "net", "checks", "endpoints"}
 

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from pyconsul.agent.local import LocalState
 from pyconsul.errors import PyconsulError, Refused
 from pyconsul.log import make_logger
-from pyconsul.serf.expressions import BadExpression, Expression
+from pyconsul.regexp.expressions import BadExpression, Expression
 from pyconsul.serf.messages import UserEvent as GossipEvent
 from pyconsul.structs.event import EventFireRequest, UserEvent
 from pyconsul.swim import wire

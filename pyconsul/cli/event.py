@@ -30,7 +30,7 @@ def run(invocation: Invocation) -> int:
 def _check(name: str, expression: str) -> None:
     if not expression:
         return
-    from pyconsul.serf.expressions import BadExpression, Expression
+    from pyconsul.regexp.expressions import BadExpression, Expression
 
     try:
         Expression(expression)

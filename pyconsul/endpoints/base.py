@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from pyconsul.endpoints.filtering import filtered
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -56,18 +58,24 @@ class Answered(Struct):
 
 
 def _declare(
-    kind: str, name: str, request: type[Struct], reply: type[Any], permission: str
+    kind: str, name: str, request: type[Struct], reply: type[Any], permission: str, rows: str = ""
 ) -> Callable[[F], F]:
     def mark(function: F) -> F:
-        function.__endpoint__ = (kind, name, request, reply, permission)  # type: ignore[attr-defined]
+        function.__endpoint__ = (kind, name, request, reply, permission, rows)  # type: ignore[attr-defined]
         return function
 
     return mark
 
 
-def read(name: str, request: type[Struct], reply: type[Any], permission: str = "") -> Callable[[F], F]:
-    """Declare ``method(self, request) -> Read``."""
-    return _declare("read", name, request, reply, permission)
+def read(
+    name: str, request: type[Struct], reply: type[Any], permission: str = "", *, rows: str = ""
+) -> Callable[[F], F]:
+    """Declare ``method(self, request) -> Read``.
+
+    :param rows: where in the reply the rows are that ``request.filter`` chooses from, as in
+        ``node_services.services``; without it the request's filter means nothing.
+    """
+    return _declare("read", name, request, reply, permission, rows)
 
 
 def write(name: str, request: type[Struct], reply: type[Any], permission: str = "") -> Callable[[F], F]:
@@ -89,8 +97,9 @@ def declarations(family: object) -> Iterator[Method]:
         member = getattr(family, attribute)
         facts = getattr(member, "__endpoint__", None)
         if facts is not None:
-            kind, name, request, reply, permission = facts
-            yield Method(name, kind, request, reply, permission, member)
+            kind, name, request, reply, permission, rows = facts
+            call = filtered(member, reply, rows.split(".")) if rows else member
+            yield Method(name, kind, request, reply, permission, call)
 
 
 class Registry:

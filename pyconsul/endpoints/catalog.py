@@ -24,6 +24,7 @@ from pyconsul.structs.catalog import (
     IndexedNodeServices,
     IndexedServiceNodes,
     IndexedServices,
+    Node,
     NodeService,
     NodeServiceList,
     NodeServices,
@@ -94,7 +95,7 @@ class Catalog:
         """The datacenters that are known, this one first."""
         return [self._datacenter]
 
-    @read("Catalog.ListNodes", DCSpecificRequest, IndexedNodes, "node:read")
+    @read("Catalog.ListNodes", DCSpecificRequest, IndexedNodes, "node:read", rows="nodes")
     def list_nodes(self, request: DCSpecificRequest) -> Read:
         """All nodes, or those with certain metadata."""
         rows = self._catalog.nodes()
@@ -115,7 +116,13 @@ class Catalog:
             return Read(index, reply, (("services",), ("nodes",)))
         return Read(catalog.services_index, reply, (("services",),))
 
-    @read("Catalog.ServiceNodes", ServiceSpecificRequest, IndexedServiceNodes, "service:read")
+    @read(
+        "Catalog.ServiceNodes",
+        ServiceSpecificRequest,
+        IndexedServiceNodes,
+        "service:read",
+        rows="service_nodes",
+    )
     def service_nodes(self, request: ServiceSpecificRequest) -> Read:
         """The instances of a service and where they are.
 
@@ -140,31 +147,50 @@ class Catalog:
             rows = nearest_first(self._store, self._datacenter, request.source, rows, lambda row: row.node)
         return Read(index, IndexedServiceNodes(service_nodes=rows), (watch,))
 
-    @read("Catalog.NodeServices", NodeSpecificRequest, IndexedNodeServices, "node:read")
+    @read(
+        "Catalog.NodeServices",
+        NodeSpecificRequest,
+        IndexedNodeServices,
+        "node:read",
+        rows="node_services.services",
+    )
     def node_services(self, request: NodeSpecificRequest) -> Read:
         """A node and its services by id.
 
         :raises Refused: if no node is named.
         """
-        index, row, services = self._catalog.node_services(_named(request))
+        index, row, services = self._services_on(request)
         found = None if row is None else NodeServices(row, {service.id: service for service in services})
         return Read(index, IndexedNodeServices(node_services=found), (("node", request.node.lower()),))
 
-    @read("Catalog.NodeServiceList", NodeSpecificRequest, IndexedNodeServiceList, "node:read")
+    @read(
+        "Catalog.NodeServiceList",
+        NodeSpecificRequest,
+        IndexedNodeServiceList,
+        "node:read",
+        rows="node_services.services",
+    )
     def node_service_list(self, request: NodeSpecificRequest) -> Read:
         """A node and its services in the order of their ids.
 
         :raises Refused: if no node is named.
         """
-        index, row, services = self._catalog.node_services(_named(request))
+        index, row, services = self._services_on(request)
         found = NodeServiceList() if row is None else NodeServiceList(row, services or None)
         return Read(index, IndexedNodeServiceList(node_services=found), (("node", request.node.lower()),))
 
+    def _services_on(self, request: NodeSpecificRequest) -> tuple[int, Node | None, list[NodeService]]:
+        """A node and its services. The index of one that is not there is 1, as in Consul.
 
-def _named(request: NodeSpecificRequest) -> str:
-    if not request.node:
-        raise Refused("Must provide node")
-    return request.node
+        Whoever waits with a greater one knew the node: it is told that the node went, in Consul it is
+        not. Whoever waits with 1 waits until the node comes.
+        """
+        if not request.node:
+            raise Refused("Must provide node")
+        index, row, services = self._catalog.node_services(request.node)
+        if row is None and request.min_query_index <= 1:
+            index = 1
+        return index, row, services
 
 
 def service_fault(service: NodeService) -> str:

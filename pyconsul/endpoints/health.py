@@ -35,7 +35,13 @@ class Health:
         self._catalog = store.catalog
         self._datacenter = datacenter
 
-    @read("Health.ChecksInState", ChecksInStateRequest, IndexedHealthChecks, "node:read")
+    @read(
+        "Health.ChecksInState",
+        ChecksInStateRequest,
+        IndexedHealthChecks,
+        "node:read",
+        rows="health_checks",
+    )
     def checks_in_state(self, request: ChecksInStateRequest) -> Read:
         """All checks in a state; none for a state that nobody knows.
 
@@ -46,7 +52,7 @@ class Health:
         index, checks = self._catalog.checks_in_state(request.state)
         return self._checks(index, checks, ("state", request.state), request)
 
-    @read("Health.NodeChecks", NodeSpecificRequest, IndexedHealthChecks, "node:read")
+    @read("Health.NodeChecks", NodeSpecificRequest, IndexedHealthChecks, "node:read", rows="health_checks")
     def node_checks(self, request: NodeSpecificRequest) -> Read:
         """All checks on a node.
 
@@ -59,7 +65,13 @@ class Health:
             index, IndexedHealthChecks(health_checks=checks), (("node-checks", request.node.lower()),)
         )
 
-    @read("Health.ServiceChecks", ServiceSpecificRequest, IndexedHealthChecks, "service:read")
+    @read(
+        "Health.ServiceChecks",
+        ServiceSpecificRequest,
+        IndexedHealthChecks,
+        "service:read",
+        rows="health_checks",
+    )
     def service_checks(self, request: ServiceSpecificRequest) -> Read:
         """All checks of the instances of a service; those of their nodes are not among them.
 
@@ -70,7 +82,13 @@ class Health:
         index, checks = self._catalog.service_checks(request.service_name)
         return self._checks(index, checks, ("checks", request.service_name.lower()), request)
 
-    @read("Health.ServiceNodes", ServiceSpecificRequest, IndexedCheckServiceNodes, "service:read")
+    @read(
+        "Health.ServiceNodes",
+        ServiceSpecificRequest,
+        IndexedCheckServiceNodes,
+        "service:read",
+        rows="nodes",
+    )
     def service_nodes(self, request: ServiceSpecificRequest) -> Read:
         """The instances of a service with their nodes and checks, whatever their health.
 

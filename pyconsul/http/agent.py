@@ -11,11 +11,21 @@ from twisted.internet.defer import Deferred
 from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import Answer, empty, text
 from pyconsul.http.query import Query
+from pyconsul.http.reads import chosen
 from pyconsul.http.routes import hot, route
 from pyconsul.interfaces import LocalAgent
 from pyconsul.structs.agent import CheckDefinition, CheckUpdate, ServiceDefinition
 from pyconsul.structs.bodies import decode
-from pyconsul.structs.catalog import CRITICAL, PASSING, WARNING, WEIGHTS, NodeService, ServiceAddress, Weights
+from pyconsul.structs.catalog import (
+    CRITICAL,
+    PASSING,
+    WARNING,
+    WEIGHTS,
+    HealthCheck,
+    NodeService,
+    ServiceAddress,
+    Weights,
+)
 
 Result = Answer | Deferred[Answer]
 
@@ -96,7 +106,8 @@ def _add_services(app: Klein, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/services")
     def services(query: Query) -> Result:
         """The services registered here, by id."""
-        return Answer(json={key: show(service) for key, service in agent.local_services().items()})
+        rows = chosen(query, agent.local_services(), NodeService)
+        return Answer(json={key: show(service) for key, service in rows.items()})
 
     @route(app, "/v1/agent/service/register", ["PUT"])
     def register(query: Query) -> Result:
@@ -121,7 +132,7 @@ def _add_checks(app: Klein, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/checks")
     def checks(query: Query) -> Result:
         """The checks registered here, by id."""
-        return Answer(json=agent.local_checks())
+        return Answer(json=chosen(query, agent.local_checks(), HealthCheck))
 
     @route(app, "/v1/agent/check/register", ["PUT"])
     def register_check(query: Query) -> Result:

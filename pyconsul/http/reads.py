@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -15,6 +15,7 @@ from pyconsul.http.surface import MISS
 from pyconsul.interfaces import Agent
 
 Shape = Callable[[Any], Answer]
+T = TypeVar("T")
 
 
 def read(
@@ -96,6 +97,20 @@ def ask(agent: Agent, method: str, request: Any, shape: Shape) -> Answer | Defer
     if isinstance(reply, Deferred):
         return reply.addCallback(shape)
     return shape(reply)
+
+
+def chosen(query: Query, rows: dict[str, T], kind: type[T]) -> dict[str, T]:
+    """Those of the agent's own ``rows`` that pass ``?filter=``.
+
+    :raises Refused: if the filter is none for such rows.
+    """
+    expression = query.get("filter")
+    if not expression:
+        return rows
+    from pyconsul.filters.compiled import make_test  # few ever filter
+
+    test = make_test(expression, kind)
+    return {key: row for key, row in rows.items() if test(row)}
 
 
 def as_json(reply: Any) -> Answer:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgpack
 
-from pyconsul.serf.expressions import matches
+from pyconsul.regexp.expressions import matches
 from pyconsul.swim import wire
 
 NODES = 0

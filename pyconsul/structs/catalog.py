@@ -4,7 +4,7 @@ Field names and nesting are those of Consul 1.8.7 (specs of the RPC, section 6);
 shape of its JSON. ``pyconsul.structs.canonical`` brings what peers send into that shape.
 """
 
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 from msgspec import Struct, UnsetType, field
@@ -22,6 +22,11 @@ SERF_FAILED_OUTPUT = "Agent not live or unreachable"
 CONSUL_SERVICE = "consul"
 CONNECT_PROXY = "connect-proxy"
 
+NOT_SELECTABLE = "not selectable"
+"""Annotation of fields that filter expressions may not name."""
+
+RaftIndex = Annotated[int, NOT_SELECTABLE]
+
 
 class Node(Struct, rename="pascal", frozen=True, kw_only=True):
     """A row of the node table; ``node`` is its name, unique without regard to case."""
@@ -32,8 +37,8 @@ class Node(Struct, rename="pascal", frozen=True, kw_only=True):
     datacenter: str = ""
     tagged_addresses: dict[str, str] | None = None
     meta: dict[str, str] | None = None
-    create_index: int = 0
-    modify_index: int = 0
+    create_index: RaftIndex = 0
+    modify_index: RaftIndex = 0
 
 
 class ServiceAddress(Struct, rename="pascal", frozen=True):
@@ -53,6 +58,49 @@ class Weights(Struct, rename="pascal", frozen=True):
 WEIGHTS = Weights(passing=1, warning=1)
 
 
+class MeshGateway(TypedDict, total=False):
+    """How other datacenters are reached."""
+
+    Mode: str
+
+
+class Upstream(TypedDict, total=False):
+    """What a proxy offers to its service."""
+
+    DestinationType: str
+    DestinationNamespace: str
+    DestinationName: str
+    Datacenter: str
+    LocalBindAddress: str
+    LocalBindPort: int
+    Config: Any
+    MeshGateway: MeshGateway
+
+
+class ExposePath(TypedDict, total=False):
+    """A path that is served without the mesh's encryption."""
+
+    ListenerPort: int
+    Path: str
+    LocalPathPort: int
+    Protocol: str
+    ParsedFromCheck: bool
+
+
+class Expose(TypedDict, total=False):
+    """What is served without the mesh's encryption."""
+
+    Checks: bool
+    Paths: list[ExposePath]
+
+
+class Connect(TypedDict, total=False):
+    """How a service takes part in the mesh."""
+
+    Native: bool
+    SidecarService: Any
+
+
 class Proxy(Struct, rename="pascal", frozen=True, kw_only=True):
     """Proxy settings, kept as given; the last two fields are always shown."""
 
@@ -61,9 +109,9 @@ class Proxy(Struct, rename="pascal", frozen=True, kw_only=True):
     local_service_address: str | UnsetType = UNSET
     local_service_port: int | UnsetType = UNSET
     config: dict[str, Any] | UnsetType | None = UNSET
-    upstreams: list[dict[str, Any]] | UnsetType | None = UNSET
-    mesh_gateway: dict[str, Any] = {}
-    expose: dict[str, Any] = {}
+    upstreams: Annotated[list[dict[str, Any]], list[Upstream]] | UnsetType | None = UNSET
+    mesh_gateway: Annotated[dict[str, Any], MeshGateway] = {}
+    expose: Annotated[dict[str, Any], Expose] = {}
 
 
 class NodeService(Struct, rename="pascal", frozen=True, kw_only=True):
@@ -80,9 +128,9 @@ class NodeService(Struct, rename="pascal", frozen=True, kw_only=True):
     weights: Weights | None = WEIGHTS
     enable_tag_override: bool = False
     proxy: Proxy = Proxy()
-    connect: dict[str, Any] | None = {}
-    create_index: int = 0
-    modify_index: int = 0
+    connect: Annotated[dict[str, Any], Connect] | None = {}
+    create_index: RaftIndex = 0
+    modify_index: RaftIndex = 0
 
 
 class CheckDefinition(Struct, rename="pascal", frozen=True, kw_only=True, omit_defaults=True):
@@ -125,9 +173,9 @@ class HealthCheck(Struct, rename="pascal", frozen=True, kw_only=True):
     service_name: str = ""
     service_tags: list[str] | None = []
     type: str = ""
-    definition: CheckDefinition = CheckDefinition()
-    create_index: int = 0
-    modify_index: int = 0
+    definition: Annotated[CheckDefinition, NOT_SELECTABLE] = CheckDefinition()
+    create_index: RaftIndex = 0
+    modify_index: RaftIndex = 0
 
 
 class ServiceNode(Struct, rename="pascal", frozen=True, kw_only=True):
@@ -150,9 +198,9 @@ class ServiceNode(Struct, rename="pascal", frozen=True, kw_only=True):
     service_port: int = 0
     service_enable_tag_override: bool = False
     service_proxy: Proxy = Proxy()
-    service_connect: dict[str, Any] | None = {}
-    create_index: int = 0
-    modify_index: int = 0
+    service_connect: Annotated[dict[str, Any], Connect] | None = {}
+    create_index: RaftIndex = 0
+    modify_index: RaftIndex = 0
 
 
 class CheckServiceNode(Struct, rename="pascal", frozen=True):

@@ -47,6 +47,19 @@ class CatalogTestCase(SynchronousTestCase):
         return str(self.assertRaises(PyconsulError, self.catalog.register, RegisterRequest(**fields)))
 
 
+class GoneTests(CatalogTestCase):
+    def test_index_of_a_node_that_went(self) -> None:
+        """It falls to 1, but whoever waits for a change of that node is told."""
+        self.put(b'{"Node":"first","Address":"192.0.2.1"}')
+        self.put(REGISTER)
+        before = self.catalog.node_services(NodeSpecificRequest(node="db1")).index
+        self.replica.apply(self.catalog.deregister(DeregisterRequest(node="db1")))
+        for read in (self.catalog.node_services, self.catalog.node_service_list):
+            self.assertEqual(read(NodeSpecificRequest(node="DB1")).index, 1)
+            self.assertEqual(read(NodeSpecificRequest(node="db1", min_query_index=1)).index, 1)
+            self.assertGreater(read(NodeSpecificRequest(node="db1", min_query_index=before)).index, before)
+
+
 class ByAddressTests(CatalogTestCase):
     def test_all_services_at_an_address(self) -> None:
         """Without a name, an address finds every instance there; such an answer cannot be watched."""
@@ -121,7 +134,7 @@ class ShapeTests(CatalogTestCase):
         self.assertIsNone(self.catalog.node_services(node).reply.node_services)
         listed = self.catalog.node_service_list(node)
         self.assertEqual(shown(listed.reply.node_services), {"Node": None, "Services": None})
-        self.assertEqual((listed.index, listed.watch), (0, (("node", "none"),)))
+        self.assertEqual((listed.index, listed.watch), (1, (("node", "none"),)))
         found = self.catalog.service_nodes(ServiceSpecificRequest(service_name="None"))
         self.assertEqual(
             (found.reply.service_nodes, found.index, found.watch), ([], 0, (("service", "none"),))

@@ -9,7 +9,7 @@ from time import process_time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.serf.expressions import BadExpression, Expression, matches
+from pyconsul.regexp.expressions import BadExpression, Expression, matches
 
 PIECES = (
     "a", "b", "c", ".", "[ab]", "[^a]", "^", "$", r"\d", r"\w", r"\s", r"\b", "(a|b)", "(ab)*", "(?:a|bc)+",
@@ -55,6 +55,7 @@ class MatchingTests(SynchronousTestCase):
             (r"(?m)^b$", "a\nb\nc", True),
             (r"^b$", "a\nb\nc", False),
             (r"(?P<name>a)b", "ab", True),
+            (r"(?P<1>a)b", "ab", True),
             (r"a{,2}", "a{,2}", True),
             (r"a{x}", "a{x}", True),
             (r"\x{e4}", "ä", True),
@@ -80,7 +81,7 @@ class MatchingTests(SynchronousTestCase):
             ("a{3,2}", "invalid repeat count: `{3,2}`"),
             ("a{1001}", "invalid repeat count: `{1001}`"),
             ("(?P<n", "invalid named capture: `(?P<n`"),
-            ("(?P<1>a)", "invalid named capture: `(?P<1>a)`"),
+            ("(?P<a-b>c)", "invalid named capture: `(?P<a-b>c)`"),
             ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
             ("(?i-", "invalid or unsupported Perl syntax: `(?i-`"),
             ("\\8", "invalid escape sequence: `\\8`"),
@@ -106,7 +107,31 @@ class MatchingTests(SynchronousTestCase):
             self.assertFalse(Expression(expression).search("a" * 500 + "c"))
         for expression in ("(((){1000}){1000}){1000}", "((((a{10}){10}){10}){10})", "((a{100}){100}){2}"):
             error = self.assertRaises(BadExpression, Expression, expression)
-            self.assertIn("expression too large", str(error))
+            self.assertIn("invalid repeat count", str(error))
+        error = self.assertRaises(BadExpression, Expression, "a{900}b{900}c{900}")
+        self.assertIn("expression too large", str(error))
         error = self.assertRaises(BadExpression, Expression, "(" * 400)
         self.assertIn("nests too deeply", str(error))
         self.assertLess(process_time() - began, 5.0)
+
+
+class RememberingTests(SynchronousTestCase):
+    """An expression that is used again answers as a new one does."""
+
+    def test_texts_one_after_another(self) -> None:
+        """Whatever was looked at before; places depend on both neighbours."""
+        rng = Random(11)
+        for expression in (r"\ba\b", "(?m)^b$", r"a\Bb", "(a|b)*c", r"(?s)a.b|\Aab\z"):
+            kept = Expression(expression)
+            for _ in range(300):
+                text = "".join(rng.choice("abc \n") for _ in range(rng.randrange(8)))
+                self.assertEqual(kept.search(text), Expression(expression).search(text), (expression, text))
+
+    def test_memory_is_bounded(self) -> None:
+        """Many different characters make it start anew."""
+        kept = Expression("x[^y]*z")
+        for start in range(0, 60_000, 500):
+            text = "".join(map(chr, range(0x100 + start % 50_000, 0x100 + start % 50_000 + 500)))
+            self.assertFalse(kept.search("x" + text))
+        self.assertTrue(kept.search("x-z"))
+        self.assertLess(len(kept._known), 2 * 4096)

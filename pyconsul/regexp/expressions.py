@@ -1,8 +1,9 @@
 """Regular expressions out of events and queries, in the syntax that Consul's users write (RE2).
 
 Anybody in the pool may send one, so matching takes time in proportion to expression and text and
-no more (Thompson's construction, 1968; Pike's simulation), which ``re`` cannot promise. What the
-tests of characters look like is in ``pyconsul.serf.characters``.
+no more (Thompson's construction, 1968; Pike's simulation), which ``re`` cannot promise. Steps that were
+taken are remembered, so a text much like others costs one look-up a character. What the
+tests of characters look like is in ``pyconsul.regexp.characters``.
 """
 
 from __future__ import annotations
@@ -11,16 +12,24 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from pyconsul.errors import PyconsulError
-from pyconsul.serf.characters import Test, any_character, bracket, escaped, is_word, literal
+from pyconsul.regexp.characters import Test, any_character, bracket, escaped, is_word, literal
 
 STATES_MAX = 2000
 STEPS_MAX = 200_000
 DEPTH_MAX = 100
 REPEAT_MAX = 1000
+KNOWN_MAX = 4096
+SETS_STATES_MAX = 100_000
 
 _Tree: TypeAlias = "tuple[Any, ...]"
 """``("test", test)``, ``("at", place)``, ``("each", trees)``, ``("any", trees)`` or
 ``("repeat", tree, least, most)``, where ``most`` is -1 for no limit."""
+
+_BEGIN, _MATCH = 0, -1
+"""The number of the set of states to begin with, and what stands for a match."""
+
+_BEGINNING, _NEWLINE, _WORD, _OTHER = range(4)
+"""What stands before a place, as far as any test of places can tell."""
 
 _NOTHING: _Tree = ("each", ())
 _TEST, _AT, _SPLIT, _GO, _FOUND = range(5)
@@ -42,27 +51,60 @@ class Expression:
     def __init__(self, text: str) -> None:
         self.text = text
         self._program = _Compiler(text).program(_Parser(text).parse())
+        self._sets: list[tuple[int, ...]] = [(0,)]
+        self._numbers: dict[tuple[int, ...], int] = {(0,): _BEGIN}
+        self._known: dict[tuple[int, int, str], int] = {}
 
     def search(self, text: str) -> bool:
         """Whether it matches anywhere in ``text``. A pair that needs too many steps does not."""
-        program = self._program
+        known = self._known
         steps = 0
-        states: dict[int, None] = {}
+        states, before = _BEGIN, _BEGINNING
         for place in range(len(text) + 1):
-            states = _reachable(program, (*states, 0), text, place)
-            steps += len(states)
-            if steps > STEPS_MAX:
-                return False
             character = text[place : place + 1]
-            following: dict[int, None] = {}
-            for state in states:
-                kind, what, _ = program[state]
-                if kind == _FOUND:
-                    return True
-                if kind == _TEST and character and what(character):
-                    following[state + 1] = None
+            following = known.get((states, before, character))
+            if following is None:
+                following, cost = self._step(self._sets[states], text, place)
+                steps += cost
+                if steps > STEPS_MAX:
+                    return False
+                known[states, before, character] = following
+            if following == _MATCH:
+                self._forget_many()
+                return True
             states = following
+            before = _NEWLINE if character == "\n" else _WORD if is_word(character) else _OTHER
+        self._forget_many()
         return False
+
+    def _step(self, states: tuple[int, ...], text: str, place: int) -> tuple[int, int]:
+        """The number of the set of states after one more character, and how many were looked at.
+
+        Places are told apart by the character before and the one after alone, so the outcome holds
+        wherever these and ``states`` are the same.
+        """
+        program = self._program
+        reached = _reachable(program, states, text, place)
+        character = text[place : place + 1]
+        following: dict[int, None] = {}
+        for state in reached:
+            kind, what, _ = program[state]
+            if kind == _FOUND:
+                return _MATCH, len(reached)
+            if kind == _TEST and character and what(character):
+                following[state + 1] = None
+        found = (*following, 0)
+        number = self._numbers.setdefault(found, len(self._sets))
+        if number == len(self._sets):
+            self._sets.append(found)
+        return number, len(reached)
+
+    def _forget_many(self) -> None:
+        """Start anew once too much is remembered."""
+        if len(self._known) > KNOWN_MAX or len(self._sets) * len(self._program) > SETS_STATES_MAX:
+            self._known.clear()
+            del self._sets[1:]
+            self._numbers = {(0,): _BEGIN}
 
 
 _Program: TypeAlias = "Sequence[tuple[int, Any, int]]"
@@ -172,6 +214,8 @@ class _Parser:
                 raise BadExpression("invalid nested repetition operator", before + operator)
             before = operator
             tree = ("repeat", tree, least, most)
+            if operator[0] == "{" and not _is_within(tree, REPEAT_MAX):
+                raise BadExpression("invalid repeat count", operator)
         return tree
 
     def _bounds(self) -> tuple[int, int, str] | None:
@@ -243,7 +287,7 @@ class _Parser:
         """Read what follows ``(?``; tells whether a group begins there."""
         if self._take("P<"):
             name, closed, _ = self._rest().partition(">")
-            if not closed or not name.isidentifier():
+            if not closed or not (name and all(map(is_word, name))):
                 raise BadExpression("invalid named capture", self._text[began:])
             self._place += len(name) + 1
             return True
@@ -287,6 +331,15 @@ class _Parser:
             reason, where = error.args
             raise BadExpression(reason, where) from None
         return self._literal(found) if isinstance(found, str) else ("test", found)
+
+
+def _is_within(tree: _Tree, limit: int) -> bool:
+    """Whether counts within counts come to no more than ``limit`` in all."""
+    if tree[0] == "repeat":
+        _, part, least, most = tree
+        count = max(1, least if most < 0 else most)
+        return count <= limit and _is_within(part, limit // count)
+    return tree[0] not in ("each", "any") or all(_is_within(part, limit) for part in tree[1])
 
 
 def _is_number(text: str) -> bool:
