@@ -34,6 +34,7 @@ from pyconsul.endpoints.health import Health
 from pyconsul.endpoints.internal import Internal
 from pyconsul.endpoints.kvs import KVS
 from pyconsul.endpoints.operator import Operator
+from pyconsul.endpoints.prepared_query import PreparedQueries
 from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status, StatusRequest
 from pyconsul.endpoints.txn import Txn
@@ -139,6 +140,7 @@ class ServerAgent(BaseAgent):
                 ),
                 Catalog(self.store, self.datacenter),
                 Health(self.store, self.datacenter),
+                PreparedQueries(self.store, self.datacenter, environment.rng),
                 Coordinates(self.store, self.coordinate_batches.gather, self._datacenter_maps),
                 Internal(self._fire_event, keyring_operations.run),
                 Status(lambda: self.raft.leader_address, self._peers, self._raft_stats),

@@ -29,7 +29,7 @@ from pyconsul.dns.wire import (
     name_bytes,
 )
 from pyconsul.dns.zone import Zone
-from pyconsul.structs.catalog import CRITICAL, PASSING, WARNING, CheckServiceNode, Node, ServiceNode
+from pyconsul.structs.catalog import CRITICAL, PASSING, WARNING, CheckServiceNode, Node, ServiceNode, Weights
 
 if TYPE_CHECKING:
     from random import Random
@@ -40,6 +40,9 @@ NAME_SERVERS_MAX = 3
 SRV_PRIORITY = 1
 TXT_CHUNK = 255
 META_VALUE_ONLY = "rfc1035-"
+WHATEVER = frozenset((PASSING, WARNING, CRITICAL))
+_USABLE = frozenset((PASSING, WARNING))
+_PASSING = frozenset((PASSING,))
 _ADDRESS_TYPES = frozenset((A, AAAA, ANY, TXT))
 
 _srv = struct.Struct("!HHH")
@@ -247,20 +250,20 @@ def service_reply(
     ttl: int,
     rng: Random | None,
     serial: int,
-    only_passing: bool | None = None,
+    states: frozenset[str] | None = None,
 ) -> Reply:
-    """The instances of a service that are not critical.
+    """The instances of a service that are healthy enough.
 
     :param rng: for another order in each answer; ``None`` keeps the order.
-    :param only_passing: leave out warnings too; by default as configured.
+    :param states: in which they may be; by default not critical, or passing only, as configured.
     """
-    if only_passing is None:
-        only_passing = zone.settings.only_passing
+    if states is None:
+        states = _PASSING if zone.settings.only_passing else _USABLE
     order = shuffled(rows, rng) if rng is not None else iter(rows)
     if query.type == SRV:
-        reply = _srv_reply(zone, query, order, ttl, only_passing)
+        reply = _srv_reply(zone, query, order, ttl, states)
     else:
-        reply = _address_reply(zone, query, order, ttl, only_passing)
+        reply = _address_reply(zone, query, order, ttl, states)
     if reply is None:
         return no_such_name(zone, serial)
     if not reply.answers:
@@ -269,7 +272,7 @@ def service_reply(
 
 
 def _address_reply(
-    zone: Zone, query: Query, order: Iterator[CheckServiceNode], ttl: int, only_passing: bool
+    zone: Zone, query: Query, order: Iterator[CheckServiceNode], ttl: int, states: frozenset[str]
 ) -> Reply | None:
     """One record for each distinct address; a CNAME if there are only host names.
 
@@ -287,7 +290,7 @@ def _address_reply(
     found = cut = False
     for row in order:
         state = health(row)
-        if state == CRITICAL or only_passing and state != PASSING:
+        if state not in states:
             continue
         found = True
         address = row.service.address or row.node.address
@@ -312,7 +315,7 @@ def _address_reply(
 
 
 def _srv_reply(
-    zone: Zone, query: Query, order: Iterator[CheckServiceNode], ttl: int, only_passing: bool
+    zone: Zone, query: Query, order: Iterator[CheckServiceNode], ttl: int, states: frozenset[str]
 ) -> Reply | None:
     """One record for each distinct target and port, with the target's address and metadata.
 
@@ -328,7 +331,7 @@ def _srv_reply(
     found = cut = False
     for row in order:
         state = health(row)
-        if state == CRITICAL or only_passing and state != PASSING:
+        if state not in states:
             continue
         found = True
         node = row.node
@@ -343,8 +346,7 @@ def _srv_reply(
             cut = True
             break
         seen.add((target, port))
-        weights = service.weights
-        weight = 1 if weights is None else weights.warning if state == WARNING else weights.passing
+        weight = _weight(service.weights, state)
         answers.append(Record(b"", SRV, ttl, _srv.pack(SRV_PRIORITY, weight & 0xFFFF, port), target))
         if packed and target not in told:
             told.add(target)
@@ -355,6 +357,13 @@ def _srv_reply(
         if len(answers) >= total_max:
             break
     return _reply(zone, answers=answers, additional=additional, cut=cut) if found else None
+
+
+def _weight(weights: Weights | None, state: str) -> int:
+    """Nothing for a critical instance, which only a prepared query lets through."""
+    if state == CRITICAL:
+        return 0
+    return 1 if weights is None else weights.warning if state == WARNING else weights.passing
 
 
 def _target(zone: Zone, row: CheckServiceNode, own: bytes, packed: bytes) -> bytes:

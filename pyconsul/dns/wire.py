@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 from msgspec import Struct
 
@@ -47,6 +48,7 @@ class Query(Struct, kw_only=True):
     :ivar flags: those of the header.
     :ivar edns_size: the largest answer the client takes by UDP, as it said; 0 without EDNS.
     :ivar subnet: the client-subnet option to repeat, empty if there was none.
+    :ivar peer: the address that the question came from, empty if that is not known.
     """
 
     id: int
@@ -58,6 +60,12 @@ class Query(Struct, kw_only=True):
     edns_size: int = 0
     subnet: bytes = b""
     tcp: bool = False
+    peer: str = ""
+
+    @property
+    def client(self) -> str:
+        """Where the client is: its subnet, if a resolver told it, else who asks."""
+        return subnet_address(self.subnet) or self.peer
 
     @property
     def size_max(self) -> int:
@@ -171,6 +179,14 @@ def subnet_answer(options: bytes) -> bytes:
             return options[at : at + 4] + data[:3] + b"\0" + data[4:]
         at += 4 + length
     return b""
+
+
+def subnet_address(option: bytes) -> str:
+    """The address in a client-subnet option, empty if there is none."""
+    if len(option) < 9:
+        return ""
+    size = {1: 4, 2: 16}.get(int.from_bytes(option[4:6], "big"), 0)
+    return str(ip_address(option[8 : 8 + size].ljust(size, b"\0"))) if size else ""
 
 
 def bare_answer(data: bytes, code: int) -> bytes:

@@ -9,11 +9,14 @@ from pyconsul.endpoints.health import Health
 from pyconsul.endpoints.internal import Internal
 from pyconsul.endpoints.kvs import KVS
 from pyconsul.endpoints.operator import Operator
+from pyconsul.endpoints.prepared_query import PreparedQueries
 from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status
 from pyconsul.endpoints.txn import Txn
 
-FAMILIES: tuple[type, ...] = (KVS, Txn, Sessions, Catalog, Health, Coordinates, Internal, Status, Operator)
+FAMILIES: tuple[type, ...] = (
+    KVS, Txn, Sessions, Catalog, Health, PreparedQueries, Coordinates, Internal, Status, Operator,
+)  # fmt: skip
 
 
 def declared_methods() -> dict[str, Method]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
-from pyconsul.http import catalog, coordinate, health, kv, operator, session, status, txn
+from pyconsul.http import catalog, coordinate, health, kv, operator, prepared, session, status, txn
 from pyconsul.http.answer import Answer, Dates
 from pyconsul.http.paths import redirect
 from pyconsul.http.query import Query
@@ -25,6 +25,7 @@ MODULES: tuple[AddRoutes, ...] = (
     session.add_routes,
     catalog.add_routes,
     health.add_routes,
+    prepared.add_routes,
     coordinate.add_routes,
     status.add_routes,
     operator.add_routes,

@@ -37,6 +37,7 @@ class Route:
     :ivar hot: the lane may call it.
     :ivar body_max: bytes of body that are accepted; a callable, so that a reload can change it.
     :ivar body_doc: where the error text about a larger body points.
+    :ivar narrow: which methods a path takes, where that depends on what the rule's parameter matches.
     """
 
     rule: str
@@ -45,6 +46,7 @@ class Route:
     hot: bool
     body_max: Callable[[], int]
     body_doc: str
+    narrow: Callable[[str], Sequence[str]] | None = None
 
 
 class RestConverter(BaseConverter):
@@ -78,14 +80,17 @@ def hot(
     *,
     body_max: Callable[[], int] = lambda: BODY_BYTES_MAX,
     body_doc: str = "",
+    narrow: Callable[[str], Sequence[str]] | None = None,
 ) -> Callable[[E], E]:
     """Declare an endpoint that the compiled lane may call directly.
+
+    :param narrow: which methods a path takes, where that depends on what the parameter matches.
 
     :raises ValueError: if the lane cannot compile such a rule.
     """
     if _RULE.fullmatch(rule) is None:
         raise ValueError(f"{rule}: the compiled lane knows one <path:...> at the end of a rule, no more")
-    return _declare(app, rule, methods, True, body_max, body_doc)
+    return _declare(app, rule, methods, True, body_max, body_doc, narrow)
 
 
 def route(
@@ -101,13 +106,19 @@ def route(
 
 
 def _declare(
-    app: Klein, rule: str, methods: Sequence[str], is_hot: bool, body_max: Callable[[], int], body_doc: str
+    app: Klein,
+    rule: str,
+    methods: Sequence[str],
+    is_hot: bool,
+    body_max: Callable[[], int],
+    body_doc: str,
+    narrow: Callable[[str], Sequence[str]] | None = None,
 ) -> Callable[[E], E]:
     assert isinstance(app, App)
     name = f"{','.join(methods)} {rule}"
 
     def mark(endpoint: E) -> E:
-        declared = Route(rule, tuple(methods), endpoint, is_hot, body_max, body_doc)
+        declared = Route(rule, tuple(methods), endpoint, is_hot, body_max, body_doc, narrow)
         app.declared[name] = declared
 
         def face(request: IRequest, **parameters: str) -> Any:
@@ -120,10 +131,14 @@ def _declare(
     return mark
 
 
-def allowed(methods: Iterable[str]) -> bytes:
-    """The value of Allow, in the order that Consul gives."""
+def allowed(methods: Iterable[str], *, options: bool = True) -> bytes:
+    """The value of Allow, in the order that Consul gives.
+
+    :param options: begin with OPTIONS, which every route takes; Consul does not always say so.
+    """
     given = set(methods)
-    return ",".join(["OPTIONS", *(method for method in ALLOW_ORDER if method in given)]).encode()
+    first = ["OPTIONS"] if options else []
+    return ",".join([*first, *(method for method in ALLOW_ORDER if method in given)]).encode()
 
 
 class _Prefix:
@@ -190,3 +205,10 @@ class Table:
             return None
         found = best.get(method)
         return None if found is None else (found[0], found[1], begin)
+
+    def narrowed(self, path: bytes) -> Sequence[str] | None:
+        """The methods that ``path`` takes, if its route leaves that to what its parameter matches."""
+        found = self.find(b"GET", path)
+        if found is None or found[0].narrow is None:
+            return None
+        return found[0].narrow(path[found[2] :].decode())

@@ -5,7 +5,7 @@ Klein and the compiled lane are two roads to ``Surface.call``; both leave throug
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from klein.interfaces import IKleinRequest
@@ -83,6 +83,10 @@ class Surface:
         query.rule = route.rule
         if self._guarded and (refused := self._guard(query)) is not None:
             return refused
+        if route.narrow is not None:
+            methods = route.narrow(*parameters.values())
+            if query.method.decode("latin-1") not in methods:
+                return not_allowed(query.method, methods, options=False)
         if query.body and len(query.body) > route.body_max():
             return too_large(route, len(query.body))
         if query.method == b"GET" and query.facts.plain:
@@ -129,12 +133,7 @@ class Surface:
         place = query.kept
         if place is None and not query.may_keep:
             return answer
-        may_keep = (
-            query.may_keep
-            and answer.status == 200
-            and answer.index >= 0
-            and answer.known_leader
-        )
+        may_keep = query.may_keep and answer.status == 200 and answer.index >= 0 and answer.known_leader
         if place is None:
             if may_keep:
                 self.kept.seen(query.target)
@@ -258,12 +257,15 @@ class Surface:
 
     def _not_allowed(self, request: IRequest, failure: Failure) -> Any:
         query = self.query_of(request)
-        allow = (b"Allow", allowed(getattr(failure.value, "valid_methods", None) or ()))
+        methods: Iterable[str] = getattr(failure.value, "valid_methods", None) or ()
+        found = self.table.narrowed((paths.decode(paths.split(query.target)[0]) or "").encode())
+        if found is not None:
+            methods = found
         if query.method == b"OPTIONS":
-            answer = empty()
-            answer.headers = (allow,)
+            answer = empty() if found is None else Answer(json={})  # as Consul has it
+            answer.headers = ((b"Allow", allowed(methods)),)
         else:
-            answer = text(405, f"method {query.method.decode('latin-1')} not allowed", allow)
+            answer = not_allowed(query.method, methods, options=found is None)
         return self.write(request, query, answer)
 
     def _failed_request(self, request: IRequest, failure: Failure) -> Any:
@@ -308,6 +310,12 @@ def too_large(route: Route, size: int) -> Answer:
     return text(
         413, f"Request body({size} bytes) too large, max size: {route.body_max()} bytes.{see}", close=True
     )
+
+
+def not_allowed(method: bytes, methods: Iterable[str], *, options: bool) -> Answer:
+    """The answer to a method that a path does not take; ``options`` as for ``allowed``."""
+    allow = (b"Allow", allowed(methods, options=options))
+    return text(405, f"method {method.decode('latin-1')} not allowed", allow)
 
 
 class _Front(Resource):

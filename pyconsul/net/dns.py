@@ -79,6 +79,7 @@ class ConsulDatagrams(names_dns.DNSDatagramProtocol):
         """Answer a question that is not in the memo; ``kept`` is the place for the answer there."""
         if self._waiting >= QUESTIONS_MAX:
             return
+        query.peer = addr[0]
         answer = self.controller.responder.answer(query, data, kept)
         if isinstance(answer, Deferred):
             self._waiting += 1
@@ -138,6 +139,7 @@ class ConsulStream(names_dns.DNSProtocol, TimeoutMixin):
 
     def ask(self, query: Query, data: bytes, addr: None) -> None:
         """Answer a question."""
+        query.peer = getattr(self.transport.getPeer(), "host", "")  # type: ignore[union-attr]
         answer = self.controller.responder.answer(query, data)
         if not isinstance(answer, Deferred):
             self.sendString(answer.data)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
@@ -22,7 +22,8 @@ from pyconsul.log import make_logger
 from pyconsul.net.dns_recursors import Recursors
 from pyconsul.structs.catalog import CONSUL_SERVICE, NodeSpecificRequest, ServiceSpecificRequest
 from pyconsul.structs.durations import parse_ns
-from pyconsul.structs.query import DCSpecificRequest, QueryOptions, QuerySource
+from pyconsul.structs.prepared import PreparedQueryExecuteRequest
+from pyconsul.structs.query import DCSpecificRequest, QuerySource
 
 CLASS_ANY = 255
 CNAMES_MAX = 8
@@ -32,17 +33,6 @@ QUERY_NOT_FOUND = "Query not found"
 Make: TypeAlias = Callable[[], Reply]
 """Makes an answer from what was read; another order of records each time."""
 Made: TypeAlias = "Make | Deferred[Make]"
-
-
-class ExecuteRequest(QueryOptions, rename="pascal", kw_only=True):
-    """PreparedQuery.Execute (specs of Consul's RPC, section 6)."""
-
-    datacenter: str = ""
-    query_id_or_name: str = field(default="", name="QueryIDOrName")
-    limit: int = 0
-    connect: bool = False
-    source: QuerySource = QuerySource()
-    agent: QuerySource = QuerySource()
 
 
 class Answer(Struct):
@@ -298,10 +288,10 @@ class Responder:
     def _prepared(self, lookup: Lookup, query: Query) -> Made:
         settings, zone = self.settings, self.zone
         here = QuerySource(datacenter=settings.datacenter, segment=settings.segment, node=settings.node_name)
-        request = ExecuteRequest(
+        request = PreparedQueryExecuteRequest(
             datacenter=lookup.datacenter.lower(),
             query_id_or_name=lookup.name,
-            source=here,
+            source=QuerySource(datacenter=settings.datacenter, segment=settings.segment, ip=query.client),
             agent=here,
             allow_stale=settings.allow_stale,
         )
@@ -311,11 +301,13 @@ class Responder:
             text = reply.dns.ttl
             ttl = parse_ns(text) // NS_PER_S if text else zone.service_ttl(reply.service)
             # The query itself says which instances are healthy enough, and in which order.
-            return lambda: answers.service_reply(zone, query, rows, ttl, None, self._serial(), False)
+            return lambda: answers.service_reply(
+                zone, query, rows, ttl, None, self._serial(), answers.WHATEVER
+            )
 
         def unknown(failure: Failure) -> Make:
             if QUERY_NOT_FOUND not in str(failure.value):
-                failure.trap(Refused, NotFound)
+                failure.trap(NotFound)
             return lambda: answers.no_such_name(zone, self._serial())
 
         try:

@@ -22,8 +22,9 @@ KNOWN_MAX = 4096
 SETS_STATES_MAX = 100_000
 
 _Tree: TypeAlias = "tuple[Any, ...]"
-"""``("test", test)``, ``("at", place)``, ``("each", trees)``, ``("any", trees)`` or
-``("repeat", tree, least, most)``, where ``most`` is -1 for no limit."""
+"""``("test", test)``, ``("at", place)``, ``("each", trees)``, ``("any", trees)``,
+``("group", tree, number)`` or ``("repeat", tree, least, most, greedy)``, where ``most`` is -1 for no
+limit."""
 
 _BEGIN, _MATCH = 0, -1
 """The number of the set of states to begin with, and what stands for a match."""
@@ -32,7 +33,7 @@ _BEGINNING, _NEWLINE, _WORD, _OTHER = range(4)
 """What stands before a place, as far as any test of places can tell."""
 
 _NOTHING: _Tree = ("each", ())
-_TEST, _AT, _SPLIT, _GO, _FOUND = range(5)
+_TEST, _AT, _SPLIT, _GO, _FOUND, _MARK = range(6)
 
 
 class BadExpression(PyconsulError):
@@ -50,7 +51,9 @@ class Expression:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._program = _Compiler(text).program(_Parser(text).parse())
+        parser = _Parser(text)
+        self._program = _Compiler(text).program(parser.parse())
+        self._groups = parser.groups
         self._sets: list[tuple[int, ...]] = [(0,)]
         self._numbers: dict[tuple[int, ...], int] = {(0,): _BEGIN}
         self._known: dict[tuple[int, int, str], int] = {}
@@ -106,7 +109,42 @@ class Expression:
             del self._sets[1:]
             self._numbers = {(0,): _BEGIN}
 
+    def find(self, text: str) -> list[str] | None:
+        """What it matches first in ``text``: the whole, then each group, empty where it took no part.
 
+        ``None`` if it does not match, or if that would take too many steps.
+        """
+        program = self._program
+        steps = 0
+        found: _Marks | None = None
+        threads: list[tuple[int, _Marks]] = []
+        for place in range(len(text) + 1):
+            if found is None:
+                threads.append((0, (place, *(-1,) * (2 * self._groups))))
+            if not threads:
+                break
+            threads, taken = _advanced(program, threads, text, place)
+            steps += taken
+            if steps > STEPS_MAX:
+                return None
+            character = text[place : place + 1]
+            following: list[tuple[int, _Marks]] = []
+            for state, marks in threads:
+                kind, what, _ = program[state]
+                if kind == _FOUND:
+                    found = (*marks, place)
+                    break  # the threads behind this one are worse
+                if character and what(character):
+                    following.append((state + 1, marks))
+            threads = following
+        if found is None:
+            return None
+        pairs = zip(found[1:-1:2], found[2:-1:2], strict=True)
+        return [text[found[0] : found[-1]], *(text[begin:end] if end >= 0 else "" for begin, end in pairs)]
+
+
+_Marks: TypeAlias = "tuple[int, ...]"
+"""Where the match begins, then where each group began and ended; -1: it did not yet."""
 _Program: TypeAlias = "Sequence[tuple[int, Any, int]]"
 
 
@@ -124,9 +162,39 @@ def _reachable(program: _Program, states: Sequence[int], text: str, place: int) 
             waiting.append(what)
         elif kind == _SPLIT:
             waiting += (what, other)
-        elif kind == _AT and what(text, place):
+        elif kind == _MARK or (kind == _AT and what(text, place)):
             waiting.append(state + 1)
     return found
+
+
+def _advanced(
+    program: _Program, threads: Sequence[tuple[int, _Marks]], text: str, place: int
+) -> tuple[list[tuple[int, _Marks]], int]:
+    """The threads that wait for a character or have found, the best first, and what it took to find them."""
+    reached: list[tuple[int, _Marks]] = []
+    seen: set[int] = set()
+    steps = 0
+    waiting = [*reversed(threads)]
+    while waiting:
+        state, marks = waiting.pop()
+        if state in seen:
+            continue
+        seen.add(state)
+        steps += 1
+        kind, what, other = program[state]
+        if kind == _GO:
+            waiting.append((what, marks))
+        elif kind == _SPLIT:
+            waiting += ((other, marks), (what, marks))
+        elif kind == _MARK:
+            steps += len(marks) // 8
+            waiting.append((state + 1, (*marks[:what], place, *marks[what + 1 :])))
+        elif kind == _AT:
+            if what(text, place):
+                waiting.append((state + 1, marks))
+        else:
+            reached.append((state, marks))
+    return reached, steps
 
 
 # ---------------------------------------------------------------- places
@@ -166,9 +234,13 @@ _PLACES: dict[str, Callable[[str, int], bool]] = {
 
 
 class _Parser:
-    """Reads an expression from left to right."""
+    """Reads an expression from left to right.
+
+    :ivar groups: how many were met so far whose text is kept.
+    """
 
     def __init__(self, text: str) -> None:
+        self.groups = 0
         self._text = text
         self._place = 0
         self._depth = 0
@@ -209,17 +281,17 @@ class _Parser:
     def _repeated(self, tree: _Tree) -> _Tree:
         before = ""
         while (bounds := self._bounds()) is not None:
-            least, most, operator = bounds
+            least, most, greedy, operator = bounds
             if before:
                 raise BadExpression("invalid nested repetition operator", before + operator)
             before = operator
-            tree = ("repeat", tree, least, most)
+            tree = ("repeat", tree, least, most, greedy)
             if operator[0] == "{" and not _is_within(tree, REPEAT_MAX):
                 raise BadExpression("invalid repeat count", operator)
         return tree
 
-    def _bounds(self) -> tuple[int, int, str] | None:
-        """The repetition operator that stands here: least, most, and how it is written."""
+    def _bounds(self) -> tuple[int, int, bool, str] | None:
+        """The repetition operator that stands here: least, most, whether greedy, how it is written."""
         began = self._place
         if self._take("*"):
             bounds = 0, -1
@@ -231,8 +303,8 @@ class _Parser:
             bounds = counted
         else:
             return None
-        self._take("?")  # whether it is greedy makes no difference to whether it matches
-        return *bounds, self._text[began : self._place]
+        greedy = self._take("?") == ("U" in self._flags)
+        return *bounds, greedy, self._text[began : self._place]
 
     def _counted(self) -> tuple[int, int] | None:
         """``{n}``, ``{n,}`` or ``{n,m}``; ``None`` if the brace stands for itself."""
@@ -271,7 +343,10 @@ class _Parser:
     def _group(self) -> _Tree:
         began = self._place - 1
         outer = self._flags
-        if self._take("?") and not self._opened(began):
+        number = 0
+        if not self._take("?") or self._text.startswith("P<", self._place):
+            number = self.groups = self.groups + 1
+        if self._text[self._place - 1] == "?" and not self._opened(began):
             return _NOTHING  # flags for what follows
         self._depth += 1
         if self._depth > DEPTH_MAX:
@@ -281,7 +356,7 @@ class _Parser:
         if not self._take(")"):
             raise BadExpression("missing closing )", self._text)
         self._flags = outer
-        return tree
+        return ("group", tree, number) if number else tree
 
     def _opened(self, began: int) -> bool:
         """Read what follows ``(?``; tells whether a group begins there."""
@@ -336,9 +411,11 @@ class _Parser:
 def _is_within(tree: _Tree, limit: int) -> bool:
     """Whether counts within counts come to no more than ``limit`` in all."""
     if tree[0] == "repeat":
-        _, part, least, most = tree
+        _, part, least, most, _ = tree
         count = max(1, least if most < 0 else most)
         return count <= limit and _is_within(part, limit // count)
+    if tree[0] == "group":
+        return _is_within(tree[1], limit)
     return tree[0] not in ("each", "any") or all(_is_within(part, limit) for part in tree[1])
 
 
@@ -380,6 +457,10 @@ class _Compiler:
                 self._add(part)
         elif kind == "any":
             self._add_any(tree[1])
+        elif kind == "group":
+            self._state(_MARK, 2 * tree[2] - 1)
+            self._add(tree[1])
+            self._state(_MARK, 2 * tree[2])
         else:
             self._add_repeat(*tree[1:])
 
@@ -394,21 +475,26 @@ class _Compiler:
         for state in leaving:
             self._states[state] = (_GO, len(self._states), 0)
 
-    def _add_repeat(self, tree: _Tree, least: int, most: int) -> None:
+    def _add_repeat(self, tree: _Tree, least: int, most: int, greedy: bool) -> None:
         for _ in range(least):
             self._add(tree)
         if most < 0:
             split = self._state(_SPLIT, 0)
             self._add(tree)
             self._state(_GO, split)
-            self._states[split] = (_SPLIT, split + 1, len(self._states))
+            self._branch(split, greedy)
             return
         splits = []
         for _ in range(most - least):
             splits.append(self._state(_SPLIT, 0))
             self._add(tree)
         for split in splits:
-            self._states[split] = (_SPLIT, split + 1, len(self._states))
+            self._branch(split, greedy)
+
+    def _branch(self, split: int, greedy: bool) -> None:
+        """Let ``split`` lead on or to here, the better way first."""
+        ways = (split + 1, len(self._states)) if greedy else (len(self._states), split + 1)
+        self._states[split] = (_SPLIT, *ways)
 
 
 def matches(expression: str, text: str) -> bool:

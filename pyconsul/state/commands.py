@@ -17,6 +17,7 @@ from pyconsul.state.autopilot import AutopilotCommand
 from pyconsul.state.catalog import Deregistration, Registration
 from pyconsul.state.coordinate import CoordinateBatch
 from pyconsul.state.operations import CheckOp, KVOp, NodeOp, Op, ServiceOp
+from pyconsul.state.queries import QueryCommand
 from pyconsul.state.session import DESTROY, SessionCommand, canonical_session
 from pyconsul.state.txn import TxnCommand
 from pyconsul.structs.canonical import canonical_check, canonical_service
@@ -24,11 +25,12 @@ from pyconsul.structs.catalog import DeregisterRequest, RegisterRequest
 from pyconsul.structs.coordinate import NodeCoordinate
 from pyconsul.structs.kv import KVSRequest
 from pyconsul.structs.operator import AutopilotConfig
+from pyconsul.structs.prepared import PreparedQuery
 from pyconsul.structs.session import Session
 from pyconsul.structs.txn import TxnOp
 
 REGISTER, DEREGISTER, KVS, SESSION, ACL, TOMBSTONE = range(6)
-COORDINATE = 6
+COORDINATE, QUERY = 6, 7
 TXN, AUTOPILOT = 8, 9
 
 KV_OPS = ("set", "delete", "delete-cas", "delete-tree", "cas", "lock", "unlock")
@@ -123,6 +125,11 @@ def encode_session(op: int, session: Session) -> bytes:
 def encode_destroy(session_id: str) -> bytes:
     """The entry that ends a session."""
     return encode_session(DESTROY, Session(id=session_id))
+
+
+def encode_query(op: int, query: PreparedQuery) -> bytes:
+    """The entry that creates, changes or deletes a prepared query; see ``QueryCommand``."""
+    return encode(QUERY, QueryCommand(op, query))
 
 
 def operations(ops: Iterable[TxnOp]) -> list[Op | None]:

@@ -18,6 +18,7 @@ from pyconsul.state.autopilot import AutopilotCommand
 from pyconsul.state.catalog import Deregistration, Registration
 from pyconsul.state.commands import CollectGraves, KVCommand
 from pyconsul.state.coordinate import CoordinateBatch
+from pyconsul.state.queries import QueryCommand
 from pyconsul.state.session import CREATE, DESTROY, SessionCommand
 from pyconsul.state.store import Store
 from pyconsul.state.txn import Transactions, TxnCommand
@@ -43,6 +44,7 @@ class FSM:
         self.add(commands.COORDINATE, CoordinateBatch, self._coordinates)
         self.add(commands.TXN, TxnCommand, self._txn)
         self.add(commands.AUTOPILOT, AutopilotCommand, store.autopilot.apply)
+        self.add(commands.QUERY, QueryCommand, store.queries.apply)
         self.add(commands.TOMBSTONE, CollectGraves, self._collect_graves)
 
     def add(self, kind: int, command: type[msgspec.Struct], run: _Run) -> None:

@@ -23,6 +23,7 @@ from pyconsul.state import (
     records_catalog,
     records_coordinates,
     records_kv,
+    records_queries,
     records_sessions,
 )
 from pyconsul.state.records_autopilot import AutopilotReader
@@ -34,12 +35,14 @@ from pyconsul.state.records_kinds import (
     COORDINATE,
     INDEX,
     KVS,
+    QUERY,
     REGISTER,
     SESSION,
     TOMBSTONE,
     Skipped,
 )
 from pyconsul.state.records_kv import KVReader
+from pyconsul.state.records_queries import QueryReader
 from pyconsul.state.records_sessions import SessionReader
 from pyconsul.state.records_wire import IndexRecord, packer
 from pyconsul.state.store import Snapshot
@@ -79,11 +82,12 @@ def _records(snapshot: Snapshot) -> Iterator[bytes]:
     yield from records_kv.records(snapshot.kv, snapshot.index)
     yield from records_coordinates.records(snapshot.coordinates)
     yield from records_autopilot.records(snapshot.autopilot)
+    yield from records_queries.records(snapshot.queries)
 
 
 # ---------------------------------------------------------------- reading
 
-_TAKEN = frozenset((REGISTER, SESSION, KVS, TOMBSTONE, COORDINATE, AUTOPILOT, INDEX))
+_TAKEN = frozenset((REGISTER, SESSION, KVS, TOMBSTONE, COORDINATE, QUERY, AUTOPILOT, INDEX))
 
 _decode_index = msgspec.msgpack.Decoder(IndexRecord).decode
 
@@ -102,7 +106,15 @@ class Decoder:
         self._catalog = CatalogReader()
         self._coordinates = CoordinateReader(self.skipped)
         self._autopilot = AutopilotReader()
-        self._tables = self._catalog, self._sessions, self._kv, self._coordinates, self._autopilot
+        self._queries = QueryReader(self.skipped)
+        self._tables = (
+            self._catalog,
+            self._sessions,
+            self._kv,
+            self._coordinates,
+            self._autopilot,
+            self._queries,
+        )
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream.
@@ -117,6 +129,7 @@ class Decoder:
             TOMBSTONE: self._kv.grave,
             COORDINATE: self._coordinates.coordinates,
             AUTOPILOT: self._autopilot.configuration,
+            QUERY: self._queries.query,
             INDEX: self._index,
         }
         for kind, record in frames.feed(data):
@@ -152,7 +165,8 @@ class Decoder:
         kv = self._kv.finish(self._sessions.rows)
         coordinates = self._coordinates.finish(nodes)
         index = self._frames.last_index
-        return Snapshot(index, kv, catalog, table, coordinates, self._autopilot.finish())
+        queries = self._queries.finish(self._sessions.rows)
+        return Snapshot(index, kv, catalog, table, coordinates, self._autopilot.finish(), queries)
 
 
 def left_out(pieces: Iterable[bytes]) -> Skipped:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pyconsul.state import commands
 
 REGISTER, KVS, SESSION, TOMBSTONE = commands.REGISTER, commands.KVS, commands.SESSION, commands.TOMBSTONE
-COORDINATE, AUTOPILOT = commands.COORDINATE, commands.AUTOPILOT
+COORDINATE, QUERY, AUTOPILOT = commands.COORDINATE, commands.QUERY, commands.AUTOPILOT
 INDEX = 16
 CHUNKING = 29
 
 NAMES = {
     commands.ACL: "legacy ACL token",
-    7: "prepared query",
     12: "intention",
     13: "CA root certificate",
     14: "CA provider state",

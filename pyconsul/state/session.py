@@ -62,6 +62,7 @@ class SessionTable:
     :ivar index: when a session last came or ended.
     :ivar created: told of each session that came. :ivar ended: told of each that ended, with the keys
         that it held. Both are called while the command is being applied, on every server.
+    :ivar ending: what else is stored ends with a session; the table of prepared queries provides it.
     :ivar replaced: called when there are other sessions now, of which nobody was told.
     """
 
@@ -72,6 +73,7 @@ class SessionTable:
         self.created: Callable[[Session], None] = lambda session: None
         self.ended: Callable[[Session, list[str]], None] = lambda session, keys: None
         self.replaced: Callable[[], None] = lambda: None
+        self.ending: Callable[[int, str], None] = lambda index, session: None
         self._clear()
         kv.session_exists = self.exists
         catalog.listeners.append(self)
@@ -157,6 +159,7 @@ class SessionTable:
         if not on_node.ids:
             del self._nodes[node]
         keys = self._kv.release(index, row.id, row.behavior == DELETE)
+        self.ending(index, row.id)
         self.ended(row, keys)
 
     def _add(self, row: Session) -> None:

@@ -12,6 +12,7 @@ from pyconsul.state.autopilot import AutopilotTable
 from pyconsul.state.catalog import Catalog, CatalogSnapshot
 from pyconsul.state.coordinate import CoordinateSnapshot, CoordinateTable
 from pyconsul.state.kv import KVSnapshot, KVTable
+from pyconsul.state.queries import QuerySnapshot, QueryTable
 from pyconsul.state.session import SessionSnapshot, SessionTable
 from pyconsul.state.watches import Watches
 from pyconsul.structs.operator import AutopilotConfig
@@ -26,6 +27,7 @@ class Snapshot(Struct):
     sessions: SessionSnapshot
     coordinates: CoordinateSnapshot
     autopilot: AutopilotConfig | None = None
+    queries: QuerySnapshot = msgspec.field(default_factory=QuerySnapshot)
 
 
 class Store:
@@ -42,6 +44,7 @@ class Store:
         self.sessions = SessionTable(self.watches, self.kv, self.catalog)
         self.coordinates = CoordinateTable(self.watches, self.catalog)
         self.autopilot = AutopilotTable(self.watches)
+        self.queries = QueryTable(self.watches, self.sessions)
 
     def snapshot(self, once: bool = False) -> Snapshot:
         """Everything as it is now; later commands do not show in it. Costs one list of references.
@@ -55,6 +58,7 @@ class Store:
             self.sessions.snapshot(),
             self.coordinates.snapshot(),
             self.autopilot.row,
+            self.queries.snapshot(),
         )
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -65,6 +69,7 @@ class Store:
         self.sessions.restore(snapshot.sessions)
         self.coordinates.restore(snapshot.coordinates)
         self.autopilot.row = snapshot.autopilot
+        self.queries.restore(snapshot.queries)
         self.watches.wake_all()
 
     def excerpt(self, keys: Iterable[str], nodes: Iterable[str], sessions: Iterable[str]) -> Store:

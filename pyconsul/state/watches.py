@@ -21,6 +21,8 @@ key                       changes with
 ``("node-sessions", n)``  the sessions of a node
 ``("coordinates",)``      where nodes are
 ``("coordinate", name)``  where a node is
+``("queries",)``          which prepared queries there are, and what they say
+``("query", id)``         one prepared query
 ``("autopilot",)``        the configuration of Autopilot
 ========================  ==========================================================
 

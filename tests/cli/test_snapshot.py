@@ -16,7 +16,7 @@ from tests.client.canned import CannedServer, response
 from tests.storage.test_archive import CAPTURED, H, M, made, packed
 
 LEFT_OUT = (
-    "3 x ACL token, 2 x ACL policy, 1 x ACL role, 2 x prepared query, 1 x intention, 4 x config entry, "
+    "3 x ACL token, 2 x ACL policy, 1 x ACL role, 1 x intention, 4 x config entry, "
     "1 x federation state\n"
 )
 

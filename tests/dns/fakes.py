@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.names import dns as names_dns
 
 from pyconsul.dns.wire import name_bytes
-from pyconsul.errors import NoPath, PyconsulError, Refused
+from pyconsul.errors import NoPath, NotFound, PyconsulError, Refused
 from pyconsul.structs.catalog import (
     CheckServiceNode,
     HealthCheck,
@@ -164,6 +164,8 @@ class FakeAgent:
             if isinstance(found, PyconsulError):
                 raise found
             return found
+        if method == "PreparedQuery.Execute":
+            raise NotFound("Query not found")
         raise Refused(f"rpc: can't find service {method}")
 
 

@@ -89,6 +89,15 @@ class HealthTests(SynchronousTestCase):
         self.assertEqual(reply(rows, query(wire.SRV), only_passing=True).code, wire.NXDOMAIN)
         self.assertEqual(reply(rows[:2], query(wire.SRV)).code, wire.NXDOMAIN)
 
+    def test_other_states(self) -> None:
+        """A prepared query may let all through; a critical instance has no weight then."""
+        rows = [row("a", "10.0.0.1", status="critical", port=1), row("b", "10.0.0.2", port=2)]
+        zone = Zone(DnsSettings(only_passing=True))
+        for type_ in (wire.A, wire.SRV):
+            found = answers.service_reply(zone, query(type_), rows, 0, None, 0, answers.WHATEVER)
+            self.assertEqual(len(found.answers), 2)
+        self.assertEqual([record.data[3] for record in found.answers], [0, 1])
+
     def test_weights(self) -> None:
         """SRV weights follow the state; without weights it is 1."""
         rows = [

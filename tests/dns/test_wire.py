@@ -77,6 +77,10 @@ class ParseTests(SynchronousTestCase):
     def test_options_cut_short(self) -> None:
         for size in range(len(SUBNET)):
             self.assertEqual(wire.subnet_answer(SUBNET[:size]), b"")
+        self.assertEqual(wire.subnet_address(SUBNET[:8]), "")
+        self.assertEqual(wire.subnet_address(SUBNET), "10.1.2.0")
+        self.assertEqual(wire.subnet_address(b"\0\x08\0\x07\0\2\x18\0\x20\1"), "2001::")
+        self.assertEqual(wire.subnet_address(b"\0\x08\0\x07\0\3\x18\0\x20\1"), "")
 
     def test_everything_else_is_left_to_others(self) -> None:
         """Responses, other opcodes, other numbers of records, pointers, what is cut short."""

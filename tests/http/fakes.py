@@ -40,6 +40,14 @@ from pyconsul.structs.operator import (
     ServerHealth,
     TransferLeaderReply,
 )
+from pyconsul.structs.prepared import (
+    IndexedPreparedQueries,
+    PreparedQuery,
+    PreparedQueryExecuteResponse,
+    PreparedQueryExplainResponse,
+    QueryDNSOptions,
+    ServiceQuery,
+)
 from pyconsul.structs.session import IndexedSessions, Session
 from pyconsul.structs.txn import TxnReadResponse, TxnResponse, TxnResult
 
@@ -52,6 +60,12 @@ SERVICE = NodeService(id="web1", service="web", tags=["v1"], port=80, create_ind
 SESSION = Session(
     id="2a88cf87-5efa-d566-8b52-e578548e40a1", node="n1", lock_delay=15_000_000_000, behavior="release",
     node_checks=["serfHealth"], create_index=5, modify_index=5,
+)  # fmt: skip
+
+
+QUERY = PreparedQuery(
+    id="a7d96076-ace3-fe71-4db2-3a942f4022bd", name="q", service=ServiceQuery(service="web"),
+    dns=QueryDNSOptions(ttl="5s"), create_index=5, modify_index=6,
 )  # fmt: skip
 
 
@@ -100,6 +114,21 @@ def operator_replies() -> dict[str, Any]:
             healthy=True, failure_tolerance=0, servers=[health], **meta()
         ),
     }  # fmt: skip
+
+
+def query_replies() -> dict[str, Any]:
+    """Those of ``/v1/query``."""
+    told: dict[str, Any] = meta(consistency_level="leader")
+    found = [CheckServiceNode(NODE, SERVICE, [check()])]
+    return {
+        "PreparedQuery.Apply": QUERY.id,
+        "PreparedQuery.Get": IndexedPreparedQueries(queries=[QUERY], **meta()),
+        "PreparedQuery.List": IndexedPreparedQueries(queries=[QUERY], **meta()),
+        "PreparedQuery.Execute": PreparedQueryExecuteResponse(
+            service="web", nodes=found, dns=QUERY.dns, datacenter="dc1", **told
+        ),
+        "PreparedQuery.Explain": PreparedQueryExplainResponse(query=QUERY, **told),
+    }
 
 
 def replies() -> dict[str, Any]:
@@ -151,6 +180,7 @@ def replies() -> dict[str, Any]:
         "Status.Leader": "192.0.2.1:8300",
         "Status.Peers": ["192.0.2.1:8300"],
         **operator_replies(),
+        **query_replies(),
     }
 
 

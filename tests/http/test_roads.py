@@ -18,17 +18,19 @@ BODIES = {
     "/v1/catalog/deregister": b'{"Node": "n"}',
     "/v1/txn": b'[{"KV": {"Verb": "set", "Key": "a", "Value": "YQ=="}}]',
     "/v1/session/create": b'{"Name": "s"}',
+    "/v1/query": b'{"Name": "q", "Service": {"Service": "web"}}',
+    "/v1/query/": b'{"Name": "q", "Service": {"Service": "web"}}',
 }
 PARAMETERS = (
     "", "?", "?pretty", "?stale", "?consistent", "?stale&consistent", "?dc=elsewhere", "?dc=dc1", "?index=5",
     "?index=x", "?wait=5", "?keys", "?keys&separator=/", "?recurse", "?raw", "?passing", "?passing=junk",
     "?tag=a&tag=b", "?near=_agent", "?node-meta=a:b", "?filter=x", "?cas=1", "?cas=x", "?flags=3",
     "?flags=-1", "?acquire=s&release=s", "?acquire=s", "?ns=x", "?token=t",
-    "?cached", "?cached&consistent", "?a=%zz",
+    "?cached", "?cached&consistent", "?limit=x", "?connect=x", "?a=%zz",
 )  # fmt: skip
 TAILS = (
     "", "a", "a/b", "a%2Fb", "%E2%98%83", "none", "a%20b", "a//b", "a/../b", "%07", "%zz", "%80",
-    "refused",
+    "refused", "a/execute", "a/explain",
 )  # fmt: skip
 METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD")
 HEADERS = (

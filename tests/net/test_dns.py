@@ -13,6 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.dns.settings import DnsSettings
+from pyconsul.dns.wire import parse_query
 from pyconsul.net import dns
 from pyconsul.net.dns import ConsulDatagrams, ConsulStream, DnsService, make_dns
 from tests.dns.fakes import FakeAgent, question, read, row
@@ -338,7 +339,7 @@ class StreamTests(Case):
         for protocol in protocols:
             failing: Deferred[Any] = Deferred()
             self.service.responder.answer = lambda *_, failing=failing: failing  # type: ignore[method-assign]
-            protocol.ask(None, b"", None)
+            protocol.ask(parse_query(question("a.consul")), b"", ("192.0.2.1", 5))
             self.assertEqual(protocol._waiting, 1)
             failing.errback(ZeroDivisionError())
             self.assertEqual(protocol._waiting, 0)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.dns.settings import DnsSettings, Soa
 from pyconsul.dns.wire import A, Record, name_bytes, parse_query
-from pyconsul.errors import BadRequest, NoLeader
+from pyconsul.errors import BadRequest, NoLeader, Refused
 from pyconsul.net.dns_recursors import Recursors
 from pyconsul.net.dns_responder import Answer, Responder
 from pyconsul.structs.catalog import Node, Weights
@@ -377,17 +377,29 @@ class PreparedQueryTests(Case):
         for deferred in (False, True):
             self.agent.deferred = deferred
             found = read(self.bytes("near.query.consul"))
-            lines = ["near.query.consul 10 A 192.0.2.2", "near.query.consul 10 A 192.0.2.1"]
+            lines = [f"near.query.consul 10 A 192.0.2.{last}" for last in (2, 1, 3)]
             self.assertEqual(found["answer"], lines)
             self.expect("_plain._tcp.query.dc1.consul", "A", [
-                "_plain._tcp.query.dc1.consul 4 A 192.0.2.1", "_plain._tcp.query.dc1.consul 4 A 192.0.2.2",
+                f"_plain._tcp.query.dc1.consul 4 A 192.0.2.{last}" for last in (1, 2, 3)
             ])  # fmt: skip
         request = self.agent.asked[-1][1]
         self.assertEqual((request.query_id_or_name, request.datacenter), ("plain", "dc1"))
         self.assertEqual((request.agent.node, request.agent.segment), ("n1", "s"))
+        self.assertEqual((request.source.node, request.source.ip), ("", ""))
+
+    def test_client(self) -> None:
+        """Where the question came from, or the subnet that a resolver tells."""
+        self.agent.queries = {"near": self.reply()}
+        data = question("near.query.consul")
+        for subnet, address in ((b"", "192.0.2.7"), (b"\0\x08\0\x07\0\1\x18\0\x0a\1\2", "10.1.2.0")):
+            query = parse_query(data)
+            assert query is not None
+            query.peer, query.subnet = "192.0.2.7", subnet
+            self.responder.answer(query, data)
+            self.assertEqual(self.agent.asked[-1][1].source.ip, address)
 
     def test_unknown(self) -> None:
-        self.agent.queries = {"gone": BadRequest("Query not found"), "odd": BadRequest("other")}
+        self.agent.queries = {"gone": BadRequest("Query not found"), "odd": Refused("other")}
         for deferred in (False, True):
             self.agent.deferred = deferred
             self.assertEqual(self.ask("none.query.consul"), NO_NAME)

@@ -100,11 +100,32 @@ class MatchingTests(SynchronousTestCase):
         self.assertFalse(matches("(", "("))
         self.assertTrue(matches("a+", "ba"))
 
+    def test_groups(self) -> None:
+        """What is matched first, greedily or not, and by which alternative."""
+        for expression, text, found in (
+            ("^geo-(.*?)-([^-]+)$", "geo-a-b-c", ["geo-a-b-c", "a-b", "c"]),
+            ("(a+)(b+)?", "xaab", ["aab", "aa", "b"]),
+            ("(a+?)(b+)?", "xaab", ["a", "a", ""]),
+            ("(a|ab)(c|bcd)?", "abcd", ["abcd", "a", "bcd"]),
+            ("(?:a|ab)c", "abc", ["abc"]),
+            ("(?U)(b+)(.*)", "abb", ["b", "b", ""]),
+            ("(?U)(b+?)(.*?)", "abb", ["bb", "bb", ""]),
+            ("(?P<x>a){2}", "baa", ["aa", "a"]),
+            ("(a)|b", "b", ["b", ""]),
+            ("(a{1,2}?)(a*)", "aaa", ["aaa", "a", "aa"]),
+            ("(^|,)x", "a,x", [",x", ","]),
+            ("b()$", "ab", ["b", ""]),
+            ("", "a", [""]),
+            ("c", "ab", None),
+        ):
+            self.assertEqual(Expression(expression).find(text), found, expression)
+
     def test_cost_is_bounded(self) -> None:
         """What makes a backtracking matcher run for years, and what would fill the memory."""
         began = process_time()
         for expression in ("(a+)+$", "^(a|a)*$", "(.*)*x", "((a{30}){20})+b", "a*" * 200 + "b"):
             self.assertFalse(Expression(expression).search("a" * 500 + "c"))
+            self.assertIsNone(Expression(expression).find("a" * 500 + "c"))
         for expression in ("(((){1000}){1000}){1000}", "((((a{10}){10}){10}){10})", "((a{100}){100}){2}"):
             error = self.assertRaises(BadExpression, Expression, expression)
             self.assertIn("invalid repeat count", str(error))

@@ -11,12 +11,14 @@ from typing import Any
 import msgpack
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import Refused
-from pyconsul.state import records, records_frames
+from pyconsul.state import commands, records, records_frames
 from pyconsul.state.coordinate import CoordinateBatch
 from pyconsul.state.kv import GRAVES_MAX, KVSnapshot
+from pyconsul.state.queries import CREATE, DELETE
 from pyconsul.state.records import Decoder, encode, left_out
 from pyconsul.state.records_kinds import Skipped, describe
 from pyconsul.state.records_kv import KVReader
@@ -24,12 +26,39 @@ from pyconsul.state.store import Snapshot, Store
 from pyconsul.structs.catalog import CheckDefinition, Proxy, ServiceAddress, Weights
 from pyconsul.structs.coordinate import Coordinate, NodeCoordinate
 from pyconsul.structs.operator import AutopilotConfig
+from pyconsul.structs.prepared import (
+    PreparedQuery,
+    QueryDatacenterOptions,
+    QueryDNSOptions,
+    QueryTemplateOptions,
+    ServiceQuery,
+)
 from pyconsul.structs.session import ServiceCheck
 from tests.state.replica import Replica
 
 CAPTURED = Path(__file__).parent.parent / "storage" / "vectors" / "consul-1.8.7.tgz"
 
 SESSION = "5cabaadb-d24f-ca3f-169c-03118c1f3553"
+QUERY = PreparedQuery(
+    id="8656a6ae-dea9-dacf-2f6a-9ad6fe822c92",
+    name="geo-",
+    session=SESSION,
+    token="t",
+    template=QueryTemplateOptions(type="name_prefix_match", regexp="^(.)$", remove_empty_tags=True),
+    service=ServiceQuery(
+        service="${match(1)}",
+        failover=QueryDatacenterOptions(nearest_n=2, datacenters=["d"]),
+        only_passing=True,
+        ignore_check_ids=["z"],
+        near="_ip",
+        tags=["a", "!b"],
+        node_meta={"k": "v"},
+        service_meta={"a": "x"},
+        connect=True,
+    ),
+    dns=QueryDNSOptions(ttl="3s"),
+)
+OTHER_QUERY = "a7d96076-ace3-fe71-4db2-3a942f4022bd"
 
 
 def pack(value: Any) -> bytes:
@@ -141,6 +170,9 @@ def rich() -> Replica:
         SESSION, "n2", node_checks=["c1"], service_checks=[ServiceCheck("svc")], ttl="30s", lock_delay=7
     )
     made.kv("lock", "lock", b"l", session=SESSION)
+    made.apply(commands.encode_query(CREATE, QUERY))
+    made.apply(commands.encode_query(CREATE, replace(QUERY, id=OTHER_QUERY, name="", session="")))
+    made.apply(commands.encode_query(DELETE, PreparedQuery(id=OTHER_QUERY)))
     place = Coordinate(vec=(0.5,) * 8, error=1.5, adjustment=-0.25, height=0.001)
     made.store.coordinates.apply(made.index, CoordinateBatch([NodeCoordinate(node="n2", coord=place)]))
     made.store.autopilot.row = AutopilotConfig(
@@ -249,6 +281,9 @@ class SliceTests(SynchronousTestCase):
             self.assertEqual(restored(decode(data, step)[0]).digest(), expected, step)
 
 
+FREE_FORM = ("NodeMeta", "ServiceMeta", "Meta", "TaggedAddresses", "Config", "States", "Header")
+
+
 class FormatTests(SynchronousTestCase):
     """The bytes, as Consul 1.8.7 writes them."""
 
@@ -282,7 +317,7 @@ class FormatTests(SynchronousTestCase):
             self.assertEqual(missing, set(), where)
             self.assertLessEqual(more, {"Views", "States", "Tree"}, where)
         self.assertEqual(
-            {kind for kind, _ in ours}, {0, 2, 3, 5, 6, 9, 16}, "kinds that nothing was compared for"
+            {kind for kind, _ in ours}, {0, 2, 3, 5, 6, 7, 9, 16}, "kinds that nothing was compared for"
         )
 
     def fields(self, records: list[tuple[int, Any]]) -> dict[tuple[int, str], set[str]]:
@@ -296,7 +331,7 @@ class FormatTests(SynchronousTestCase):
             if isinstance(value, dict):
                 found.setdefault((kind, path), set()).update(value)
                 for name, one in value.items():
-                    if name not in ("NodeMeta", "Meta", "TaggedAddresses", "Config", "States", "Header"):
+                    if name not in FREE_FORM:
                         walk(kind, f"{path}/{name}", one)
 
         for kind, record in records:
@@ -334,8 +369,8 @@ class FromConsulTests(SynchronousTestCase):
         snapshot, skipped = decode(captured())
         self.assertEqual(
             describe(skipped),
-            "3 x ACL token, 2 x ACL policy, 1 x ACL role, 2 x prepared query, "
-            "1 x intention, 4 x config entry, 1 x federation state",
+            "3 x ACL token, 2 x ACL policy, 1 x ACL role, 1 x intention, 4 x config entry, "
+            "1 x federation state",
         )
         kv = {row.key: row for row in snapshot.kv.entries}
         self.assertEqual(
@@ -350,6 +385,25 @@ class FromConsulTests(SynchronousTestCase):
         self.assertIn(kv["lock"].session, {row.id for row in snapshot.sessions.sessions})
         assert snapshot.autopilot is not None
         self.assertFalse(snapshot.autopilot.cleanup_dead_servers)
+        self.assertEqual(
+            [(row.name, row.service.service, row.template.type) for row in snapshot.queries.queries],
+            [("", "${match(1)}", "name_prefix_match"), ("q1", "web", "")],
+        )
+
+    def test_queries_of_no_session(self) -> None:
+        """They would stay for ever."""
+        made = rich()
+        made.store.sessions.ending = lambda index, session: None
+        made.destroy(SESSION)
+        snapshot, skipped = decode(stream_of(made.store))
+        self.assertEqual(skipped, {"prepared query of a session that is not in the snapshot": 1})
+        self.assertEqual((snapshot.queries.queries, snapshot.queries.index), ([], made.index - 1))
+        record = bytes((7,)) + pack({"Name": "x"})
+        self.assertIn("has no id", str(self.assertRaises(Refused, decode, HEADER + record)))
+        record = bytes((7,)) + pack({"ID": "X", "Name": "x"})
+        table = decode(HEADER + record)[0].queries
+        self.assertEqual((table.index, table.gone, table.queries[0].modify_index), (9, 9, 9))
+        self.assertEqual(table.queries[0].id, "x")
 
     def test_captured_rows(self) -> None:
         """Services and checks get the shape in which they are kept here."""
