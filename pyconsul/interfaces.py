@@ -312,20 +312,35 @@ class SnapshotStream(Protocol):
 class LocalAgent(Agent, Protocol):
     """What ``/v1/agent/`` needs besides: the node itself, its services and its checks."""
 
-    def members(self) -> Sequence[Member]:
-        """The gossip pool as this agent sees it."""
+    def members(self, segment: str = "") -> Sequence[Member]:
+        """The gossip pool of the datacenter as this agent sees it.
+
+        Raises ``PyconsulError`` for any segment but the one there is, and ``_all``.
+        """
+        ...
+
+    def wan_members(self) -> Sequence[Member] | None:
+        """The pool of the servers of all datacenters; ``None`` if this agent is not in it."""
         ...
 
     def join(self, addresses: Sequence[str]) -> Deferred[int]:
         """Join through ``addresses``; fires with how many answered."""
         ...
 
+    def join_wan(self, addresses: Sequence[str]) -> Deferred[int]:
+        """The same for the pool of the servers of all datacenters; fails with ``PyconsulError``."""
+        ...
+
     def leave(self) -> Deferred[None]:
         """Leave gracefully, then end."""
         ...
 
-    def force_leave(self, name: str, prune: bool) -> None:
-        """Make a failed member one that left; raises ``PyconsulError`` if there is none."""
+    def force_leave(self, name: str, prune: bool = False, wan: bool = False) -> None:
+        """Make a failed member one that left, in both pools; raises ``PyconsulError`` if there is none.
+
+        With ``wan`` only in the pool of the servers of all datacenters, where ``name`` tells the
+        datacenter too.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO
 
 from msgspec.structs import replace
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 
 from pyconsul import __version__
 from pyconsul.agent.antientropy import AntiEntropy
 from pyconsul.agent.coordinates import CoordinateSender
-from pyconsul.agent.describe import config_summary, debug_config
+from pyconsul.agent.describe import config_summary, debug_config, tagged_addresses
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import Events
-from pyconsul.agent.joining import RetryJoin
+from pyconsul.agent.joining import RetryJoin, StartJoin
 from pyconsul.agent.keyring import LAN_FILE, KeyringFile
 from pyconsul.agent.local import LocalState
 from pyconsul.agent.registration import Registrations
@@ -29,7 +29,7 @@ from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.serf.coordinates import CoordinateClient, NoCoordinates
 from pyconsul.serf.members import REAP, Member, Status
 from pyconsul.storage.gossip_snapshot import SnapshotFile
-from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
+from pyconsul.structs.agent import ALL_SEGMENTS, CheckDefinition, ServiceDefinition
 from pyconsul.structs.catalog import HealthCheck, Node, NodeService
 from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.timing import LAN, Timing
@@ -58,6 +58,7 @@ class BaseAgent(MultiService):
     """An agent of either role; ``ServerAgent`` and ``ClientAgent`` add how requests are answered."""
 
     is_server = False
+    no_segment = 'segment "{}" not found'
     snapshots: ServerSnapshots | ClientSnapshots
 
     def __init__(
@@ -97,6 +98,8 @@ class BaseAgent(MultiService):
             on_event=self._heard,
             on_user_event=lambda event: self.events.received(event),
             advertise=(config.advertise_addr, environment.gossip_transport.address[1]),
+            on_name_lost=lambda: self.name_lost(),
+            resolve_conflicts=True,
             resolver=resolver,
             coordinates=self.coordinates or NoCoordinates(),
             save_keyring=KeyringFile(disk, LAN_FILE).save if disk is not None and keeps_keys else None,
@@ -112,12 +115,7 @@ class BaseAgent(MultiService):
             node=self.node_name,
             address=config.advertise_addr,
             datacenter=self.datacenter,
-            tagged_addresses={
-                "lan": config.advertise_addr,
-                "lan_ipv4": config.advertise_addr,
-                "wan": config.advertise_addr,
-                "wan_ipv4": config.advertise_addr,
-            },
+            tagged_addresses=tagged_addresses(config),
             meta={NETWORK_SEGMENT_META: "", **dict(config.node_meta)},
         )
         self._registrations = Registrations(
@@ -144,8 +142,16 @@ class BaseAgent(MultiService):
             self, self.node, self.local, environment.clock, environment.rng, config.check_update_interval
         )
         self.joining = RetryJoin(
-            self.pool, config.retry_join, config.retry_interval, config.retry_max, environment.clock
+            self.pool.join, config.retry_join, config.retry_interval, config.retry_max, environment.clock
         )
+        self.joins: list[StartJoin | RetryJoin] = [
+            StartJoin(self.join, config.start_join),
+            StartJoin(self.join_wan, config.start_join_wan),
+            self.joining,
+        ]
+        """What the configuration wants this agent to join; it ends if one of them gives up."""
+        self.name_lost: Callable[[], None] = lambda: None
+        """Called when a pool has found that this agent's name belongs to another node."""
         self.left: Deferred[None] = Deferred()
         """Fires once this agent has left on request (``leave``) and may be ended."""
         self._leaving: Deferred[None] | None = None
@@ -161,13 +167,14 @@ class BaseAgent(MultiService):
         self.pool.start()
         super().startService()
         self.sync.start()
-        self.joining.start()
+        for joining in self.joins:
+            joining.start()
         if self._coordinate_sender is not None:
             self._coordinate_sender.start()
 
     def stopService(self) -> Deferred[None]:
         """End at once, without leaving: to the others this looks like a failure."""
-        self.joining.stop()
+        self._stop_joining()
         self.sync.stop()
         if self._coordinate_sender is not None:
             self._coordinate_sender.stop()
@@ -181,12 +188,16 @@ class BaseAgent(MultiService):
         """Leave the cluster gracefully; fires when that is done."""
         if self._leaving is None:
             self._log.info("starting leave")
-            self.joining.stop()
+            self._stop_joining()
             self.sync.stop()
             self._leaving = Deferred.fromCoroutine(self._leave_anyhow())
         waiting: Deferred[None] = Deferred()
         self._leaving.addCallback(lambda _: waiting.callback(None))
         return waiting
+
+    def _stop_joining(self) -> None:
+        for joining in self.joins:
+            joining.stop()
 
     async def _leave_anyhow(self) -> None:
         try:
@@ -251,17 +262,27 @@ class BaseAgent(MultiService):
     def _member_event(self, event: MemberEvent) -> None:
         raise NotImplementedError
 
-    def members(self) -> list[Member]:
-        """The LAN pool as this agent sees it."""
+    def members(self, segment: str = "") -> list[Member]:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        if segment not in ("", ALL_SEGMENTS):
+            raise Refused(self.no_segment.format(segment))
         return self.pool.members()
+
+    def wan_members(self) -> list[Member] | None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return None
 
     def join(self, addresses: Sequence[str]) -> Deferred[int]:
         """Join through ``addresses``; fires with how many answered."""
         return self.pool.join(addresses)
 
-    def force_leave(self, name: str, prune: bool) -> None:
+    def join_wan(self, addresses: Sequence[str]) -> Deferred[int]:
         """See ``pyconsul.interfaces.LocalAgent``."""
-        if self.pool.member(name) is None:
+        return fail(Refused("Must be a server to join WAN cluster"))
+
+    def force_leave(self, name: str, prune: bool = False, wan: bool = False) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        if wan or self.pool.member(name) is None:
             raise Refused(f"agent: No node found with name '{name}'")
         self.pool.force_leave(name, prune)
 

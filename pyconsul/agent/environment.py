@@ -15,6 +15,7 @@ class Environment:
     """Everything an agent's core services know of the world outside.
 
     :ivar disk: the data folder; a client agent and a ``-dev`` server may do without.
+    :ivar wan_transport: for the pool of the servers of all datacenters; a client agent has none.
     """
 
     clock: IReactorTime
@@ -24,3 +25,4 @@ class Environment:
     gossip_transport: GossipTransport
     raft_transport: RaftTransport | None = None
     disk: Disk | None = None
+    wan_transport: GossipTransport | None = None

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from pyconsul.endpoints.base import Method
-from pyconsul.errors import NoLeader, NoServers, NotSent, PyconsulError, Unreachable
+from pyconsul.errors import NoLeader, NoServers, NotSent, PyconsulError, Unreachable, from_code
 from pyconsul.interfaces import RpcTransport
 
 JITTER_FRACTION = 16
@@ -25,6 +25,8 @@ PAUSING_MAX = 20_000
 BLOCKING_GRACE_S = 10.0
 QUERY_TIMES_S = (300.0, 600.0)
 """``default_query_time`` and ``max_query_time`` unless they are configured."""
+
+FROM_AFAR = "rpc error making call: "
 
 encode = msgspec.msgpack.Encoder().encode
 
@@ -73,7 +75,7 @@ class Forwarder:
         decode = self._decoders.get(method.reply)
         if decode is None:
             decode = self._decoders[method.reply] = msgspec.msgpack.Decoder(method.reply).decode
-        answer.addCallback(_decoded, decode, method.name)
+        answer.addCallbacks(_decoded, _from_afar, (decode, method.name))
         return answer
 
     def persist(
@@ -99,6 +101,14 @@ class Forwarder:
         """Pause for nobody any more: who waits makes a last attempt."""
         self.stopped = True
         self.hurry()
+
+
+def _from_afar(failure: Failure) -> Failure:
+    """Say of an error that it was made elsewhere, as Consul does."""
+    error = failure.value
+    if isinstance(error, Unreachable | NoLeader) or not isinstance(error, PyconsulError):
+        return failure
+    return Failure(from_code(error.code, FROM_AFAR + str(error)))
 
 
 def _decoded(reply: bytes, decode: Callable[[bytes], Any], name: str) -> Any:

@@ -126,14 +126,14 @@ class KeyringOperations:
     """Does what ``Internal.KeyringOperation`` asks of a server.
 
     :param pools: the pools of this server, each with whether it is the one of all datacenters.
-    :param elsewhere: has the servers of all other datacenters do the same; fires with what they say.
+    :param elsewhere: has a server of each other datacenter do the same in its LAN pool.
     """
 
     def __init__(
         self,
         datacenter: str,
         pools: Callable[[], Sequence[tuple[bool, GossipPool]]],
-        elsewhere: Callable[[KeyringRequest], Deferred[list[KeyringResponse]]] | None = None,
+        elsewhere: Callable[[KeyringRequest], Sequence[Deferred[KeyringResponses]]],
     ) -> None:
         self._datacenter = datacenter
         self._pools = pools
@@ -150,8 +150,8 @@ class KeyringOperations:
         lan_only = request.forwarded or request.local_only
         pools = [(wan, pool) for wan, pool in self._pools() if not (wan and lan_only)]
         waiting: list[Deferred[Any]] = [self._in_pool(wan, pool, query, request) for wan, pool in pools]
-        if self._elsewhere is not None and not lan_only:
-            waiting.append(self._elsewhere(request))
+        if not lan_only:
+            waiting += self._elsewhere(request)
         return DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True).addCallbacks(
             _gathered, lambda failure: failure.value.subFailure
         )
@@ -182,7 +182,7 @@ def _filled(tally: KeyTally, response: KeyringResponse) -> KeyringResponse:
 def _gathered(results: Sequence[tuple[bool, Any]]) -> KeyringResponses:
     responses: list[KeyringResponse] = []
     for _, result in results:
-        responses += result if isinstance(result, list) else [result]
+        responses += result.responses or () if isinstance(result, KeyringResponses) else (result,)
     return KeyringResponses(responses=responses)
 
 

@@ -23,7 +23,7 @@ from pyconsul.agent.banner import banner
 from pyconsul.agent.client import ClientAgent
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.identity import node_id
-from pyconsul.agent.keyring import LAN_FILE, open_keyring
+from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
 from pyconsul.agent.listening import HttpService, dns_settings
 from pyconsul.agent.notify import notify
 from pyconsul.agent.server import ServerAgent
@@ -36,6 +36,7 @@ from pyconsul.net.peers import AmpNetwork
 from pyconsul.storage.disk import RealDisk
 from pyconsul.storage.memory import MemoryStorage
 from pyconsul.storage.raft_storage import SegmentedStorage
+from pyconsul.swim.timing import WAN
 
 GC_THRESHOLD = 20_000
 """New objects between two collections of the youngest: requests in flight are no garbage."""
@@ -47,7 +48,7 @@ class Sockets(Service):
     """The sockets between agents. Open before anything uses them, closed after."""
 
     def __init__(
-        self, reactor: Any, config: AgentConfig, gossip: UdpTcpGossipTransport, amp: AmpNetwork
+        self, reactor: Any, config: AgentConfig, gossip: Sequence[UdpTcpGossipTransport], amp: AmpNetwork
     ) -> None:
         self._reactor = reactor
         self._config = config
@@ -58,7 +59,8 @@ class Sockets(Service):
     def startService(self) -> None:
         """Listen; raises ``CannotListenError``."""
         super().startService()
-        self._gossip.start()
+        for transport in self._gossip:
+            transport.start()
         if self._config.server:
             self._port = self._reactor.listenTCP(
                 self._config.ports.server, self._amp.make_factory(), interface=self._config.bind_addr
@@ -67,7 +69,7 @@ class Sockets(Service):
     def stopService(self) -> Deferred[Any]:
         """Close everything."""
         super().stopService()
-        closing: list[Deferred[Any]] = [self._gossip.stop()]
+        closing: list[Deferred[Any]] = [transport.stop() for transport in self._gossip]
         if self._port is not None:
             closing.append(maybeDeferred(self._port.stopListening))
         self._amp.close()
@@ -130,6 +132,10 @@ def _assemble(
 ) -> AgentService:
     """Put an agent together; ``disk`` is for what it has to keep."""
     gossip = UdpTcpGossipTransport(reactor, config.serf_lan or config.bind_addr, config.ports.serf_lan)
+    wan: UdpTcpGossipTransport | None = None
+    if config.server and config.ports.serf_wan >= 0:
+        wan_host = config.serf_wan or config.bind_addr
+        wan = UdpTcpGossipTransport(reactor, wan_host, config.ports.serf_wan, WAN.tcp_timeout_s)
     amp = AmpNetwork(reactor, identity if config.server else "")
     environment = Environment(
         clock=reactor,
@@ -139,20 +145,23 @@ def _assemble(
         gossip_transport=gossip,
         raft_transport=amp,
         disk=disk,
+        wan_transport=wan,
     )
-    keyring = open_keyring(disk, LAN_FILE, config.encrypt, not config.disable_keyring_file)
+    in_file = not config.disable_keyring_file
+    keyring = open_keyring(disk, LAN_FILE, config.encrypt, in_file)
     resolver = reactor_resolver(reactor)
     agent: ServerAgent | ClientAgent
     if not config.server:
         agent = ClientAgent(config, environment, identity, keyring, resolver)
-    elif disk is None:
-        agent = ServerAgent(config, environment, identity, MemoryStorage(), keyring, resolver)
     else:
-        storage = SegmentedStorage(disk, rng)
-        agent = ServerAgent(config, environment, identity, storage, keyring, resolver)
-        for note in (*storage.notes, *agent.raft.notes):  # of what was found
-            log.warn("{note}", note=note)
-    children: list[Any] = [Sockets(reactor, config, gossip, amp), agent]
+        wan_keyring = None if wan is None else open_keyring(disk, WAN_FILE, config.encrypt, in_file)
+        storage = MemoryStorage() if disk is None else SegmentedStorage(disk, rng)
+        agent = ServerAgent(config, environment, identity, storage, keyring, resolver, wan_keyring)
+        if isinstance(storage, SegmentedStorage):
+            for note in (*storage.notes, *agent.raft.notes):  # of what was found
+                log.warn("{note}", note=note)
+    transports = [gossip] if wan is None else [gossip, wan]
+    children: list[Any] = [Sockets(reactor, config, transports, amp), agent]
     if config.ports.http >= 0:
         children.append(HttpService(agent, config, reactor))
     if config.ports.dns >= 0:
@@ -177,7 +186,9 @@ class _Run:
     def run(self) -> int:
         agent = self.service.agent
         agent.left.addCallback(lambda _: self._end(0))
-        agent.joining.gave_up = lambda: self._end(1)
+        for joining in agent.joins:
+            joining.gave_up = lambda: self._end(1)
+        agent.name_lost = lambda: self._end(1)
         self._reactor.callWhenRunning(self._start)
         self._reactor.addSystemEventTrigger("before", "shutdown", self.service.stopService)
         self._reactor.run(installSignalHandlers=False)

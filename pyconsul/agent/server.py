@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from pyconsul import __version__
@@ -22,10 +22,12 @@ from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
 from pyconsul.agent.keyring import KeyringOperations
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.replica import Replica, stats
+from pyconsul.agent.router import Router
 from pyconsul.agent.servers import raft_servers, servers_of
 from pyconsul.agent.sessions import LockDelays, SessionTimers
 from pyconsul.agent.snapshots import ServerSnapshots
 from pyconsul.agent.tombstones import Tombstones
+from pyconsul.agent.wan import WanPool
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Answered, Method, Read, Registry
 from pyconsul.endpoints.catalog import Catalog
@@ -38,18 +40,20 @@ from pyconsul.endpoints.prepared_query import PreparedQueries
 from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status, StatusRequest
 from pyconsul.endpoints.txn import Txn
-from pyconsul.errors import BadRequest, NoLeader, NoPath, PyconsulError, Refused
+from pyconsul.errors import BadRequest, NoLeader, PyconsulError, Refused
 from pyconsul.interfaces import AnswerWatcher, RaftStorage
-from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
+from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.configuration import Configuration, Server
 from pyconsul.raft.events import RoleChanged
 from pyconsul.raft.leader import HEARTBEATS_PER_TIMEOUT
 from pyconsul.raft.timing import Timing
+from pyconsul.serf.members import JOIN, REAP, Member
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Store
 from pyconsul.storage.snapshot_policy import SnapshotSettings
-from pyconsul.structs.coordinate import DatacenterMap, NodeCoordinate
+from pyconsul.structs.coordinate import DatacenterMap
+from pyconsul.structs.keyring import KeyringRequest, KeyringResponses
 from pyconsul.structs.operator import RaftServer, RaftStats, RaftStatsRequest
 from pyconsul.structs.session import Session
 from pyconsul.swim.keyring import Keyring
@@ -71,9 +75,11 @@ class ServerAgent(BaseAgent):
     """A server agent.
 
     :param storage: term, vote and log: durable, or in memory for ``-dev``.
+    :param wan_keyring: the keys of the WAN pool.
     """
 
     is_server = True
+    no_segment = "Network segments are not supported in this version of Consul"
 
     def __init__(
         self,
@@ -83,6 +89,7 @@ class ServerAgent(BaseAgent):
         storage: RaftStorage,
         keyring: Keyring | None = None,
         resolver: Resolver = literals_only,
+        wan_keyring: Keyring | None = None,
     ) -> None:
         super().__init__(config, environment, node_id, keyring, resolver)
         self.rpc_address = f"{config.advertise_addr}:{config.ports.server}"
@@ -122,11 +129,16 @@ class ServerAgent(BaseAgent):
             self.raft.propose, environment.clock, BATCH_DEV_S if config.dev else BATCH_S
         )
         self.events.new_leader = lambda name: None  # Raft has told
-        keyring_operations = KeyringOperations(self.datacenter, lambda: [(False, self.pool)])
+        self.router = Router(
+            self.datacenter, self._forwarder, self._ping, environment.clock, environment.rng
+        )
+        self.wan = self._make_wan(wan_keyring, resolver)
+        keyring_operations = KeyringOperations(self.datacenter, self._pools, self._keyrings_elsewhere)
         self.autopilot = self._make_autopilot()
         self.snapshots: ServerSnapshots = ServerSnapshots(
             environment, self.datacenter, self.store, self.raft, self._forwarder, config.data_dir
         )
+        self.snapshots.route = lambda datacenter: self.router.route(datacenter).address
         self.snapshots.install = lambda snapshot: self.raft.restore(snapshot).addCallback(lambda _: None)
         self.registry = Registry(
             [
@@ -138,7 +150,7 @@ class ServerAgent(BaseAgent):
                     self.session_timers.renew,
                     round(config.session_ttl_min * 1e9),
                 ),
-                Catalog(self.store, self.datacenter),
+                Catalog(self.store, self.datacenter, self._datacenters),
                 Health(self.store, self.datacenter),
                 PreparedQueries(self.store, self.datacenter, environment.rng),
                 Coordinates(self.store, self.coordinate_batches.gather, self._datacenter_maps),
@@ -190,7 +202,7 @@ class ServerAgent(BaseAgent):
             ask=self._ask_stats,
             propose=self.raft.propose,
             change=lambda change: self._duties.change(change),
-            force_leave=self.pool.force_leave,
+            force_leave=self.force_leave,
             heartbeat_s=2.0 * raft_timing(self.config).heartbeat_timeout_s / HEARTBEATS_PER_TIMEOUT,
             clock=self.clock,
             wall_time=self.environment.wall_time,
@@ -204,6 +216,9 @@ class ServerAgent(BaseAgent):
         if self._alone:
             self.raft.bootstrap(Configuration([Server(self.node_id, self.rpc_address)]))
         super().startService()
+        if self.wan is not None:
+            self.wan.start()
+        self.router.start()
         self._bootstrap.look()
 
     def stopService(self) -> Deferred[None]:
@@ -212,6 +227,9 @@ class ServerAgent(BaseAgent):
         self._lead_no_more()
         self.snapshots.stop()
         self.raft.stop()
+        self.router.stop()
+        if self.wan is not None:
+            self.wan.stop()
         self._forwarder.stop()
         self.store.watches.wake_all()  # whoever is parked here is told that there is no leader now
         self._wheel.stop()
@@ -225,6 +243,8 @@ class ServerAgent(BaseAgent):
                 await self.raft.transfer()
             except PyconsulError as error:
                 self._log.warn("cannot hand leadership over: {error}", error=error)
+        if self.wan is not None:
+            await self.wan.leave()
         await super()._leave()
         if others:
             drained: Deferred[None] = Deferred()
@@ -238,7 +258,8 @@ class ServerAgent(BaseAgent):
         config = self.config
         tags = super().tags()
         tags.update(role="consul", port=str(config.ports.server), raft_vsn="3", ft_fs="1")
-        tags["wan_join_port"] = str(config.ports.serf_wan)
+        if self.environment.wan_transport is not None:
+            tags["wan_join_port"] = str(config.ports.serf_wan)
         if config.bootstrap or (config.bootstrap_expect == 1 and not config.dev):
             tags["bootstrap"] = "1"
         elif config.bootstrap_expect > 1:
@@ -247,7 +268,9 @@ class ServerAgent(BaseAgent):
 
     def _member_event(self, event: MemberEvent) -> None:
         self._bootstrap.look()
-        self._duties.member_changed(event.member, event.kind == "reap")
+        self._duties.member_changed(event.member, event.kind == REAP)
+        if self.wan is not None and event.kind == JOIN:
+            self.wan.flood()
 
     def _role_changed(self, change: RoleChanged) -> None:
         if change.leader and change.leader != self._last_leader:
@@ -300,12 +323,67 @@ class ServerAgent(BaseAgent):
     def _fire_event(self, name: str, payload: bytes) -> None:
         self.pool.fire_event(PREFIX + name, payload)
 
+    # ------------------------------------------------------------ other datacenters
+
+    def _make_wan(self, keyring: Keyring | None, resolver: Resolver) -> WanPool | None:
+        transport = self.environment.wan_transport
+        if transport is None:
+            return None
+        wan = WanPool(
+            self.config, self.environment, transport, self.pool.tags, self.pool.members,
+            self.router.heard, lambda: self.name_lost(), keyring, resolver,
+        )  # fmt: skip
+        self.joins.append(wan.joining)
+        return wan
+
+    def wan_members(self) -> list[Member] | None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return None if self.wan is None else self.wan.pool.members()
+
+    def join_wan(self, addresses: Sequence[str]) -> Deferred[int]:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        if self.wan is None:
+            return fail(Refused("WAN Federation is disabled"))
+        return self.wan.pool.join(addresses)
+
+    def force_leave(self, name: str, prune: bool = False, wan: bool = False) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        if not wan:
+            super().force_leave(name, prune)
+        if self.wan is not None:
+            pool = self.wan.pool
+            there = name if wan else self.wan.name_of(name)
+            if pool.member(there) is not None:
+                pool.force_leave(there, prune)
+                return
+        if wan:
+            raise Refused(f"agent: No node found with name '{name}'")
+
+    def _datacenters(self) -> list[str]:
+        return [self.datacenter] if self.wan is None else self.wan.datacenters()
+
     def _datacenter_maps(self) -> list[DatacenterMap]:
-        """Where the servers of all datacenters are that are known: this one."""
-        if self.coordinates is None:
-            return []
-        here = NodeCoordinate(node=self.node_name, coord=self.coordinates.coordinate)
-        return [DatacenterMap(datacenter=self.datacenter, coordinates=[here])]
+        return [] if self.wan is None else self.wan.maps()
+
+    def _pools(self) -> list[tuple[bool, GossipPool]]:
+        lan = [(False, self.pool)]
+        return lan if self.wan is None else [(True, self.wan.pool), *lan]
+
+    def _ping(self, address: str) -> Deferred[Any]:
+        method = self.registry.get("Status.Ping")
+        assert method is not None
+        return self._forwarder.call(address, method, StatusRequest(), DEADLINE_S)
+
+    def _keyrings_elsewhere(self, request: KeyringRequest) -> list[Deferred[KeyringResponses]]:
+        """Have each other datacenter do the same in its LAN pool."""
+        method = self.registry.get("Internal.KeyringOperation")
+        assert method is not None
+        return [
+            self.router.ask(method, replace(request, datacenter=name, forwarded=True))
+            for name in self.router.others()
+        ]
+
+    # ------------------------------------------------------------ servers of this datacenter
 
     def _peers(self) -> list[str]:
         return [server.address for server in self.raft.core.configuration.servers]
@@ -356,7 +434,7 @@ class ServerAgent(BaseAgent):
             raise Refused(f"rpc: can't find service {method}")
         datacenter = request.datacenter
         if datacenter and datacenter != self.datacenter:
-            raise NoPath()
+            return self.router.ask(declared, request)
         if declared.kind == "read":
             if request.allow_stale and self.raft.leader_id:
                 return self._serve(declared, request, watcher)
@@ -468,14 +546,17 @@ class ServerAgent(BaseAgent):
 
     def stats(self) -> dict[str, dict[str, str]]:
         """A client's sections and Raft's."""
-        return {**super().stats(), "raft": stats(self.raft, self.clock.seconds())}
+        sections = {**super().stats(), "raft": stats(self.raft, self.clock.seconds())}
+        if self.wan is not None:
+            sections["serf_wan"] = self.wan.pool.stats()
+        return sections
 
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""
         return {
             "acl": "disabled",
             "bootstrap": "true" if self._alone and not self.config.dev else "false",
-            "known_datacenters": "1",
+            "known_datacenters": str(len(self._datacenters())),
             "leader": "true" if self.raft.is_leader else "false",
             "leader_addr": self.raft.leader_address,
             "server": "true",

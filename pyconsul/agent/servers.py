@@ -5,6 +5,7 @@ Source: specs of serf's use by Consul, section 11 (tags) and of Raft, section 7 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from random import Random
 
@@ -13,6 +14,7 @@ from msgspec import Struct
 from pyconsul.raft.configuration import VOTER, Configuration
 from pyconsul.serf.members import Member, Status
 from pyconsul.structs.operator import UNKNOWN_NODE, RaftServer
+from pyconsul.swim.address import join_host_port
 
 PORT_MAX = 65535
 DIGITS_MAX = 9
@@ -47,11 +49,10 @@ def parse(member: Member) -> ServerRecord | None:
     port = _number(tags.get("port", ""))
     if tags.get("role") != "consul" or not 0 < port <= PORT_MAX or not tags.get("id"):
         return None
-    host = f"[{member.addr}]" if ":" in member.addr else member.addr
     return ServerRecord(
         id=tags["id"],
         name=member.name,
-        address=f"{host}:{port}",
+        address=join_host_port(member.addr, port),
         datacenter=tags.get("dc", ""),
         expect=_number(tags.get("expect", "")),
         bootstrap=tags.get("bootstrap") == "1",
@@ -61,6 +62,28 @@ def parse(member: Member) -> ServerRecord | None:
         version=tags.get("build", "").partition(":")[0],
         raft_version=tags.get("raft_vsn", ""),
     )
+
+
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+
+
+def is_server(member: Member) -> bool:
+    """Whether ``member`` says all that servers say of themselves; others are not let into the WAN pool."""
+    tags = member.tags
+    return (
+        tags.get("role") == "consul"
+        and 0 < _number(tags.get("port", "")) <= PORT_MAX
+        and _number(tags.get("vsn", "")) > 0
+        and _VERSION.search(tags.get("build", "")) is not None
+    )
+
+
+def join_address(member: Member) -> str | None:
+    """Where a server of this datacenter gossips with those of others; ``None`` if it does not."""
+    port = _number(member.tags.get("wan_join_port", ""))
+    if not 0 < port <= PORT_MAX or not is_server(member):
+        return None
+    return join_host_port(member.addr, port)
 
 
 def _number(text: str) -> int:

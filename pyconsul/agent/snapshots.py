@@ -234,6 +234,7 @@ class ServerSnapshots:
     :param folder: where archives that come in are kept when they are large; empty: the system's.
     :ivar endpoints: the ``Snapshot`` family, for the server's registry.
     :ivar install: Raft's part of a restore.
+    :ivar route: the address of a server of another datacenter; raises ``NoPath``.
     """
 
     def __init__(
@@ -257,6 +258,7 @@ class ServerSnapshots:
         self._saving: set[LocalStream] = set()
         self._restoring: Deferred[Any] | None = None
         self.install: Install = _not_yet
+        self.route: Callable[[str], str] = _no_path
         self.endpoints = Snapshot(
             self._asked_to_save, self._asked_to_restore, self._clock, environment.rng, self._spool
         )
@@ -280,7 +282,7 @@ class ServerSnapshots:
 
     def _asked_to_save(self, request: SnapshotOpen) -> Deferred[SnapshotStream]:
         if request.datacenter and request.datacenter != self._datacenter:
-            return fail(NoPath())
+            return maybeDeferred(lambda: open_at(self._transport, self.route(request.datacenter), request))
         if request.relayed:
             return maybeDeferred(self._open, request)
         return self._forwarder.persist(partial(self._open, request), is_read=True)
@@ -337,10 +339,16 @@ class ServerSnapshots:
 
     def _asked_to_restore(self, file: BinaryIO, request: SnapshotRestore) -> Deferred[dict[str, int]]:
         if request.datacenter and request.datacenter != self._datacenter:
-            return fail(NoPath())
+            return maybeDeferred(self._restore_elsewhere, file, request)
         if request.relayed:
             return maybeDeferred(self._restore, file, request)
         return self._forwarder.persist(partial(self._restore, file, request), is_read=False)
+
+    def _restore_elsewhere(self, file: BinaryIO, request: SnapshotRestore) -> Deferred[dict[str, int]]:
+        address, name = self.route(request.datacenter), request.datacenter
+        return Deferred.fromCoroutine(
+            restore_at(self._transport, address, file, name, request.token, False)
+        )
 
     def _restore(self, file: BinaryIO, request: SnapshotRestore) -> Deferred[dict[str, int]]:
         """One attempt: here, or at the leader."""
@@ -393,6 +401,10 @@ def _feed(decoder: records.Decoder, pieces: Iterator[bytes]) -> Generator[None, 
 
 def _not_yet(snapshot: store.Snapshot) -> Deferred[None]:
     return fail(Refused(RESTORE_FAILED + NOT_YET))
+
+
+def _no_path(datacenter: str) -> str:
+    raise NoPath()
 
 
 class ClientSnapshots:

@@ -11,7 +11,8 @@ def run(invocation: Invocation) -> int:
     """Take a failed member for one that left."""
     if len(invocation.arguments) != 1:
         raise Failed("A single node name must be specified to force leave.", usage=True)
-    call = agent.force_leave(invocation.arguments[0], prune=invocation.values["prune"])
+    given = invocation.values
+    call = agent.force_leave(invocation.arguments[0], prune=given["prune"], wan=given["wan"])
     invocation.do(call, "Error force leaving")
     return 0
 
@@ -22,5 +23,8 @@ COMMAND = Command(
     "Take a failed member for one that left, so that nobody tries to reach it any more. A member that "
     "is alive after all comes back.",
     run,
-    flags=[boolean("prune", "Forget the member altogether.")],
+    flags=[
+        boolean("prune", "Forget the member altogether."),
+        boolean("wan", "Only in the pool of the servers of all datacenters; NAME is NODE.DATACENTER then."),
+    ],
 )

@@ -30,9 +30,12 @@ def leave() -> Call[None]:
     return Call("PUT", "/v1/agent/leave", nothing)
 
 
-def force_leave(node: str, *, prune: bool = False) -> Call[None]:
-    """Take a failed member for one that left; with ``prune``, forget it."""
-    query = [("prune", 1 if prune else None)]
+def force_leave(node: str, *, prune: bool = False, wan: bool = False) -> Call[None]:
+    """Take a failed member for one that left; with ``prune``, forget it.
+
+    With ``wan`` only in the WAN pool; the name is ``NODE.DATACENTER`` then.
+    """
+    query = [("prune", 1 if prune else None), ("wan", 1 if wan else None)]
     return Call("PUT", f"/v1/agent/force-leave/{quote_path(node)}", nothing, query)
 
 

@@ -6,7 +6,7 @@ another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pyconsul.endpoints.base import Read, node, read, write
 from pyconsul.endpoints.coordinate import nearest_first
@@ -47,10 +47,13 @@ class Catalog:
     :param datacenter: the name of this one.
     """
 
-    def __init__(self, store: Store, datacenter: str) -> None:
+    def __init__(
+        self, store: Store, datacenter: str, datacenters: Callable[[], list[str]] | None = None
+    ) -> None:
         self._store = store
         self._catalog = store.catalog
         self._datacenter = datacenter
+        self._datacenters = datacenters or (lambda: [datacenter])
 
     # ------------------------------------------------------------ writes
 
@@ -92,8 +95,8 @@ class Catalog:
 
     @node("Catalog.ListDatacenters", DatacentersRequest, list[str])
     def list_datacenters(self, request: DatacentersRequest) -> list[str]:
-        """The datacenters that are known, this one first."""
-        return [self._datacenter]
+        """The datacenters that are known, the nearest first."""
+        return self._datacenters()
 
     @read("Catalog.ListNodes", DCSpecificRequest, IndexedNodes, "node:read", rows="nodes")
     def list_nodes(self, request: DCSpecificRequest) -> Read:

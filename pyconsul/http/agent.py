@@ -14,7 +14,7 @@ from pyconsul.http.query import Query
 from pyconsul.http.reads import chosen
 from pyconsul.http.routes import hot, route
 from pyconsul.interfaces import LocalAgent
-from pyconsul.structs.agent import CheckDefinition, CheckUpdate, ServiceDefinition
+from pyconsul.structs.agent import ALL_SEGMENTS, CheckDefinition, CheckUpdate, ServiceDefinition
 from pyconsul.structs.bodies import decode
 from pyconsul.structs.catalog import (
     CRITICAL,
@@ -78,17 +78,19 @@ def _add_node(app: Klein, agent: LocalAgent) -> None:
 
     @hot(app, "/v1/agent/members")
     def members(query: Query) -> Result:
-        """The gossip pool as this agent sees it."""
-        if query.flag("wan"):
-            return Answer(json=[])
-        return Answer(json=list(agent.members()))
+        """The gossip pool as this agent sees it, or with ``?wan=1`` that of all datacenters' servers."""
+        segment = query.get("segment")
+        if not query.get("wan"):
+            return Answer(json=agent.members(segment))
+        if segment not in ("", ALL_SEGMENTS):
+            raise BadRequest("Cannot provide a segment with wan=true")
+        return Answer(json=agent.wan_members())
 
     @route(app, "/v1/agent/join/<path:address>", ["PUT"])
     def join(query: Query, address: str) -> Result:
         """Join the cluster through ``address``."""
-        if query.flag("wan"):
-            raise Refused("WAN federation is not built yet")
-        return agent.join([address]).addCallback(lambda _: empty())
+        joined = agent.join_wan([address]) if query.get("wan") else agent.join([address])
+        return joined.addCallback(lambda _: empty())
 
     @route(app, "/v1/agent/leave", ["PUT"])
     def leave(query: Query) -> Result:
@@ -98,7 +100,7 @@ def _add_node(app: Klein, agent: LocalAgent) -> None:
     @route(app, "/v1/agent/force-leave/<path:node>", ["PUT"])
     def force_leave(query: Query, node: str) -> Result:
         """Make a failed member one that left."""
-        agent.force_leave(node, query.has("prune"))
+        agent.force_leave(node, query.has("prune"), query.has("wan"))
         return empty()
 
 

@@ -44,14 +44,15 @@ def add_routes(app: Klein, agent: Agent) -> None:
         query.refuse_namespace()
         request = decode(query.body, kind, open_structs=(CheckDefinition,))
         options = query.write_options()
-        if request.datacenter:
-            options.pop("datacenter", None)
+        options.pop("datacenter", None)  # only the body's counts
         return ask(agent, method, replace(request, **options), done)
 
     @hot(app, "/v1/catalog/datacenters")
     def datacenters(query: Query) -> Result:
         """All known datacenters, the nearest first."""
-        return ask(agent, "Catalog.ListDatacenters", DCSpecificRequest(**query.options()), as_json)
+        options = query.options()
+        options.pop("datacenter", None)  # any server knows them all
+        return ask(agent, "Catalog.ListDatacenters", DCSpecificRequest(**options), as_json)
 
     @hot(app, "/v1/catalog/nodes")
     def nodes(query: Query) -> Result:

@@ -6,6 +6,9 @@ from msgspec import Struct, field
 
 from pyconsul.structs.catalog import Proxy, ServiceAddress, Weights
 
+ALL_SEGMENTS = "_all"
+"""What the API calls the members of all network segments; there is but one, which has no name."""
+
 
 class CheckDefinition(Struct, rename="pascal", kw_only=True):
     """A check to run. Durations are texts of Go's form or nanoseconds.

@@ -36,7 +36,7 @@ class ClientTests(SynchronousTestCase):
         self.rpc = NotingRpc()
         self.agent._forwarder._transport = self.rpc
         self.found: dict[str, Member] = {}
-        self.agent.members = lambda: list(self.found.values())  # type: ignore[method-assign]
+        self.agent.members = lambda segment="": list(self.found.values())  # type: ignore[method-assign]
 
     def event(self, found: Member, kind: str = "join") -> None:
         self.found[found.name] = found
@@ -123,7 +123,7 @@ class ClientTests(SynchronousTestCase):
         first = noted(self.agent.ask("KVS.Apply", put("a")))
         address = self.called()
         self.answer(Refused("no"))
-        self.assertEqual(str(first[0]), "no")
+        self.assertEqual(str(first[0]), "rpc error making call: no")
         second = noted(self.agent.ask("KVS.Apply", put("a")))
         self.assertEqual(self.called(), address)
         self.answer(NoLeader())
@@ -156,7 +156,7 @@ class ClientTests(SynchronousTestCase):
         self.servers(1)
         looked: list[None] = []
 
-        def members() -> list[Member]:
+        def members(segment: str = "") -> list[Member]:
             looked.append(None)
             return []
 

@@ -6,7 +6,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul import __version__
-from pyconsul.agent.describe import HIDDEN, config_summary, debug_config
+from pyconsul.agent.describe import HIDDEN, config_summary, debug_config, tagged_addresses
 from pyconsul.config.schema import AgentConfig
 
 KEY = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
@@ -53,3 +53,17 @@ class DescribeTests(SynchronousTestCase):
         )
         self.assertEqual(shown["checks"][0]["token"], "")
         self.assertEqual(debug_config(AgentConfig())["encrypt"], "")
+
+
+class TaggedAddressTests(SynchronousTestCase):
+    def test_kinds(self) -> None:
+        """An address is listed by its kind, unless that kind has one of its own."""
+        config = AgentConfig(advertise_addr="10.0.0.1", advertise_addr_wan="192.0.2.1")
+        expected = {"lan": "10.0.0.1", "lan_ipv4": "10.0.0.1", "wan": "192.0.2.1", "wan_ipv4": "192.0.2.1"}
+        self.assertEqual(tagged_addresses(config), expected)
+        config = AgentConfig(advertise_addr="fd00::1", advertise_addr_ipv4="10.0.0.1")
+        expected = {
+            "lan": "fd00::1", "lan_ipv4": "10.0.0.1", "lan_ipv6": "fd00::1",
+            "wan": "fd00::1", "wan_ipv6": "fd00::1",
+        }  # fmt: skip
+        self.assertEqual(tagged_addresses(config), expected)

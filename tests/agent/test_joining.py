@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.agent.joining import RetryJoin
+from pyconsul.agent.joining import RetryJoin, StartJoin
 from pyconsul.errors import PyconsulError
 
 
@@ -33,7 +33,7 @@ class JoiningTests(SynchronousTestCase):
     def joining(
         self, interval_s: float = 30.0, attempts_max: int = 0, addresses: Sequence[str] = ("a", "b:1")
     ) -> RetryJoin:
-        made = RetryJoin(self.pool, addresses, interval_s, attempts_max, self.clock)  # type: ignore[arg-type]
+        made = RetryJoin(self.pool.join, addresses, interval_s, attempts_max, self.clock)
 
         def give_up() -> None:
             self.gave_up += 1
@@ -122,3 +122,36 @@ class JoiningTests(SynchronousTestCase):
         self.clock.advance(0)
         self.fail_next()
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+
+
+class StartTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.pool = Pool()
+        self.gave_up: list[None] = []
+
+    def joining(self, *addresses: str) -> StartJoin:
+        made = StartJoin(self.pool.join, addresses)
+        made.gave_up = lambda: self.gave_up.append(None)
+        made.start()
+        return made
+
+    def test_nobody_to_join(self) -> None:
+        self.joining()
+        self.assertEqual(self.pool.attempts, [])
+
+    def test_once(self) -> None:
+        """Either it works at once, or the agent ends."""
+        self.joining("a", "b")
+        addresses, done = self.pool.attempts.pop()
+        self.assertEqual(addresses, ["a", "b"])
+        done.callback(1)
+        self.assertEqual((self.pool.attempts, self.gave_up), ([], []))
+        self.joining("a")
+        self.pool.attempts.pop()[1].errback(PyconsulError("nobody there"))
+        self.assertEqual((self.pool.attempts, self.gave_up), ([], [None]))
+
+    def test_stopped(self) -> None:
+        joining = self.joining("a")
+        joining.stop()
+        self.pool.attempts.pop()[1].errback(PyconsulError("shutting down"))
+        self.assertEqual(self.gave_up, [])

@@ -12,7 +12,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.keyring import LAN_FILE, KeyringFile, KeyringOperations, open_keyring
 from pyconsul.errors import BadRequest, ConfigurationError, NoPath
-from pyconsul.structs.keyring import INSTALL, LIST, REMOVE, USE, KeyringRequest, KeyringResponse
+from pyconsul.structs.keyring import (
+    INSTALL,
+    LIST,
+    REMOVE,
+    USE,
+    KeyringRequest,
+    KeyringResponse,
+    KeyringResponses,
+)
 from pyconsul.swim.keyring import Keyring
 from pyconsul.testing.disk import SimDisk
 from tests.net.test_gossip import PoolTestCase
@@ -95,7 +103,7 @@ class OperationTests(PoolTestCase):
         super().setUp()
         self.lan = self.pool(1, keyring=Keyring.from_base64([A]))
         self.wan = self.pool(7, keyring=Keyring.from_base64([A]))
-        self.elsewhere: Any = None
+        self.elsewhere: Any = lambda request: []
 
     def run_op(self, operation: str, key: str = "", **more: Any) -> Any:
         """The responses to an operation."""
@@ -121,9 +129,9 @@ class OperationTests(PoolTestCase):
 
     def test_elsewhere(self) -> None:
         other = KeyringResponse(datacenter="dc2", keys={A: 3}, num_nodes=3)
-        self.elsewhere = lambda request: succeed([other])
+        self.elsewhere = lambda request: [succeed(KeyringResponses(responses=[other]))]
         self.assertEqual(self.run_op(LIST)[2], other)
-        self.elsewhere = lambda request: fail(NoPath())
+        self.elsewhere = lambda request: [fail(NoPath())]
         operations = KeyringOperations("dc1", lambda: [(False, self.lan)], self.elsewhere)
         done: Deferred[Any] = operations.run(KeyringRequest(operation=LIST))
         self.failureResultOf(done, NoPath)
@@ -141,7 +149,7 @@ class OperationTests(PoolTestCase):
         self.assertEqual(self.run_op(LIST)[1].error, "gossip is not running")
 
     def test_no_such_operation(self) -> None:
-        operations = KeyringOperations("dc1", list)
+        operations = KeyringOperations("dc1", list, self.elsewhere)
         self.assertRaises(BadRequest, operations.run, KeyringRequest(operation="dance"))
         self.assertRaises(BadRequest, operations.run, KeyringRequest(operation=LIST, relay_factor=6))
         self.assertEqual(self.successResultOf(operations.run(KeyringRequest(operation=LIST))).responses, [])

@@ -127,6 +127,8 @@ class MakeTests(SynchronousTestCase):
             [
                 "tcp 127.0.0.1:8301",
                 "udp 127.0.0.1:8301",
+                "tcp 127.0.0.1:8302",
+                "udp 127.0.0.1:8302",
                 "tcp 127.0.0.1:8300",
                 "tcp 127.0.0.1:8500",
                 "udp 127.0.0.1:8600",
@@ -157,9 +159,10 @@ class MakeTests(SynchronousTestCase):
         """Addresses and ports are settings; a port of -1 turns a listener off."""
         service = self.make(
             serf_lan="127.0.0.2",
+            serf_wan="127.0.0.6",
             client_addr=("127.0.0.3", "127.0.0.4"),
             addresses=Addresses(http=("unix:///run/x.sock", "127.0.0.5")),
-            ports=Ports(http=1, dns=2, server=3, serf_lan=4),
+            ports=Ports(http=1, dns=2, server=3, serf_lan=4, serf_wan=5),
         )
         service.startService()
         self.assertEqual(
@@ -167,6 +170,8 @@ class MakeTests(SynchronousTestCase):
             [
                 "tcp 127.0.0.2:4",
                 "udp 127.0.0.2:4",
+                "tcp 127.0.0.6:5",
+                "udp 127.0.0.6:5",
                 "tcp 127.0.0.1:3",
                 "unix /run/x.sock",
                 "tcp 127.0.0.5:1",
@@ -177,8 +182,9 @@ class MakeTests(SynchronousTestCase):
             ],
         )
         service.stopService()
-        off = self.make(ports=Ports(http=-1, dns=-1))
+        off = self.make(ports=Ports(http=-1, dns=-1, serf_wan=-1))
         self.assertEqual([type(child) for child in off], [Sockets, ServerAgent])
+        self.assertIsNone(off.agent.wan_members())
 
     def test_data_folder(self) -> None:
         """A server keeps its id and its log there; only one agent may use it, until that is ended."""
@@ -239,7 +245,8 @@ class MakeTests(SynchronousTestCase):
 
     def test_a_port_is_taken(self) -> None:
         """Whatever of it was started can be stopped."""
-        for taken in ("tcp 127.0.0.1:8301", "tcp 127.0.0.1:8300", "tcp 127.0.0.1:8500", "udp 127.0.0.1:8600"):
+        tcp = [f"tcp 127.0.0.1:{port}" for port in (8301, 8302, 8300, 8500)]
+        for taken in (*tcp, "udp 127.0.0.1:8600"):
             self.reactor = Reactor()
             self.reactor.taken.add(taken)
             service = self.make()
@@ -413,7 +420,7 @@ class RealTests(TestCase):
 
     def test_serves(self) -> Deferred[None]:
         """A -dev agent answers over HTTP, and ends without leaving anything behind."""
-        ports = Ports(http=0, dns=0, server=0, serf_lan=0)
+        ports = Ports(http=0, dns=0, server=0, serf_lan=0, serf_wan=0)
         service = make_agent(config(ports=ports), real_reactor)
         service.startService()
         (http,) = [child for child in service if isinstance(child, HttpService)]

@@ -26,9 +26,13 @@ def node_id(number: int) -> str:
 
 
 class World:
-    """Agents in one process, on virtual time and a network that loses nothing."""
+    """Agents in one process, on virtual time and a network that loses nothing.
 
-    def __init__(self) -> None:
+    :param wan: whether servers are in the pool of all datacenters.
+    """
+
+    def __init__(self, wan: bool = False) -> None:
+        self.wan = wan
         self.clock = SimClock()
         self.network = SimNetwork(self.clock, Random(1), STEADY)
         self.stacks: dict[str, Stack] = {}
@@ -48,6 +52,7 @@ class World:
             rpc_transport=RpcSocket(stack),
             gossip_transport=GossipSocket(stack),
             raft_transport=RaftSocket(stack, node_id(number)) if server else None,
+            wan_transport=GossipSocket(stack, 8302) if server and self.wan else None,
         )
 
     def server(self, number: int, storage: RaftStorage | None = None, **settings: Any) -> ServerAgent:

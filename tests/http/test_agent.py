@@ -37,8 +37,13 @@ class Agent(FakeAgent):
         if self.trouble is not None:
             raise self.trouble
 
-    def members(self) -> list[Member]:
+    def members(self, segment: str = "") -> list[Member]:
+        if segment:
+            raise Refused("Network segments are not supported in this version of Consul")
         return [MEMBER]
+
+    def wan_members(self) -> list[Member] | None:
+        return None
 
     def describe(self) -> dict[str, Any]:
         return {"Config": {"NodeName": "n1"}, "Member": MEMBER}
@@ -53,12 +58,16 @@ class Agent(FakeAgent):
         self._call("join", list(addresses))
         return self.waiting
 
+    def join_wan(self, addresses: Sequence[str]) -> Deferred[int]:
+        self._call("join_wan", list(addresses))
+        return self.waiting
+
     def leave(self) -> Deferred[None]:
         self._call("leave")
         return self.waiting
 
-    def force_leave(self, name: str, prune: bool) -> None:
-        self._call("force_leave", name, prune)
+    def force_leave(self, name: str, prune: bool = False, wan: bool = False) -> None:
+        self._call("force_leave", name, prune, wan)
 
     def register_service(self, definition: ServiceDefinition, replace_checks: bool) -> None:
         self._call("register_service", definition, replace_checks)
@@ -110,9 +119,9 @@ class NodeTests(Base):
         self.assertEqual(self.get("self")["Member"]["Name"], "n1")
 
     def test_members(self) -> None:
-        """The pool; status is a number. There is no WAN pool yet."""
+        """The pool; status is a number."""
         self.assertEqual(
-            self.get("members"),
+            self.get("members?wan"),  # without a value it does not count
             [
                 {
                     "Name": "n1",
@@ -129,7 +138,11 @@ class NodeTests(Base):
                 }
             ],
         )
-        self.assertEqual(self.get("members?wan=1"), [])
+        self.assertIsNone(self.get("members?wan=1&segment=_all"))
+        text = b"Network segments are not supported in this version of Consul"
+        self.assertEqual(self.ask("GET", "members?segment=x"), (500, text))
+        text = b"Cannot provide a segment with wan=true"
+        self.assertEqual(self.ask("GET", "members?segment=x&wan=1"), (400, text))
 
     def test_join(self) -> None:
         """Answered when somebody was joined, or with what went wrong."""
@@ -142,7 +155,10 @@ class NodeTests(Base):
         text = "1 error occurred:\n\t* Failed to join 127.0.0.9: connection refused\n\n"
         self.agent.waiting.errback(PyconsulError(text))
         self.assertEqual(self.parsed(self.client.received()), (500, text.encode()))
-        self.assertEqual(self.put("join/127.0.0.9?wan=1")[0], 500)
+        self.agent.trouble = Refused("Must be a server to join WAN cluster")
+        refused = (500, b"Must be a server to join WAN cluster")
+        self.assertEqual(self.put("join/127.0.0.9?wan=1"), refused)
+        self.assertEqual(self.agent.calls[-1], ("join_wan", ["127.0.0.9"]))
 
     def test_leave(self) -> None:
         """Answered when the agent has left."""
@@ -154,11 +170,17 @@ class NodeTests(Base):
         """``prune`` counts as soon as it is there; an empty name reaches the agent, which knows none."""
         self.assertEqual(self.put("force-leave/n2"), (200, b""))
         self.assertEqual(self.put("force-leave/n2?prune"), (200, b""))
+        self.assertEqual(self.put("force-leave/n2.dc2?wan"), (200, b""))
         self.agent.trouble = Refused("agent: No node found with name ''")
         self.assertEqual(self.put("force-leave/"), (500, b"agent: No node found with name ''"))
         self.assertEqual(
             self.agent.calls,
-            [("force_leave", "n2", False), ("force_leave", "n2", True), ("force_leave", "", False)],
+            [
+                ("force_leave", "n2", False, False),
+                ("force_leave", "n2", True, False),
+                ("force_leave", "n2.dc2", False, True),
+                ("force_leave", "", False, False),
+            ],
         )
 
     def test_methods(self) -> None:

@@ -101,11 +101,10 @@ class CatalogTests(Base):
             b"X-Consul-Index: 1\r\nX-Consul-Knownleader: false\r\nX-Consul-Lastcontact: 0\r\n", self.head
         )
         self.assertNotIn(b"Effective", self.head)
-        self.assertEqual(self.ask("/v1/catalog/datacenters?dc=nowhere")[0], 500)
-        self.assertNotIn(b"X-Consul", self.head)
 
     def test_datacenters(self) -> None:
-        self.assertEqual(self.ask("/v1/catalog/datacenters"), (200, b'["dc1","dc2"]'))
+        for query in ("", "?dc=nowhere"):  # any server knows them all
+            self.assertEqual(self.ask(f"/v1/catalog/datacenters{query}"), (200, b'["dc1","dc2"]'))
         self.assertNotIn(b"X-Consul", self.head)
 
     def test_register(self) -> None:
@@ -117,7 +116,7 @@ class CatalogTests(Base):
         self.assertEqual(self.ask("/v1/catalog/register?token=t&dc=dc1", "PUT", sent), (200, b"true"))
         method, request = self.asked()
         self.assertEqual((method, request.node, request.service.port), ("Catalog.Register", "n", 80))
-        self.assertEqual((request.token, request.datacenter), ("t", "dc1"))
+        self.assertEqual((request.token, request.datacenter), ("t", ""))  # only the body's counts
         self.assertEqual(request.check.definition.interval, "10s")
 
     def test_datacenter_of_the_body(self) -> None:

@@ -1,0 +1,1 @@
+``-join`` and ``-join-wan`` join once at the start and end the agent if nobody answers.
