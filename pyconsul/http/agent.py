@@ -134,7 +134,9 @@ def _add_checks(app: Klein, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/checks")
     def checks(query: Query) -> Result:
         """The checks registered here, by id."""
-        return Answer(json=chosen(query, agent.local_checks(), HealthCheck))
+        rows = agent.local_checks()
+        # like Consul, which looks at the selectors only once there is a row to try them on
+        return Answer(json=chosen(query, rows, HealthCheck) if rows else rows)
 
     @route(app, "/v1/agent/check/register", ["PUT"])
     def register_check(query: Query) -> Result:

@@ -65,6 +65,13 @@ def text(status: int, message: str, *headers: Header, close: bool = False) -> An
     return Answer(body, status, ERROR_TEXT if body else b"", headers=headers, close=close)
 
 
+def protocol_error(status: int, message: str) -> Answer:
+    """The answer to what is no request at all, after which the connection closes."""
+    answer = text(status, message, close=True)
+    answer.bare = True
+    return answer
+
+
 def refusal(error: PyconsulError) -> Answer:
     """The answer that an expected failure becomes."""
     return text(error.http_status, str(error), close=error.http_status == 413)

@@ -56,7 +56,7 @@ def make_site(
 
 
 def _add_root(app: Klein, surface: Surface) -> None:
-    @route(app, "/")
+    @route(app, "/", ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"])
     def root(query: Query) -> Answer:
         """The way to the web interface, if there is one."""
         if surface.settings.ui:

@@ -58,7 +58,7 @@ def add_routes(app: Klein, agent: Agent) -> None:
     def nodes(query: Query) -> Result:
         """All nodes, or those with ``?node-meta=``."""
         request = DCSpecificRequest(**of_nodes(query))
-        return read(agent, query, "Catalog.ListNodes", request, _nodes, cacheable=True)
+        return read(agent, query, "Catalog.ListNodes", request, _nodes)
 
     @hot(app, "/v1/catalog/services")
     def services(query: Query) -> Result:

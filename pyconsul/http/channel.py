@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
-from pyconsul.http.answer import REASONS, Answer, text
+from pyconsul.http.answer import REASONS, Answer, protocol_error
 from pyconsul.http.facts import Facts
 from pyconsul.http.query import Query
 from pyconsul.http.request import LeanRequest
@@ -41,12 +41,20 @@ LINGER_BYTES_MAX = 64 * 1024 * 1024
 
 REQUEST_LINE = re.compile(rb"(GET|PUT|DELETE|POST) (/[A-Za-z0-9/_.~%?&=:@!$'()*+,;-]*) HTTP/1\.1")
 
-MALFORMED = text(400, "400 Bad Request", close=True)
-HEAD_TOO_LARGE = text(431, "431 Request Header Fields Too Large", close=True)
-VERSION = text(400, "400 Bad Request: unsupported protocol version", close=True)
+MALFORMED = protocol_error(400, "400 Bad Request")
+HEAD_TOO_LARGE = protocol_error(431, "431 Request Header Fields Too Large")
+VERSION = protocol_error(400, "400 Bad Request: unsupported protocol version")
 NO_FACTS = Facts((), minor=1, keep=False)
 
 Item = tuple[bytes, bytes, Facts, bytes, Answer | None]
+
+
+def _spelt_out(data: bytes) -> bytes:
+    """``data`` with its request line in ASCII: clients such as curl send other letters as they are."""
+    line, end, rest = data.partition(b"\r\n")
+    if not end or line.isascii():
+        return data
+    return b"".join(b"%%%02X" % byte if byte > 0x7F else bytes((byte,)) for byte in line) + end + rest
 
 
 class _Stop(Exception):
@@ -186,6 +194,8 @@ class Channel(Protocol):
                         return data[stop:]
                 elif len(block) <= BLOCK_BYTES_MAX and b"\n " not in block and b"\n\t" not in block:
                     self._learning = block
+            else:
+                data = _spelt_out(data)
         self._feed(data)
         return b""
 
@@ -250,7 +260,7 @@ class Channel(Protocol):
         if version not in ("1.0", "1.1"):
             self._stop(VERSION)
         if facts.problem:
-            self._stop(text(facts.status, facts.problem, close=True))
+            self._stop(protocol_error(facts.status, facts.problem))
         if facts.length > REMEMBERED_BODY_BYTES_MAX:
             self._check_size(facts.length)
         elif learning and facts.repeatable:

@@ -11,7 +11,7 @@ from html import escape
 from posixpath import normpath
 from urllib.parse import quote, unquote_to_bytes
 
-from pyconsul.http.answer import HTML, Answer, text
+from pyconsul.http.answer import HTML, Answer, protocol_error, text
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_:@!$&'()*+,;=~-][A-Za-z0-9_:@!$&'()*+,;=~.-]*)*/?")
@@ -19,7 +19,7 @@ PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_:@!$&'()*+,;=~-][A-Za-z0-9_:@!$&'()*+,
 
 NOTHING_HERE = Answer(status=404, content_type=b"", bare=True)
 UNPRINTABLE = Answer(status=400, content_type=b"", bare=True)
-BAD_TARGET = text(400, "400 Bad Request", close=True)
+BAD_TARGET = protocol_error(400, "400 Bad Request")
 NOT_UTF8 = text(400, "Bad request: path is not valid UTF-8")
 
 

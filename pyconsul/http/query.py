@@ -184,7 +184,7 @@ class Query:
 
     def refuse_namespace(self) -> None:
         """Raise if the request names a namespace, which only some endpoints mind."""
-        if "ns" in self.parameters:
+        if self.get("ns"):
             raise BadRequest(f'Bad request: Invalid query parameter: "ns" - {NAMESPACES}')
         if self.facts.namespace:
             raise BadRequest(f'Bad request: Invalid header: "X-Consul-Namespace" - {NAMESPACES}')
@@ -198,7 +198,7 @@ def parse_query(query: bytes) -> dict[str, list[str]]:
             escape = query[broken.start() : broken.start() + 3].decode("latin-1")
             raise BadRequest(f'Bad request: invalid URL escape "{escape}"')
     parameters: dict[str, list[str]] = {}
-    for pair in query.decode("utf-8", "replace").split("&"):
+    for pair in query.decode("utf-8", "replace").replace(";", "&").split("&"):
         if pair:
             name, _, value = pair.partition("=")
             parameters.setdefault(unquote_plus(name), []).append(unquote_plus(value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -38,7 +39,9 @@ def read(
     :param stamp_failures: whether it puts them there although it does not.
     :param cacheable: whether this endpoint knows ``?cached``.
     """
-    query.may_keep = not (request.min_query_index or request.token or query.has("near"))
+    query.may_keep = not (
+        request.min_query_index or request.token or request.max_stale_duration or query.has("near")
+    )
     if query.kept is not None:
         if query.may_keep:
             query.kept.confirm = request.require_consistent
@@ -48,12 +51,18 @@ def read(
         reply = agent.ask(method, request, query.kept)
     except PyconsulError as error:
         return _failed(error, consistency or stamp_failures)
+
+    def answered(reply: Any) -> Answer | Deferred[Answer]:
+        if request.allow_stale and 0 < request.max_stale_duration < reply.last_contact:
+            fresh = replace(request, allow_stale=False, max_stale_duration=0)
+            return read(
+                agent, query, method, fresh, shape,
+                consistency=consistency, stamp_failures=stamp_failures, cacheable=cacheable,
+            )  # fmt: skip
+        return _stamp(shape(reply), reply, query, request, consistency, cacheable)
+
     if not isinstance(reply, Deferred):
-        return _stamp(shape(reply), reply, query, request, consistency, cacheable)
-
-    def answered(reply: Any) -> Answer:
-        return _stamp(shape(reply), reply, query, request, consistency, cacheable)
-
+        return answered(reply)
     reply.addCallbacks(answered, _failure, errbackArgs=(consistency or stamp_failures,))
     return reply
 

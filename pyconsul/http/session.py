@@ -9,7 +9,7 @@ from klein import Klein
 from msgspec import Struct, field
 from twisted.internet.defer import Deferred
 
-from pyconsul.errors import BadRequest
+from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import Answer, text
 from pyconsul.http.catalog import of_node
 from pyconsul.http.query import Query
@@ -109,10 +109,13 @@ def of_body(body: bytes, node_name: str) -> Session:
     an empty ``Checks`` replace that; a ``Checks`` with something in it adds to it.
 
     :raises BadRequest: if it cannot be read.
+    :raises Refused: if it names a node without a name.
     """
     given = decode(body, dict[str, Any]) if body.strip() else {}
     names = {name.lower() for name in given}
     wanted = convert(given, CreateBody, open_structs=(CreateBody, ServiceCheck))
+    if "node" in names and not wanted.node:
+        raise Refused("Must provide Node")
     node_checks = [SERF_CHECK_ID]
     if "nodechecks" in names:
         node_checks = wanted.node_checks or []

@@ -201,7 +201,7 @@ class Surface:
 
     def render_endpoint(self, request: IRequest, route: Route, parameters: Mapping[str, str]) -> Any:
         """Klein's face of an endpoint: run it and write its answer on ``request``."""
-        if request.method == b"HEAD":
+        if request.method == b"HEAD" and "HEAD" not in route.methods:
             raise MethodNotAllowed(self._methods(request))
         query = self.query_of(request)
         result = self.call(route, query, parameters)

@@ -77,6 +77,10 @@ def convert(
 def _syntax(error: str) -> str:
     if "truncated" in error:
         return "unexpected EOF"
+    if "recursion" in error:
+        return "invalid character in the body: exceeded max depth"
+    if "codec" in error:
+        return "invalid character in the body: no UTF-8"
     malformed = _MALFORMED.fullmatch(error)
     if malformed is None:
         return f"invalid character in the body: {error}"

@@ -209,6 +209,14 @@ class ServiceTests(Base):
             },
         )
 
+    def test_filter(self) -> None:
+        """Selectors are those of the catalog's services."""
+        self.assertEqual(list(self.get("services?filter=Service==web")), ["web1"])
+        self.assertEqual(self.get("services?filter=Port==81"), {})
+        status, told = self.ask("GET", "services?filter=Foo==1")
+        self.assertEqual(status, 500)
+        self.assertEqual(told, b'Failed to create boolean expression evaluator: Selector "Foo" is not valid')
+
     def test_show(self) -> None:
         """Kind and tagged addresses show if there are any."""
         shown = show(
@@ -300,6 +308,14 @@ class CheckTests(Base):
                 }
             },
         )
+
+    def test_filter(self) -> None:
+        """Selectors are looked at only if there is a check."""
+        self.assertEqual(list(self.get("checks?filter=Status==passing")), ["c"])
+        self.assertEqual(self.get("checks?filter=Status==critical"), {})
+        self.assertEqual(self.ask("GET", "checks?filter=Foo==1")[0], 500)
+        self.agent.local_checks = dict  # type: ignore[method-assign]
+        self.assertEqual(self.get("checks?filter=Foo==1"), {})
 
     def test_register(self) -> None:
         """Fields in either spelling."""

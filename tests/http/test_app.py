@@ -89,6 +89,8 @@ class SettingsTests(SynchronousTestCase):
     def test_root(self) -> None:
         self.assertEqual(self.both("/", ui=True)[0][0], 301)
         self.assertEqual(self.both("/")[0][0], 200)
+        for method in ("PUT", "POST", "DELETE", "PATCH", "HEAD", "OPTIONS"):
+            self.assertEqual(self.both(f"{method} /", ui=True)[0][0], 301, method)
 
     def test_near_this_node(self) -> None:
         agent = FakeAgent()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from twisted.internet.defer import succeed
 
 from pyconsul.errors import NoLeader
 from pyconsul.structs.catalog import (
@@ -133,11 +134,45 @@ class CatalogTests(Base):
         self.assertEqual(self.ask("/v1/catalog/register?ns=a", "PUT", b"{}")[0], 400)
 
 
+class StaleTests(Base):
+    """``?max_stale=``."""
+
+    def answer(self, request: Any, last_contact_ms: int) -> IndexedNodes:
+        late = last_contact_ms * 1_000_000 if request.allow_stale else 0
+        return IndexedNodes(**meta(last_contact=late))
+
+    def test_too_old(self) -> None:
+        """An answer that is too old is asked for again, of the leader; also if it comes later."""
+        for late in (0, 50, 51):
+            for later in (False, True):
+
+                def reply(request: Any, late: int = late, later: bool = later) -> Any:
+                    found = self.answer(request, late)
+                    return succeed(found) if later else found
+
+                self.agent.replies["Catalog.ListNodes"] = reply
+                self.agent.asked.clear()
+                self.assertEqual(self.ask("/v1/catalog/nodes?max_stale=50ms"), (200, b"[]"))
+                asked = [request.allow_stale for _, request in self.agent.asked]
+                self.assertEqual(asked, [True, False] if late > 50 else [True])
+                level = b"leader" if late > 50 else b"stale"
+                self.assertIn(b"\r\nX-Consul-Effective-Consistency: %b\r\n" % level, self.head)
+
+    def test_any_age(self) -> None:
+        """Without a limit it may be as old as it will."""
+        self.agent.replies["Catalog.ListNodes"] = lambda request: self.answer(request, 99_999)
+        for target in ("/v1/catalog/nodes?stale", "/v1/catalog/nodes?max_stale=0s"):
+            self.agent.asked.clear()
+            self.ask(target)
+            self.assertEqual(len(self.agent.asked), 1)
+            self.assertIn(b"\r\nX-Consul-Lastcontact: 99999\r\n", self.head)
+
+
 class CachedTests(Base):
     """``?cached``."""
 
     def test_miss_and_hit(self) -> None:
-        for target in ("/v1/health/service/web?cached", "/v1/catalog/nodes?cached"):
+        for target in ("/v1/health/service/web?cached", "/v1/catalog/services?cached"):
             self.ask(target)
             self.assertIn(b"\r\nX-Cache: MISS\r\n", self.head)
             asked = len(self.agent.asked)
@@ -151,6 +186,12 @@ class CachedTests(Base):
             self.agent.wake()
             self.ask(target)
             self.assertIn(b"\r\nX-Cache: MISS\r\n", self.head)
+
+    def test_not_everywhere(self) -> None:
+        """Consul's cache knows no lists of nodes."""
+        for _ in range(2):
+            self.ask("/v1/catalog/nodes?cached")
+            self.assertNotIn(b"X-Cache", self.head)
 
     def test_stale(self) -> None:
         """A stale answer of the leader is as fresh as any, and is kept."""

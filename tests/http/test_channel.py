@@ -178,6 +178,12 @@ class ParsingTests(Base):
         """A target with scheme and host, as proxies send it."""
         self.assertEqual(self.client.send(request("http://h/v1/kv/a")), READ)
 
+    def test_letters_as_they_are(self) -> None:
+        """A target that is not percent-encoded, as curl sends it."""
+        self.client.send("GET /v1/kv/é HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        self.assertEqual(self.agent.asked[-1][1].key, "é")
+        self.assertEqual(status(self.client.send(b"GET /v1/kv/\xff HTTP/1.1\r\nHost: a\r\n\r\n")), 400)
+
     def test_options_star(self) -> None:
         self.assertEqual(status(self.client.send(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")), 200)
 

@@ -121,6 +121,10 @@ class ValuesTests(SynchronousTestCase):
         self.assertEqual((both.get("tag"), both.get("none"), both.all("none")), ("a", "", []))
         self.assertEqual(both.node_meta(), {"k": "v:w", "x": ""})
 
+    def test_semicolons(self) -> None:
+        """They separate, too, as for Go of that time."""
+        self.assertTrue(query("pretty;stale").has("stale"))
+
     def test_near(self) -> None:
         self.assertEqual(query("near=_agent").near(), "this-node")
         self.assertEqual(query("near=other").near(), "other")
@@ -134,6 +138,7 @@ class ValuesTests(SynchronousTestCase):
         error = self.assertRaises(BadRequest, named.refuse_namespace)
         self.assertEqual(str(error), f'Bad request: Invalid header: "X-Consul-Namespace" - {reason}')
         query().refuse_namespace()
+        query("ns=").refuse_namespace()
 
     @given(st.binary(max_size=60))
     def test_any_bytes(self, raw: bytes) -> None:

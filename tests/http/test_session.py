@@ -87,6 +87,7 @@ class CreateTests(Base):
             status, told = self.ask("/v1/session/create", "PUT", body)
             self.assertEqual((status, told), (400, b"Request decode failed: " + text.encode()))
         self.assertEqual(self.ask("/v1/session/create?ns=x", "PUT")[0], 400)
+        self.assertEqual(self.ask("/v1/session/create", "PUT", b'{"Node":""}'), (500, b"Must provide Node"))
         self.assertEqual(self.agent.asked, [])
 
     def test_refused(self) -> None:
