@@ -20,7 +20,9 @@ from pyconsul.agent.joining import RetryJoin, StartJoin
 from pyconsul.agent.keyring import LAN_FILE, KeyringFile
 from pyconsul.agent.local import LocalState
 from pyconsul.agent.registration import Registrations
+from pyconsul.agent.remote_checks import RemoteChecks
 from pyconsul.agent.snapshots import ClientSnapshots, ServerSnapshots
+from pyconsul.checks.tls import TlsFiles
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import Refused
 from pyconsul.interfaces import AnswerWatcher, SnapshotStream
@@ -51,6 +53,18 @@ def gossip_timing(config: AgentConfig) -> Timing:
         suspicion_mult=lan.suspicion_mult,
         retransmit_mult=lan.retransmit_mult,
         reconnect_timeout_s=config.reconnect_timeout,
+    )
+
+
+def check_files(config: AgentConfig) -> TlsFiles | None:
+    """The certificates that checks use, if they use the agent's."""
+    if not config.enable_agent_tls_for_checks:
+        return None
+    return TlsFiles(
+        ca_file=config.ca_file,
+        ca_path=config.ca_path,
+        cert_file=config.cert_file,
+        key_file=config.key_file,
     )
 
 
@@ -125,6 +139,8 @@ class BaseAgent(MultiService):
             config.enable_script_checks,
             config.enable_local_script_checks,
             config.check_output_max_size,
+            RemoteChecks(self.datacenter, self.ask),
+            check_files(config),
         )
         self.events = Events(self.node_name, self.local, self.ask, environment.clock, environment.rng)
         self._coordinate_sender: CoordinateSender | None = None

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from msgspec import UNSET
+from twisted.internet.defer import Deferred
 
 from pyconsul.agent.local import LocalState
 from pyconsul.checks.definition import (
@@ -20,7 +21,8 @@ from pyconsul.checks.definition import (
     check_type,
     runs_program,
 )
-from pyconsul.checks.runner import make_check
+from pyconsul.checks.making import CheckMaker, ReadChecks
+from pyconsul.checks.tls import TlsFiles
 from pyconsul.checks.ttl import TtlCheck
 from pyconsul.errors import BadRequest, ConfigurationError, PyconsulError, Refused
 from pyconsul.log import make_logger
@@ -40,9 +42,11 @@ SCRIPTS_DISABLED = (
 class Registrations:
     """Adds and removes services and checks of this node.
 
-    :param reactor: clock of all checks; HTTP, TCP and script checks also connect and spawn with it.
+    :param reactor: clock of all checks, which also connect and spawn with it.
     :param scripts: whether script checks may come over HTTP.
     :param file_scripts: whether they may stand in configuration files.
+    :param remote_checks: reads the checks of another node, or of a service of its, for alias checks.
+    :param tls_files: certificates that checks are to use instead of the system's.
     """
 
     def __init__(
@@ -53,11 +57,13 @@ class Registrations:
         scripts: bool = False,
         file_scripts: bool = False,
         output_bytes_max: int = OUTPUT_BYTES_MAX,
+        remote_checks: ReadChecks = lambda node, service_id: None,
+        tls_files: TlsFiles | None = None,
     ) -> None:
         self._log = make_logger("agent")
         self._local = local
-        self._reactor = reactor
-        self._rng = rng
+        self._remote_checks = remote_checks
+        self._maker = CheckMaker(reactor, rng, local.update_check, self._alias_of, tls_files)
         self._scripts = scripts
         self._file_scripts = scripts or file_scripts
         self._output_bytes_max = output_bytes_max
@@ -141,15 +147,12 @@ class Registrations:
         return kind
 
     def _add(self, health: HealthCheck, kind: CheckType) -> None:
-        runner = make_check(
-            kind, self._reactor, self._rng, self._local.update_check, self._reactor, self._alias_of
-        )
-        self._local.add_check(health, runner)
+        self._local.add_check(health, self._maker.make(kind))
 
-    def _alias_of(self, node: str, service_id: str) -> list[HealthCheck] | None:
+    def _alias_of(self, node: str, service_id: str) -> list[HealthCheck] | Deferred[Any] | None:
         """The checks that an alias check of this node stands for."""
         if node and node.lower() != self._local.node_name.lower():
-            return None
+            return self._remote_checks(node, service_id)
         if service_id and service_id not in self._local.services:
             return None
         checks = [local.check for local in self._local.checks.values()]

@@ -26,7 +26,7 @@ def alias_outcome(checks: list[HealthCheck]) -> Outcome:
 class AliasProbe:
     """Reads the checks of what it follows.
 
-    :param read_checks: see ``runner.make_check``.
+    :param read_checks: see ``CheckMaker``.
     """
 
     def __init__(self, definition: CheckType, read_checks: Callable[[str, str], Any]) -> None:
@@ -45,7 +45,6 @@ class AliasProbe:
 
     def _look(self, checks: list[HealthCheck] | None) -> Outcome:
         if checks is None:
-            where = f"on node {self._node}" if self._node else "on this node"
-            what = f"Service {self._service} could not be found {where}"
+            what = f"Service {self._service} could not be found on node {self._node}"
             return Outcome(CRITICAL, what if self._service else f"Node {self._node} could not be found")
         return alias_outcome(checks)

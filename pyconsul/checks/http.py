@@ -1,203 +1,186 @@
-"""Checks that make an HTTP request."""
+"""Checks that make an HTTP request. Texts and headers are those that Consul 1.8.7 was seen to send."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from io import BytesIO
-from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from base64 import b64encode
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.ssl import CertificateOptions
 from twisted.python.failure import Failure
-from twisted.web.client import (
-    Agent,
-    BrowserLikePolicyForHTTPS,
-    FileBodyProducer,
-    HTTPConnectionPool,
-    ResponseDone,
-)
-from twisted.web.http import PotentialDataLoss
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IPolicyForHTTPS
-from zope.interface import implementer
 
 from pyconsul.checks.definition import CheckType
-from pyconsul.checks.outcome import Outcome, Tail
-from pyconsul.checks.tcp import dial_problem
+from pyconsul.checks.dialing import dial, dial_problem
+from pyconsul.checks.exchange import Broken, Exchange, Reply, is_token, request_bytes
+from pyconsul.checks.outcome import Outcome
+from pyconsul.checks.tls import CheckTls
 from pyconsul.structs.catalog import CRITICAL, PASSING, WARNING
 
 USER_AGENT = "Consul Health Check"
 ACCEPT = "text/plain, text/*, */*"
 REDIRECTS_MAX = 10
 TOO_MANY_REQUESTS = 429
-_SEE_OTHER = (301, 302, 303)
-_REDIRECTS = (*_SEE_OTHER, 307, 308)
-_URL_SAFE = "%/:=&?~#+!$,;'@()*[]"
+SEE_OTHER = (301, 302, 303)
+REDIRECTS = (*SEE_OTHER, 307, 308)
 PORTS = {"http": 80, "https": 443}
+SAFE = "%/:=&?~#+!$,;'@()*[]"
+SECRET = ("authorization", "cookie", "www-authenticate")
+"""Headers that do not follow a redirect to another host."""
+
+
+class Place(NamedTuple):
+    """What a URL means: where to connect, what to ask for, and what to call the host."""
+
+    scheme: str
+    host: str
+    port: int
+    netloc: str
+    target: str
+    credentials: str
+
+
+def place(url: str) -> Place:
+    """Take a URL apart.
+
+    :raises ValueError: in Go's words.
+    """
+    if "://" not in url:
+        colon = ":" in url.partition("/")[0]
+        why = "first path segment in URL cannot contain colon" if colon else "missing protocol scheme"
+        if url.startswith(":"):
+            why = "missing protocol scheme"
+        raise ValueError(f'parse "{url}": {why}')
+    parts = urlsplit(quote(url, safe=SAFE))
+    credentials, _, netloc = parts.netloc.rpartition("@")
+    try:
+        port = parts.port
+    except ValueError as error:
+        number = netloc.rpartition(":")[2]
+        if number.isdigit():
+            raise ValueError(f'{_verb("GET")} "{url}": dial tcp: address {number}: invalid port') from error
+        raise ValueError(f'parse "{url}": invalid port ":{number}" after host') from error
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Place(
+        parts.scheme.lower(),
+        parts.hostname or "",
+        port or PORTS.get(parts.scheme.lower(), 0),
+        netloc,
+        target,
+        unquote(credentials),
+    )
+
+
+def _verb(method: str) -> str:
+    return method[:1].upper() + method[1:].lower()
 
 
 class HttpProbe:
     """2xx is passing, 429 warning, anything else critical. Redirects are followed.
 
-    :param agent: makes the requests; by default one without connections that are kept.
+    As in Consul a body that ends early, or not in time, changes nothing: the code has been heard.
     """
 
-    def __init__(self, definition: CheckType, reactor: Any, agent: IAgent | None = None) -> None:
+    def __init__(self, definition: CheckType, reactor: Any, tls: CheckTls) -> None:
         self._definition = definition
-        if agent is None:
-            policy = Unverified() if definition.tls_skip_verify else BrowserLikePolicyForHTTPS()
-            agent = Agent(
-                reactor,
-                policy,
-                connectTimeout=definition.timeout_s,
-                pool=HTTPConnectionPool(reactor, persistent=False),
-            )
-        self._agent = agent
+        self._reactor = reactor
+        self._tls = tls
+        self._problem = ""
+        try:
+            self._place: Place | None = place(definition.target)
+        except ValueError as error:
+            self._place, self._problem = None, str(error)
+        if not is_token(definition.method):
+            self._problem = f'net/http: invalid method "{definition.method}"'
+        elif odd := [name for name in definition.header if not is_token(name)]:
+            self._problem = self._failed(f'net/http: invalid header field name "{odd[0]}"')
+        self._exchange: Exchange | None = None
 
     def run(self) -> Deferred[Outcome]:
         """Ask."""
-        definition = self._definition
-        url = quote(definition.http, safe=_URL_SAFE)
-        if not urlsplit(url).scheme or "://" not in url:
-            text = f'parse "{definition.http}": missing protocol scheme'
-            return succeed(Outcome(CRITICAL, text))
-        return Deferred.fromCoroutine(self._ask(url, definition.method, definition.body.encode()))
+        self._exchange = None
+        if self._problem or self._place is None:
+            return succeed(Outcome(CRITICAL, self._problem))
+        return Deferred.fromCoroutine(self._ask(self._place))
 
     def timed_out(self) -> Outcome:
         """No answer, or not all of it."""
-        return self._problem("context deadline exceeded (Client.Timeout exceeded while awaiting headers)")
+        if self._exchange is not None and self._exchange.reply is not None:
+            return self._outcome(self._exchange.reply)
+        why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        return Outcome(CRITICAL, self._failed(why))
 
-    async def _ask(self, url: str, method: str, body: bytes) -> Outcome:
-        address = ""
-        try:
-            for _ in range(REDIRECTS_MAX):
-                address = _address(url)
-                response: Any = await self._request(url, method, body)
-                location = response.headers.getRawHeaders(b"location")
-                if response.code not in _REDIRECTS or not location:
-                    return await self._outcome(response)
-                response.deliverBody(_Unwanted())
-                url = urljoin(url, location[0].decode("latin-1"))
-                if response.code in _SEE_OTHER and method not in ("GET", "HEAD"):
-                    method, body = "GET", b""
-        except Exception as error:
-            failure = Failure(error)
-            return self._problem(dial_problem(failure, address) or _reason(error))
-        return self._problem(f"stopped after {REDIRECTS_MAX} redirects")
-
-    def _request(self, url: str, method: str, body: bytes) -> Deferred[Any]:
-        request: Deferred[Any] = self._agent.request(
-            method.encode(),
-            url.encode(),
-            request_headers(self._definition.header),
-            FileBodyProducer(BytesIO(body)) if body else None,
-        )
-        return request
-
-    async def _outcome(self, response: Any) -> Outcome:
+    async def _ask(self, where: Place) -> Outcome:
         definition = self._definition
-        tail = Tail(definition.output_bytes_max)
-        done: Deferred[None] = Deferred(lambda _: body.abort())
-        body = _Body(tail, done)
-        response.deliverBody(body)
-        await done
-        code = response.code
-        phrase = response.phrase.decode("latin-1")
-        output = f"HTTP {definition.method} {definition.http}: {code} {phrase} Output: {tail.text()}"
+        method, body = definition.method, definition.body.encode()
+        url, referer, first = definition.target, "", where
+        for _ in range(REDIRECTS_MAX):
+            try:
+                reply = await self._exchanged(where, method, body, referer, where.netloc == first.netloc)
+            except Broken as broken:
+                return Outcome(CRITICAL, self._failed(str(broken), url))
+            if not definition.redirects or reply.code not in REDIRECTS:
+                return self._outcome(reply)
+            if not reply.location:
+                return Outcome(CRITICAL, self._failed(f"{reply.code} response missing Location header", url))
+            referer = "" if where.scheme == "https" else f"{where.scheme}://{where.netloc}{where.target}"
+            url = urljoin(url, reply.location)
+            try:
+                where = place(url)
+            except ValueError as error:
+                return Outcome(CRITICAL, self._failed(str(error), url))
+            if reply.code in SEE_OTHER and method not in ("GET", "HEAD"):
+                method, body = "GET", b""
+        return Outcome(CRITICAL, self._failed(f"stopped after {REDIRECTS_MAX} redirects", url))
+
+    async def _exchanged(self, where: Place, method: str, body: bytes, referer: str, home: bool) -> Reply:
+        """One request and its answer; raises ``Broken``."""
+        definition = self._definition
+        if where.scheme not in PORTS:
+            raise Broken(f'unsupported protocol scheme "{where.scheme}"')
+        if not where.host:
+            raise Broken("http: no Host in request URL")
+        request = request_bytes(method, where.target, self._headers(where, referer, home), body)
+        exchange = Exchange(request, method == "HEAD", definition.output_bytes_max)
+        try:
+            creator = None
+            if where.scheme == "https":
+                name = definition.tls_server_name or where.host
+                creator = self._tls.creator(name, verify=not definition.tls_skip_verify)
+            await dial(self._reactor, where.host, where.port, exchange, creator)
+        except Exception as error:
+            why = dial_problem(Failure(error), f"{where.host}:{where.port}")
+            raise Broken(why or str(error) or type(error).__name__) from None
+        self._exchange = exchange
+        return await exchange.done
+
+    def _headers(self, where: Place, referer: str, home: bool) -> dict[str, list[str]]:
+        """Those of the definition, with defaults for what it leaves out.
+
+        :param home: this is still the host that the definition names.
+        """
+        given = self._definition.header
+        names = {name.lower() for name in given}
+        host = next((given[name][:1] for name in given if name.lower() == "host"), []) if home else []
+        headers = {"Host": host or [where.netloc]}
+        for name, default in (("User-Agent", USER_AGENT), ("Accept", ACCEPT), ("Referer", referer)):
+            if default and name.lower() not in names:
+                headers[name] = [default]
+        if where.credentials and "authorization" not in names:
+            headers["Authorization"] = [f"Basic {b64encode(where.credentials.encode()).decode()}"]
+        for name, values in given.items():
+            lower = name.lower()
+            if lower not in ("host", "content-length", "connection") and (home or lower not in SECRET):
+                headers[name] = list(values)
+        return headers
+
+    def _outcome(self, reply: Reply) -> Outcome:
+        definition = self._definition
+        code = reply.code
+        status = f"{code} {reply.phrase}".rstrip()
+        output = f"HTTP {definition.method} {definition.target}: {status} Output: {reply.body.text()}"
         if 200 <= code < 300:
             return Outcome(PASSING, output)
         return Outcome(WARNING if code == TOO_MANY_REQUESTS else CRITICAL, output)
 
-    def _problem(self, why: str) -> Outcome:
-        definition = self._definition
-        return Outcome(CRITICAL, f'{definition.method.capitalize()} "{definition.http}": {why}')
-
-
-def request_headers(given: Mapping[str, list[str]]) -> Headers:
-    """The headers of the definition, with defaults for those that it leaves out."""
-    headers = Headers()
-    for name, values in given.items():
-        headers.setRawHeaders(name, list(values))
-    for name, value in (("User-Agent", USER_AGENT), ("Accept", ACCEPT)):
-        if not headers.hasHeader(name):
-            headers.setRawHeaders(name, [value])
-    return headers
-
-
-def _address(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.hostname}:{parts.port or PORTS.get(parts.scheme, 0)}"
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong below HTTP."""
-    reasons = getattr(error, "reasons", None)
-    if reasons:
-        inner = reasons[0].value
-        return str(inner) or type(inner).__name__
-    return str(error) or type(error).__name__
-
-
-class _Body(Protocol):
-    """Keeps the end of a body.
-
-    :param done: fires when all of it has come.
-    """
-
-    def __init__(self, tail: Tail, done: Deferred[None]) -> None:
-        self._tail = tail
-        self._done: Deferred[None] | None = done
-
-    def dataReceived(self, data: bytes) -> None:
-        self._tail.write(data)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        done, self._done = self._done, None
-        if done is None:
-            return
-        if reason.check(ResponseDone, PotentialDataLoss):
-            done.callback(None)
-        else:
-            done.errback(reason)
-
-    def abort(self) -> None:
-        """Wait for no more of it."""
-        self._done = None
-        _close(self.transport)
-
-
-class _Unwanted(Protocol):
-    """Closes the connection instead of reading a body."""
-
-    def connectionMade(self) -> None:
-        _close(self.transport)
-
-
-def _close(transport: Any) -> None:
-    if transport is not None and hasattr(transport, "loseConnection"):
-        transport.loseConnection()
-
-
-@implementer(IPolicyForHTTPS)
-class Unverified:
-    """Takes any certificate, which is what ``tls_skip_verify`` asks for."""
-
-    def creatorForNetloc(self, hostname: bytes, port: int) -> IOpenSSLClientConnectionCreator:
-        """Makes connections to one host."""
-        return _UnverifiedConnections(hostname)
-
-
-@implementer(IOpenSSLClientConnectionCreator)
-class _UnverifiedConnections:
-    def __init__(self, hostname: bytes) -> None:
-        self._hostname = hostname
-        self._context = CertificateOptions(verify=False).getContext()
-
-    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        connection.set_tlsext_host_name(self._hostname)
-        return connection
+    def _failed(self, why: str, url: str = "") -> str:
+        return f'{_verb(self._definition.method)} "{url or self._definition.target}": {why}'

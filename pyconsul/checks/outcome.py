@@ -48,3 +48,9 @@ class Tail:
     def text(self) -> str:
         """What is kept; bytes that are no UTF-8 are replaced."""
         return bytes(self._kept[-self._bytes_max :]).decode("utf-8", "replace")
+
+    def captured(self) -> str:
+        """The same, with a line before it if there was more."""
+        if self.total <= self._bytes_max:
+            return self.text()
+        return f"Captured {self._bytes_max} of {self.total} bytes\n...\n{self.text()}"

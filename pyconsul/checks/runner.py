@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from pyconsul.checks import definition as kinds
 from pyconsul.checks.definition import CheckType
 from pyconsul.checks.outcome import Outcome, Probe
-from pyconsul.checks.ttl import TtlCheck
-from pyconsul.late_tls import provide as provide_tls
 from pyconsul.log import make_logger
-from pyconsul.structs.catalog import CRITICAL, HealthCheck
+from pyconsul.structs.catalog import CRITICAL, WARNING
 
 Notify = Callable[[str, str, str], object]
 """Takes a check's id, its state and its output."""
@@ -37,7 +34,8 @@ class CheckRunner:
     after each result. Two runs never overlap; a run that takes too long is cancelled.
 
     A state changes only after as many results in a row as the definition wants; until then nothing is
-    reported. An unchanged state is reported with each new output.
+    reported, or a warning while failures are enough for one but not for more. An unchanged state is
+    reported with each new output.
     """
 
     _log = make_logger("agent.checks")
@@ -102,72 +100,20 @@ class CheckRunner:
             outcome = Outcome(CRITICAL, str(result.value))
         else:
             outcome = result
-        if self._counts(outcome.status):
-            self._notify(self.definition.check_id, outcome.status, outcome.output)
+        status = self._counted(outcome.status)
+        if status:
+            self._notify(self.definition.check_id, status, outcome.output)
 
-    def _counts(self, status: str) -> bool:
-        if status == CRITICAL:
-            self._good = 0
-            self._bad += 1
-            return self._bad >= self.definition.failures_before_critical
-        self._bad = 0
-        self._good += 1
-        return self._good >= self.definition.success_before_passing
-
-
-class Unsupported:
-    """Stands in for a type of check that this agent cannot run."""
-
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
-
-    def run(self) -> Deferred[Outcome]:
-        """Critical, always."""
-        done: Deferred[Outcome] = Deferred()
-        done.callback(Outcome(CRITICAL, f"Checks of type {self._kind} are not supported by this agent"))
-        return done
-
-    def timed_out(self) -> Outcome:
-        """Does not happen."""
-        return Outcome(CRITICAL, "")
-
-
-def make_check(
-    definition: CheckType,
-    clock: IReactorTime,
-    rng: Random,
-    notify: Notify,
-    reactor: Any,
-    read_checks: Callable[[str, str], list[HealthCheck] | Deferred[Any] | None] | None = None,
-) -> Runner:
-    """What watches over a check, to be started.
-
-    :param clock: for intervals, timeouts and TTLs.
-    :param reactor: for connections and processes.
-    :param read_checks: for alias checks: takes node and service (either may be empty: this node; the
-        node itself) and gives their checks, or ``None`` if there is no such thing.
-    """
-    kind = definition.kind
-    if kind == kinds.TTL:
-        return TtlCheck(definition, clock, notify)
-    probe: Probe
-    if kind == kinds.HTTP:
-        provide_tls()
-        from pyconsul.checks.http import HttpProbe  # twisted.web takes long to import
-
-        probe = HttpProbe(definition, reactor)
-    elif kind == kinds.TCP:
-        from pyconsul.checks.tcp import TcpProbe
-
-        probe = TcpProbe(definition, reactor)
-    elif kind == kinds.SCRIPT:
-        from pyconsul.checks.script import ScriptProbe
-
-        probe = ScriptProbe(definition, reactor)
-    elif kind == kinds.ALIAS and read_checks is not None:
-        from pyconsul.checks.alias import AliasProbe
-
-        probe = AliasProbe(definition, read_checks)
-    else:
-        probe = Unsupported(kind)
-    return CheckRunner(definition, probe, clock, rng, notify)
+    def _counted(self, status: str) -> str:
+        """The state that a result leads to; empty if it is not enough for a change."""
+        definition = self.definition
+        if status != CRITICAL:
+            self._bad = 0
+            self._good += 1
+            return status if self._good >= definition.success_before_passing else ""
+        self._good = 0
+        self._bad += 1
+        if self._bad >= definition.failures_before_critical:
+            return CRITICAL
+        warns = 0 < definition.failures_before_warning <= self._bad
+        return WARNING if warns else ""

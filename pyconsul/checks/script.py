@@ -29,6 +29,17 @@ def kill_group(pid: int) -> None:
         pass
 
 
+def took_too_long(timeout_s: float, output: str) -> str:
+    """What is said of a program that had to be ended; with what it had printed."""
+    text = f"Timed out ({format_ns(round(timeout_s * 1e9))}) running check"
+    return f"{text}\n\n{output}" if output else text
+
+
+def exit_state(status: int | None) -> str:
+    """What an exit status means; ``None`` after a signal."""
+    return {0: PASSING, EXIT_WARNING: WARNING}.get(-1 if status is None else status, CRITICAL)
+
+
 class ScriptProbe:
     """Exit status 0 is passing, 1 warning, anything else critical; output is what it prints.
 
@@ -63,7 +74,7 @@ class ScriptProbe:
             return succeed(Outcome(CRITICAL, missing))
         setsid = self._which("setsid")
         self._tail = Tail(self._definition.output_bytes_max)
-        running = _Running(self._tail, self._kill if setsid else None)
+        running = Running(self._tail, self._kill if setsid else None)
         if setsid:
             program, args = setsid, ["setsid", *args]
         try:
@@ -74,23 +85,16 @@ class ScriptProbe:
 
     def timed_out(self) -> Outcome:
         """It was killed; what it had printed is told."""
-        text = f"Timed out ({format_ns(round(self._definition.timeout_s * 1e9))}) running check"
-        output = self._output()
-        return Outcome(CRITICAL, f"{text}\n\n{output}" if output else text)
+        return Outcome(CRITICAL, took_too_long(self._definition.timeout_s, self._output()))
 
     def _outcome(self, status: int | None) -> Outcome:
-        state = {0: PASSING, EXIT_WARNING: WARNING}.get(-1 if status is None else status, CRITICAL)
-        return Outcome(state, self._output())
+        return Outcome(exit_state(status), self._output())
 
     def _output(self) -> str:
-        tail = self._tail
-        kept_max = self._definition.output_bytes_max
-        if tail.total <= kept_max:
-            return tail.text()
-        return f"Captured {kept_max} of {tail.total} bytes\n...\n{tail.text()}"
+        return self._tail.captured()
 
 
-class _Running(ProcessProtocol):
+class Running(ProcessProtocol):
     """One process.
 
     :ivar done: fires with the exit status, ``None`` after a signal; cancelling it kills the process.

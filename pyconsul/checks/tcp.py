@@ -4,75 +4,96 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.error import (
-    ConnectionRefusedError,
-    DNSLookupError,
-)
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from pyconsul.checks.definition import CheckType
+from pyconsul.checks.dialing import dial, dial_problem, lost_reason, split_address
 from pyconsul.checks.outcome import Outcome
+from pyconsul.checks.tls import CheckTls
 from pyconsul.structs.catalog import CRITICAL, PASSING
 
 
 class TcpProbe:
-    """Passing if a connection can be made; it is closed at once."""
+    """Passing if a connection can be made, with a TLS handshake if so configured; it is closed at once."""
 
-    def __init__(self, definition: CheckType, reactor: Any) -> None:
-        self._address = definition.tcp
-        self._timeout_s = definition.timeout_s
+    def __init__(self, definition: CheckType, reactor: Any, tls: CheckTls) -> None:
+        self._definition = definition
         self._reactor = reactor
+        self._tls = tls
 
     def run(self) -> Deferred[Outcome]:
         """Connect."""
-        try:
-            host, port = split_address(self._address)
-        except ValueError as error:
-            return succeed(Outcome(CRITICAL, f"dial tcp: {error}"))
-        endpoint = HostnameEndpoint(self._reactor, host, port, timeout=self._timeout_s)
-        connecting: Deferred[Any] = endpoint.connect(Factory.forProtocol(Protocol))
-        return connecting.addCallbacks(self._connected, self._failed)
+        return Deferred.fromCoroutine(self._connect())
 
     def timed_out(self) -> Outcome:
         """Nobody answered."""
-        return Outcome(CRITICAL, f"dial tcp {self._address}: i/o timeout")
+        return Outcome(CRITICAL, f"dial tcp {self._definition.target}: i/o timeout")
 
-    def _connected(self, protocol: Any) -> Outcome:
-        protocol.transport.abortConnection()
-        return Outcome(PASSING, f"TCP connect {self._address}: Success")
+    async def _connect(self) -> Outcome:
+        definition = self._definition
+        address = definition.target
+        try:
+            host, port = split_address(address)
+        except ValueError as error:
+            return Outcome(CRITICAL, f"dial tcp: {error}")
+        protocol = _Plain()
+        creator = None
+        if definition.tls:
+            name = definition.tls_server_name or host
+            creator = self._tls.creator(name, verify=not definition.tls_skip_verify)
+            protocol = _Handshake()
+        try:
+            await dial(self._reactor, host, port, protocol, creator)
+        except Exception as error:
+            why = dial_problem(Failure(error), address)
+            if why is None:
+                raise
+            return Outcome(CRITICAL, why)
+        problem = await protocol.done
+        if problem:
+            return Outcome(CRITICAL, f"tls: failed to connect to {address}: {problem}")
+        return Outcome(PASSING, f"TCP connect {address}: Success")
 
-    def _failed(self, failure: Failure) -> Outcome | Failure:
-        why = dial_problem(failure, self._address)
-        return failure if why is None else Outcome(CRITICAL, why)
 
+class _Plain(Protocol):
+    """Content with a connection.
 
-def split_address(text: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT`` or ``[IP6]:PORT``.
-
-    :raises ValueError: in Go's words.
+    :ivar done: fires with a problem, or with nothing when all is well.
     """
-    host, colon, port = text.rpartition(":")
-    if not colon or host.startswith("[") != host.endswith("]"):
-        raise ValueError(f"address {text}: missing port in address")
-    if ":" in host and not host.startswith("["):
-        raise ValueError(f"address {text}: too many colons in address")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"lookup tcp/{port}: unknown port")
-    return host.strip("[]") or "localhost", int(port)
+
+    def __init__(self) -> None:
+        self.done: Deferred[str] = Deferred(lambda _: self._drop())
+
+    def connectionMade(self) -> None:
+        """That is all."""
+        self._end("")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Closed, by whom ever."""
+        if not self.done.called:
+            self.done.callback(lost_reason(reason))
+
+    def _end(self, problem: str) -> None:
+        self._drop()
+        self.done.callback(problem)
+
+    def _drop(self) -> None:
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
 
 
-def dial_problem(failure: Failure, address: str) -> str | None:
-    """Why no connection could be made, as Go says it; ``None`` if the failure is none of that kind."""
-    error = failure.value
-    if isinstance(error, ConnectionRefusedError):
-        return f"dial tcp {address}: connect: connection refused"
-    if isinstance(error, DNSLookupError):
-        return f"dial tcp: lookup {address.rpartition(':')[0].strip('[]')}: no such host"
-    if failure.check(
-        "twisted.internet.error.ConnectError", "twisted.internet.error.ConnectingCancelledError"
-    ):
-        return f"dial tcp {address}: {error}"
-    return None
+@implementer(IHandshakeListener)
+class _Handshake(_Plain):
+    """Wants TLS, too."""
+
+    def connectionMade(self) -> None:
+        """The handshake follows."""
+
+    def handshakeCompleted(self) -> None:
+        """The certificate is good."""
+        self._end("")

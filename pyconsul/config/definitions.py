@@ -18,7 +18,23 @@ def _lists(value: object, where: str) -> object:
     return {key: STRINGS.shape(item, f"{where}[{key}]") for key, item in as_map(value, where).items()}
 
 
+OTHER_CHECK: Spec = {
+    "disable_redirects": BOOL,
+    "failures_before_warning": INT,
+    "h2ping": STRING,
+    "h2ping_use_tls": BOOL,
+    "os_service": STRING,
+    "python": STRING,
+    "python_options": STRING_MAP,
+    "script": STRING,
+    "tcp_use_tls": BOOL,
+    "tls_server_name": STRING,
+    "udp": STRING,
+}
+"""What Consul 1.8 does not know: fields of other versions, and our own."""
+
 CHECK: Spec = {
+    **OTHER_CHECK,
     "id": STRING,
     "name": STRING,
     "notes": STRING,
@@ -53,6 +69,7 @@ CHECK: Spec = {
     "deregistercriticalserviceafter": STRING,
 }
 
+SHELL = "/bin/sh"
 ALIASES = {
     "serviceid": "service_id",
     "scriptargs": "args",
@@ -111,8 +128,14 @@ SERVICE: Spec = {
 
 
 def check_definition(raw: dict[str, Any], where: str) -> dict[str, Any]:
-    """A check with today's spellings; raises ``ConfigurationError`` for a duration that is none."""
+    """A check with today's spellings; raises ``ConfigurationError`` for a duration that is none.
+
+    A ``script`` is a line for the shell, as up to Consul 1.0; ``args`` come before it.
+    """
     found = {ALIASES.get(key, key): value for key, value in raw.items()}
+    script = found.pop("script", "")
+    if script and not found.get("args"):
+        found["args"] = [found.get("shell") or SHELL, "-c", script]
     for key in _DURATIONS:
         if key in found:
             try:

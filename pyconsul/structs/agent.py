@@ -29,18 +29,28 @@ class CheckDefinition(Struct, rename="pascal", kw_only=True):
     header: dict[str, list[str]] | None = None
     method: str = ""
     body: str = ""
+    disable_redirects: bool = False
     tcp: str = field(default="", name="TCP")
+    tcp_use_tls: bool = field(default=False, name="TCPUseTLS")
+    udp: str = field(default="", name="UDP")
     interval: str | int = 0
     docker_container_id: str = field(default="", name="DockerContainerID")
     shell: str = ""
     grpc: str = field(default="", name="GRPC")
     grpc_use_tls: bool = field(default=False, name="GRPCUseTLS")
+    h2ping: str = field(default="", name="H2PING")
+    h2ping_use_tls: bool | None = field(default=None, name="H2PingUseTLS")
+    os_service: str = field(default="", name="OSService")
+    python: str = ""
+    python_options: dict[str, str] | None = None
+    tls_server_name: str = field(default="", name="TLSServerName")
     tls_skip_verify: bool = field(default=False, name="TLSSkipVerify")
     timeout: str | int = 0
     ttl: str | int = field(default=0, name="TTL")
     alias_node: str = ""
     alias_service: str = ""
     success_before_passing: int = 0
+    failures_before_warning: int = 0
     failures_before_critical: int = 0
     deregister_critical_service_after: str | int = 0
     output_max_size: int = 0

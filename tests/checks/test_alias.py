@@ -47,7 +47,7 @@ class AliasTests(SynchronousTestCase):
     def test_what_is_not_there(self) -> None:
         for node, service, text in (
             ("n1", "none", "Service none could not be found on node n1"),
-            ("", "none", "Service none could not be found on this node"),
+            ("", "none", "Service none could not be found on node "),
             ("n9", "", "Node n9 could not be found"),
         ):
             self.assertEqual(self.run_probe(None, node, service), ("critical", text))

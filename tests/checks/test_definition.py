@@ -28,7 +28,7 @@ class KindTests(SynchronousTestCase):
         for fields, kind in (
             ({"ttl": "1s"}, "ttl"),
             ({"http": "http://x", "tcp": "x:1", "args": ["x"]}, "http"),
-            ({"grpc": "x:1"}, "grpc"),
+            ({"grpc": "x:1", "http": "http://x"}, "grpc"),
             ({"tcp": "x:1", "args": ["x"]}, "tcp"),
             ({"args": ["x"]}, "script"),
             ({"script_args": ["x"]}, "script"),
@@ -37,11 +37,23 @@ class KindTests(SynchronousTestCase):
             ({"alias_node": "n"}, "alias"),
             ({"docker_container_id": "c"}, "ttl"),
         ):
-            self.assertEqual(kind_of(CheckDefinition(**fields)), kind)
+            self.assertEqual(kind_of(CheckDefinition(**fields))[0], kind)
+
+    def test_targets(self) -> None:
+        """What is looked at, for each type that looks at one thing."""
+        for field, kind in (
+            ("grpc", "grpc"), ("http", "http"), ("h2ping", "h2ping"), ("tcp", "tcp"), ("udp", "udp"),
+            ("os_service", "os_service"), ("python", "python"),
+        ):  # fmt: skip
+            fields: dict[str, Any] = {field: "x"}
+            self.assertEqual(kind_of(CheckDefinition(**fields)), (kind, "x"))
+        docker = CheckDefinition(docker_container_id="c", args=["a"])
+        self.assertEqual(kind_of(docker), ("docker", "c"))
 
     def test_programs(self) -> None:
         self.assertTrue(runs_program(CheckDefinition(args=["x"], http="http://x")))
         self.assertTrue(runs_program(CheckDefinition(script_args=["x"])))
+        self.assertTrue(runs_program(CheckDefinition(python="x")))
         self.assertFalse(runs_program(CheckDefinition(http="http://x")))
 
 
@@ -55,7 +67,7 @@ class CheckTypeTests(SynchronousTestCase):
         self.assertEqual(
             found,
             CheckType(
-                check_id="i", kind="http", interval_s=10.0, timeout_s=2.5, http="http://x", method="PUT",
+                check_id="i", kind="http", interval_s=10.0, timeout_s=2.5, target="http://x", method="put",
                 header={"A": ["b"]}, body="b", tls_skip_verify=True, success_before_passing=2,
                 failures_before_critical=3, deregister_after_s=5400.0, output_bytes_max=20,
             ),
@@ -70,6 +82,22 @@ class CheckTypeTests(SynchronousTestCase):
         found, _ = check_type(CheckDefinition(name="n", ttl="1s"), "service:web", 99)
         self.assertEqual((found.check_id, found.output_bytes_max), ("service:web", 99))
         self.assertEqual(check_type(CheckDefinition(name="n", check_id="c", ttl=1))[0].check_id, "c")
+
+    def test_tls(self) -> None:
+        """Only H2 pings use it unless told not to."""
+        for fields, uses in (
+            ({"grpc": "x:1"}, False),
+            ({"grpc": "x:1", "grpc_use_tls": True}, True),
+            ({"tcp": "x:1", "grpc_use_tls": True}, False),
+            ({"tcp": "x:1", "tcp_use_tls": True}, True),
+            ({"h2ping": "x:1"}, True),
+            ({"h2ping": "x:1", "h2ping_use_tls": False}, False),
+        ):
+            self.assertEqual(made(interval="1s", **fields).tls, uses, fields)
+
+    def test_python(self) -> None:
+        found = made(python="disk", python_options={"path": "/"}, interval="1s")
+        self.assertEqual((found.target, found.options, found.timeout_s), ("disk", {"path": "/"}, 30.0))
 
     def test_short_intervals_are_raised(self) -> None:
         """With a warning."""
@@ -104,6 +132,11 @@ class CheckTypeTests(SynchronousTestCase):
             ({"ttl": "10s", "interval": "1s"}, both),
             ({"ttl": "10s", "interval": "1s", "tcp": "x:1"}, both),
             ({"alias_service": "x", "ttl": "1s"}, "TTL must be not be set for Alias checks"),
+            ({"alias_service": "x", "ttl": "1s", "interval": "1s"}, both),
+            ({"alias_node": "x", "tcp": "x:1", "interval": "1s"}, "Interval cannot be set for Alias checks"),
+            ({"alias_node": "x", "args": ["x"], "ttl": "1s"}, interval),
+            ({"udp": "x:1"}, interval),
+            ({"python": "x"}, interval),
             ({"ttl": "10s", "output_max_size": -1}, size),
             ({"http": "x", "interval": "1s", "output_max_size": -1}, size),
         ):

@@ -9,11 +9,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.checks.alias import AliasProbe
 from pyconsul.checks.definition import CheckType
 from pyconsul.checks.outcome import Outcome, Tail
-from pyconsul.checks.runner import CheckRunner, Unsupported, make_check
-from pyconsul.checks.ttl import TtlCheck
+from pyconsul.checks.runner import CheckRunner
 
 
 class FakeProbe:
@@ -144,26 +142,11 @@ class RunnerTests(SynchronousTestCase):
         self.results("critical", "passing", "critical", "critical", "critical")
         self.assertEqual(self.states(), ["passing", "critical", "critical"])
 
-
-class MakeTests(SynchronousTestCase):
-    def made(self, kind: str, **more: Any) -> Any:
-        definition = CheckType(check_id="c", kind=kind, tcp="127.0.0.1:1", http="http://x", args=("x",))
-        return make_check(definition, Clock(), Random(1), lambda *_: None, Clock(), **more)
-
-    def test_every_kind(self) -> None:
-        self.assertIsInstance(self.made("ttl"), TtlCheck)
-        for kind, probe in (
-            ("http", "HttpProbe"), ("tcp", "TcpProbe"), ("script", "ScriptProbe"),
-            ("alias", "Unsupported"), ("grpc", "Unsupported"), ("docker", "Unsupported"),
-        ):  # fmt: skip
-            self.assertEqual(type(self.made(kind)._probe).__name__, probe)
-        self.assertIsInstance(self.made("alias", read_checks=lambda *_: [])._probe, AliasProbe)
-
-    def test_what_is_not_supported(self) -> None:
-        probe = Unsupported("grpc")
-        text = "Checks of type grpc are not supported by this agent"
-        self.assertEqual(self.successResultOf(probe.run()), ("critical", text))
-        self.assertEqual(probe.timed_out().status, "critical")
+    def test_a_warning_first(self) -> None:
+        """Fewer failures may make a warning of the state."""
+        self.runner(failures_before_warning=2, failures_before_critical=3)
+        self.results("passing", "critical", "critical", "critical", "passing")
+        self.assertEqual(self.states(), ["passing", "warning", "critical", "passing"])
 
 
 class TailTests(SynchronousTestCase):
@@ -180,3 +163,10 @@ class TailTests(SynchronousTestCase):
         tail = Tail(10)
         tail.write(b"a\xff")
         self.assertEqual(tail.text(), "a�")
+
+    def test_a_line_about_what_was_cut(self) -> None:
+        tail = Tail(4)
+        tail.write(b"1234")
+        self.assertEqual(tail.captured(), "1234")
+        tail.write(b"5")
+        self.assertEqual(tail.captured(), "Captured 4 of 5 bytes\n...\n2345")

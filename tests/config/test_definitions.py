@@ -14,6 +14,16 @@ class DefinitionTests(SynchronousTestCase):
         )
         self.assertEqual(found, {"service_id": "s", "args": ["a"], "tls_skip_verify": True, "interval": "5s"})
 
+    def test_shell_lines(self) -> None:
+        """A script is one for the shell; arguments come first."""
+        for raw, args in (
+            ({"script": "a b"}, ["/bin/sh", "-c", "a b"]),
+            ({"script": "a", "shell": "/bin/x"}, ["/bin/x", "-c", "a"]),
+            ({"script": "a", "args": ["b"]}, ["b"]),
+        ):
+            self.assertEqual(check_definition(raw, "check[]")["args"], args)
+        self.assertNotIn("args", check_definition({"shell": "/bin/x"}, "check[]"))
+
     def test_durations(self) -> None:
         """A duration that is none is refused with its place."""
         error = self.assertRaises(ConfigurationError, check_definition, {"ttl": "abc"}, "check[]")

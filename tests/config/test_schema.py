@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from pyconsul.config import legacy, reference
-from pyconsul.config.definitions import CHECK, SERVICE
+from pyconsul.config.definitions import CHECK, OTHER_CHECK, SERVICE
 from pyconsul.config.kinds import ANY_MAP, BOOL, DURATION, INT, MAPS, NUMBER, PORT, STRING_MAP, Kind
 from pyconsul.config.schema import DEV, AgentConfig
 from pyconsul.config.setting import declared
@@ -60,7 +60,9 @@ class SchemaTests(SynchronousTestCase):
         binary = real_consul()
         if binary is None:
             raise SkipTest("the reference binary is not here")
-        tree: dict[str, Any] = {"service": example(SERVICE), "check": example(CHECK)}
+        check = {key: value for key, value in CHECK.items() if key not in OTHER_CHECK}
+        service = {key: value for key, value in SERVICE.items() if key not in ("check", "checks", "connect")}
+        tree: dict[str, Any] = {"service": example(service), "check": example(check)}
         paths = {item.path: item.setting.kind for item in declared(AgentConfig())}
         paths |= {old: paths[new] for old, new in legacy.RENAMED.items()}
         for path, kind in paths.items():
