@@ -200,6 +200,10 @@ class BaseAgent(MultiService):
         done: Deferred[None] | None = super().stopService()
         return done or succeed(None)
 
+    def hand_over(self) -> Deferred[None]:
+        """Let others take on what only this agent does, before it ends without leaving."""
+        return succeed(None)
+
     def leave(self) -> Deferred[None]:
         """Leave the cluster gracefully; fires when that is done."""
         if self._leaving is None:

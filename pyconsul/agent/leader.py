@@ -31,6 +31,7 @@ from pyconsul.structs.catalog import (
     SERF_FAILED_OUTPUT,
     DeregisterRequest,
     HealthCheck,
+    Node,
     NodeService,
     RegisterRequest,
 )
@@ -169,12 +170,16 @@ class LeaderDuties:
         check = catalog.node_check(member.name, SERF_CHECK_ID)
         if status == CRITICAL and node is None:
             return
+        node_id = member.tags.get("id", "")
+        if status == PASSING and node is not None and _is_another(node, node_id, check):
+            self._free_name(node)
+            return
         service = self._consul_service(member) if status == PASSING else None
         known = catalog.service_of(member.name, CONSUL_SERVICE) if service is not None else None
         if (
             node is not None
             and node.address == member.addr
-            and node.id == member.tags.get("id", "")
+            and node.id == node_id
             and check is not None
             and check.status == status
             and (
@@ -191,7 +196,6 @@ class LeaderDuties:
         )
         # A node's own agent knows more of it (addresses, metadata) and may be registering it at this
         # moment, so a node that is there is left as it is unless gossip contradicts it.
-        node_id = member.tags.get("id", "")
         agrees = node is None or (node.address, node.id) == (member.addr, node_id)
         request = RegisterRequest(
             datacenter=self._datacenter,
@@ -202,11 +206,31 @@ class LeaderDuties:
             node_meta=None if node is None else node.meta,
             skip_node_update=agrees,
             service=service,
-            check=HealthCheck(
-                node=member.name, check_id=SERF_CHECK_ID, name=SERF_CHECK_NAME, status=status, output=output
-            ),
+            check=_serf_health(member.name, status, output),
         )
         self._write(member.name, commands.encode_register(request))
+
+    def _free_name(self, node: Node) -> None:
+        """Let another node have the name of ``node``: gossip has one member of a name, so this one is dead.
+
+        It was rebuilt before anybody saw it fail. The catalog gives the name of a living node to nobody,
+        and in Consul it stays that node's for good.
+        """
+        self._log.info("node {name} was rebuilt, {id} is no more", name=node.node, id=node.id)
+        self._again.add(node.node)
+        self._write(
+            node.node,
+            commands.encode_register(
+                RegisterRequest(
+                    datacenter=self._datacenter,
+                    id=node.id,
+                    node=node.node,
+                    address=node.address,
+                    skip_node_update=True,
+                    check=_serf_health(node.node, CRITICAL, SERF_FAILED_OUTPUT),
+                )
+            ),
+        )
 
     def _consul_service(self, member: Member) -> NodeService | None:
         server = parse(member)
@@ -364,3 +388,17 @@ class LeaderDuties:
     def _try_again(self) -> None:
         self._retry = None
         self._reconcile_servers()
+
+
+def _serf_health(name: str, status: str, output: str) -> HealthCheck:
+    return HealthCheck(node=name, check_id=SERF_CHECK_ID, name=SERF_CHECK_NAME, status=status, output=output)
+
+
+def _is_another(node: Node, node_id: str, check: HealthCheck | None) -> bool:
+    """Whether the catalog has a living node of another id by the name of the member ``node_id``."""
+    return (
+        "" not in (node.id, node_id)
+        and node.id.lower() != node_id.lower()
+        and check is not None
+        and check.status != CRITICAL
+    )

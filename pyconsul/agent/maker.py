@@ -38,6 +38,9 @@ from pyconsul.storage.memory import MemoryStorage
 from pyconsul.storage.raft_storage import SegmentedStorage
 from pyconsul.swim.timing import WAN
 
+HAND_OVER_S = 1.0
+"""How long a leader that is told to end may take to hand over first."""
+
 GC_THRESHOLD = 20_000
 """New objects between two collections of the youngest: requests in flight are no garbage."""
 
@@ -230,12 +233,17 @@ class _Run:
 
     def _signalled(self, name: str, leaves: bool) -> None:
         log.info("Caught: signal={name}", name=name)
-        if self._leaving or not leaves:
+        if self._leaving:
             self._end(1)
             return
         self._leaving = True
-        log.info("Gracefully shutting down agent...")
-        self.service.agent.leave()
+        if leaves:
+            log.info("Gracefully shutting down agent...")
+            self.service.agent.leave()
+            return
+        # Consul's leader just goes, and the others wait until they miss it.
+        self.service.agent.hand_over().addBoth(lambda _: self._end(1))
+        self._reactor.callLater(HAND_OVER_S, self._end, 1)
 
     def _end(self, status: int) -> None:
         """Stop the reactor; the first reason to do so tells the exit status."""

@@ -205,11 +205,16 @@ class Leader:
             self._commit_soon()
 
     def _push_transfer(self, progress: Progress) -> None:
-        """Let the target campaign once it has everything, and with each heartbeat, lest that be lost."""
+        """Let the target campaign once it has everything, and with each heartbeat, lest that be lost.
+
+        And not before everything is committed, so that whoever proposed it gets his answer from us.
+        """
         assert self.transfer is not None
-        if progress.id == self.transfer.target and progress.match_index == self._s.log.last_index:
+        s = self._s
+        last = s.log.last_index
+        if progress.id == self.transfer.target and progress.match_index == s.commit_index == last:
             self.transfer.sent = True
-            self._s.send(progress.id, progress.address, TimeoutNow(self._s.term))
+            s.send(progress.id, progress.address, TimeoutNow(s.term))
 
     # ------------------------------------------------------------ commit
 
@@ -222,6 +227,8 @@ class Leader:
         s.commit(index)
         if self.replication.followers:
             self._commit_soon()
+        if self.transfer is not None and not self.transfer.sent:
+            self._push_transfer(self.replication.followers[self.transfer.target])
         if self.reads.waiting:
             self._serve_reads()
 

@@ -201,6 +201,30 @@ class CatalogTests(Base):
         assert service is not None and service.meta is not None
         self.assertEqual((service.port, service.meta["version"]), (8301, "9.9.10"))
 
+    def test_rebuilt(self) -> None:
+        """A node with a new id takes over the name of one that nobody saw fail, though its check passes."""
+        self.gossip(member(2, server=True))
+        self.duties.start()
+        self.event(member(2, server=True, id=OTHER_ID))
+        row = self.store.catalog.node("n2")
+        assert row is not None
+        self.assertEqual((row.id, self.status("n2"), self.nodes()), (OTHER_ID, "passing", ["n1", "n2"]))
+        written = self.written
+        self.duties.reconcile()
+        self.assertEqual(self.written, written)
+
+    def test_rebuilt_and_refused(self) -> None:
+        """What could not be written is tried again in the next round."""
+        self.gossip(member(2))
+        self.duties.start()
+        self.refusal = Refused("no")
+        self.event(member(2, id=OTHER_ID))
+        self.refusal = None
+        self.clock.advance(RECONCILE_INTERVAL_S)
+        row = self.store.catalog.node("n2")
+        assert row is not None
+        self.assertEqual((row.id, self.status("n2")), (OTHER_ID, "passing"))
+
     def test_left(self) -> None:
         """A member that left goes with all it had; one that is only about to leave stays."""
         self.gossip(member(2))

@@ -22,7 +22,7 @@ from pyconsul.agent import maker as module
 from pyconsul.agent.client import ClientAgent
 from pyconsul.agent.identity import NODE_ID_FILE
 from pyconsul.agent.listening import HttpService, dns_settings, http_settings
-from pyconsul.agent.maker import AgentService, Sockets, make_agent, run
+from pyconsul.agent.maker import HAND_OVER_S, AgentService, Sockets, make_agent, run
 from pyconsul.agent.server import ServerAgent
 from pyconsul.config.groups import Addresses, DnsConfig, HttpConfig, Limits, Ports
 from pyconsul.config.schema import AgentConfig
@@ -357,6 +357,38 @@ class RunTests(SynchronousTestCase):
 
         self.reactor.during = send
         self.assertEqual(self.run_agent(server=False), 1)
+
+    def test_hands_over_first(self) -> None:
+        """A server that ends without leaving may hand over, if that is soon done; or a signal is enough."""
+        waits = []
+
+        def hand_over(agent: ServerAgent) -> Deferred[None]:
+            waits.append(Deferred[None]())
+            return waits[-1]
+
+        self.patch(ServerAgent, "hand_over", hand_over)
+
+        def second_signal() -> None:
+            self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+            self.reactor.advance(0)
+
+        for ends in (
+            lambda: waits[-1].callback(None),
+            lambda: self.reactor.advance(HAND_OVER_S),
+            second_signal,
+        ):
+            self.reactor = Reactor()
+            self.patch(sys.modules["twisted.internet"], "reactor", self.reactor)
+
+            def during(ends: Callable[[], object] = ends) -> None:
+                self.handlers[signal.SIGTERM](signal.SIGTERM, None)
+                self.reactor.advance(0)
+                self.assertEqual(self.reactor.stops, 0)
+                ends()
+                self.assertEqual(self.reactor.stops, 1)
+
+            self.reactor.during = during
+            self.assertEqual(self.run_agent(server=True), 1)
 
     def test_hang_up(self) -> None:
         """SIGHUP is no reason to end."""

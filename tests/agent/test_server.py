@@ -13,7 +13,7 @@ from pyconsul.agent.server import ServerAgent, raft_timing
 from pyconsul.config.groups import Autopilot, Performance
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import BadRequest, NoLeader, NoPath, Refused
-from pyconsul.raft.events import Role
+from pyconsul.raft.events import ChangeConfiguration, ChangeKind, Role
 from pyconsul.raft.messages import Heartbeat
 from pyconsul.raft.timing import Timing
 from pyconsul.serf.members import MemberEvent, Status
@@ -22,6 +22,18 @@ from pyconsul.structs.kv import IndexedDirEntries
 from pyconsul.structs.query import DCSpecificRequest
 from tests.agent.fixture import SlowDisk, get, noted, put
 from tests.agent.world import World, node_id
+
+
+class Notes:
+    """A log that is kept as a list of texts."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def info(self, text: str, **fields: object) -> None:
+        self._lines.append(text.format(**fields))
+
+    warn = info
 
 
 class Watcher:
@@ -540,6 +552,15 @@ class ClusterTests(Base):
         self.world.until(lambda: leader.store.catalog.node(follower.node_name) is None)
         self.write(leader)
 
+    def test_removed_server_passes_on(self) -> None:
+        """Until it ends: no leader speaks to it any more, but it knows who stayed."""
+        _, follower, _ = self.cluster(performance=Performance(raft_multiplier=1, leave_drain_time=60.0))
+        leaving = noted(follower.leave())
+        self.world.until(lambda: follower._others() and not follower._has_vote())
+        self.world.until(lambda: not follower.raft.leader_address)
+        self.write(follower)
+        self.assertEqual(leaving, [])
+
     def test_the_leader_leaves(self) -> None:
         """It hands over first; no write is lost or refused, and it goes like any other."""
         leader, one, two = self.cluster()
@@ -555,6 +576,32 @@ class ClusterTests(Base):
         new = next(agent for agent in (one, two) if agent.raft.ready)
         self.world.until(lambda: len(new.raft.core.configuration.servers) == 2)
         self.world.until(lambda: new.store.catalog.node(leader.node_name) is None)
+
+    def test_the_leader_ends(self) -> None:
+        """It hands over when it is asked to, and nothing else of it changes."""
+        leader, one, two = self.cluster()
+        self.done(leader.hand_over())
+        self.assertFalse(leader.raft.is_leader)
+        self.world.until(lambda: one.raft.ready or two.raft.ready, 1.0)
+        self.done(leader.hand_over())  # there is nothing to do now
+        self.assertEqual(len(leader.raft.core.configuration.servers), 3)
+
+    def test_vote(self) -> None:
+        """A server says when it loses its vote, and does not campaign; a leader goes."""
+        leader, one, two = self.cluster()
+        for agent in (one, leader):
+            self.world.until(lambda: self.world.leader)
+            change = ChangeConfiguration(ChangeKind.DEMOTE_VOTER, agent.node_id)
+            current = self.world.leader
+            assert current is not None
+            said: list[str] = []
+            agent._log = Notes(said)
+            changed = noted(current.raft.change(change))  # a leader may be gone before it can answer
+            self.world.until(lambda agent=agent: not agent._has_vote(), 5.0)  # type: ignore[misc]
+            self.world.until(lambda changed=changed: changed, 5.0)  # type: ignore[misc]
+            self.assertIn("this server has no vote and does not campaign", said[0])
+            self.assertFalse(agent.raft.is_leader)
+        self.world.until(lambda: two.raft.ready)
 
     def test_nobody_to_hand_over_to(self) -> None:
         """A leader whose followers do not answer leaves all the same."""

@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 import threading
-import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.cluster.processes import Agent, ClusterTestCase, block, eventually, need
+from tests.cluster.writing import Load
 
 
 class Twistd(Agent):
@@ -107,73 +107,27 @@ class MainJobTests(ClusterTestCase):
                 eventually(partial(not_in_dns, agent), 2.0)
 
 
-class Writer:
-    """Writes numbered keys one after another and remembers which were acknowledged."""
-
-    def __init__(self, agents: list[Agent], prefix: str) -> None:
-        self._agents = agents
-        self._prefix = prefix
-        self._stop = threading.Event()
-        self.acknowledged: list[str] = []
-        self.gaps_s: list[float] = []
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        number, last = 0, time.monotonic()
-        while not self._stop.is_set():
-            number += 1
-            key = f"{self._prefix}/{number}"
-            try:
-                status, body = self._agents[number % len(self._agents)].request(
-                    "PUT", f"kv/{key}", key.encode(), 12
-                )
-            except OSError:
-                time.sleep(0.01)
-                continue
-            if (status, body) == (200, b"true"):
-                now = time.monotonic()
-                self.acknowledged.append(key)
-                self.gaps_s.append(now - last)
-                last = now
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(15)
-
-
 class CrashTests(ClusterTestCase):
     block = block(32)
-
-    def lost(self, writers: list[Writer]) -> list[str]:
-        listed = self.client.request("GET", "kv/w?keys")[1].decode()
-        return [key for writer in writers for key in writer.acknowledged if f'"{key}"' not in listed]
 
     def test_kill_the_leader_then_all(self) -> None:
         """kill -9 of the leader and later of all servers loses nothing that was acknowledged."""
         self.start_all()
         leader = self.leader()
         survivors = [server for server in self.servers if server is not leader]
-        writers = [Writer(survivors, f"w/{number}") for number in range(3)]
-        eventually(lambda: all(len(writer.acknowledged) > 30 for writer in writers))
+        load = Load(survivors, "w")
+        load.goes_on(30)
         leader.kill(signal.SIGKILL)
-        counts = [len(writer.acknowledged) for writer in writers]
-        eventually(
-            lambda: all(len(w.acknowledged) > n + 30 for w, n in zip(writers, counts, strict=True)),
-            within_s=30,
-        )
-        self.assertLess(max(gap for writer in writers for gap in writer.gaps_s), 15)
+        load.goes_on(30)
+        self.assertLess(load.longest_gap_s, 15)
         leader.start()
-        for server in self.servers:
-            if server is not leader:
-                server.kill(signal.SIGKILL)
+        for server in survivors:
+            server.kill(signal.SIGKILL)
         leader.kill(signal.SIGKILL)
-        for writer in writers:
-            writer.stop()
+        load.stop()
         for server in self.servers:
             server.start()
-        eventually(lambda: self.client.request("GET", "kv/w?keys")[0] == 200, within_s=30)
-        self.assertEqual(self.lost(writers), [])
+        self.assertEqual(load.lost(self.client), [])
 
     def test_leave(self) -> None:
         """A client that is interrupted leaves: its node goes out of the catalog and it exits with 0."""

@@ -48,6 +48,16 @@ class TransferTests(SynchronousTestCase):
         self.assertEqual(sent(self.one.ack("b"), TimeoutNow), [])
         self.assertEqual(sent(self.one.ack("c"), TimeoutNow), [("c", TimeoutNow(2))])
 
+    def test_everything_is_committed_first(self) -> None:
+        """The target may have it long before a majority has."""
+        self.one = Single("abcde")
+        self.one.lead_and_commit()
+        self.one.feed(Propose([b"x"]))
+        self.one.feed(TransferLeadership("c"))
+        self.assertEqual(sent(self.one.ack("c"), TimeoutNow), [])
+        self.assertEqual(sent(self.one.beat("c", 1, 3, 3), TimeoutNow), [])
+        self.assertEqual(sent(self.one.ack("b"), TimeoutNow), [("c", TimeoutNow(2))])
+
     def test_best_voter_is_chosen(self) -> None:
         self.one.feed(Propose([b"x"]))
         self.one.ack("c")
