@@ -26,6 +26,7 @@ from pyconsul.agent.router import Router
 from pyconsul.agent.servers import raft_servers, servers_of
 from pyconsul.agent.sessions import LockDelays, SessionTimers
 from pyconsul.agent.snapshots import ServerSnapshots
+from pyconsul.agent.standing import HAND_OVER_ATTEMPTS, Standing
 from pyconsul.agent.tombstones import Tombstones
 from pyconsul.agent.wan import WanPool
 from pyconsul.config.schema import AgentConfig
@@ -44,8 +45,8 @@ from pyconsul.errors import BadRequest, NoLeader, PyconsulError, Refused
 from pyconsul.interfaces import AnswerWatcher, RaftStorage
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
-from pyconsul.raft.configuration import VOTER, Configuration, Server
-from pyconsul.raft.events import ConfigurationChanged, RoleChanged
+from pyconsul.raft.configuration import Configuration, Server
+from pyconsul.raft.events import RoleChanged
 from pyconsul.raft.leader import HEARTBEATS_PER_TIMEOUT
 from pyconsul.raft.timing import Timing
 from pyconsul.serf.members import JOIN, REAP, Member
@@ -57,9 +58,6 @@ from pyconsul.structs.keyring import KeyringRequest, KeyringResponses
 from pyconsul.structs.operator import RaftServer, RaftStats, RaftStatsRequest
 from pyconsul.structs.session import Session
 from pyconsul.swim.keyring import Keyring
-
-HAND_OVER_ATTEMPTS = 3
-"""Before a leader leaves anyway, as Consul has it."""
 
 
 def raft_timing(config: AgentConfig) -> Timing:
@@ -109,8 +107,7 @@ class ServerAgent(BaseAgent):
         self.raft.machine.replaced = self._snapshot_restored
         self.raft.role_changed = self._role_changed
         self.raft.became_ready = self._became_ready
-        self.raft.configuration_changed = self._configuration_changed
-        self._had_vote = self._has_vote()
+        self._standing = Standing(self.raft, node_id, environment.rng)
         self._wheel = Wheel(environment.clock)
         times = config.default_query_time, config.max_query_time
         self.parking = Parking(
@@ -242,23 +239,12 @@ class ServerAgent(BaseAgent):
 
     def hand_over(self) -> Deferred[None]:
         """Hand leadership over, so that the others need no election; fires when that went well or ill."""
-        return Deferred.fromCoroutine(self._hand_over(1))
-
-    async def _hand_over(self, attempts: int) -> None:
-        while attempts and self.raft.is_leader and self._others():
-            attempts -= 1
-            try:
-                await self.raft.transfer()
-            except PyconsulError as error:
-                self._log.warn("cannot hand leadership over: {error}", error=error)
-
-    def _others(self) -> list[Server]:
-        return [s for s in self.raft.core.configuration.servers if s.id != self.node_id]
+        return Deferred.fromCoroutine(self._standing.hand_over(1))
 
     async def _leave(self) -> None:
         """A leader hands over first; who is on the way here has some time left to get his answer."""
-        others = self._others()
-        await self._hand_over(HAND_OVER_ATTEMPTS)
+        others = self._standing.others
+        await self._standing.hand_over(HAND_OVER_ATTEMPTS)
         if self.wan is not None:
             await self.wan.leave()
         await super()._leave()
@@ -300,20 +286,6 @@ class ServerAgent(BaseAgent):
             # Whoever waits here in default mode has to wait at the new leader, and no cached
             # answer may outlive the leadership that vouched for it.
             self.store.watches.wake_all()
-
-    def _has_vote(self) -> bool:
-        servers = self.raft.core.configuration.servers
-        return any(server.id == self.node_id and server.suffrage == VOTER for server in servers)
-
-    def _configuration_changed(self, change: ConfigurationChanged) -> None:
-        has_vote = self._has_vote()
-        if has_vote != self._had_vote:
-            self._had_vote = has_vote
-            self._log.info(
-                "{what} in the Raft configuration of entry {index}",
-                what="this server votes" if has_vote else "this server has no vote and does not campaign",
-                index=change.index,
-            )
 
     def _became_ready(self) -> None:
         self._log.info("cluster leadership acquired")
@@ -515,21 +487,10 @@ class ServerAgent(BaseAgent):
             if request.require_consistent:
                 return self._serve_confirmed(method, request, None)
             return self._serve(method, request, None)
-        address = self.raft.leader_address or self._successor()
+        address = self.raft.leader_address or self._standing.successor
         if self.raft.is_leader or not address:
             raise NoLeader()
         return self._forwarder.call(address, method, request)
-
-    def _successor(self) -> str:
-        """Who passes requests on when this server was removed, as no leader speaks to it any more.
-
-        Removals come one after another and each server knows those that stayed when it went, so no
-        request goes round in circles.
-        """
-        servers = self.raft.core.configuration.servers
-        if not servers or len(self._others()) < len(servers):
-            return ""
-        return self.environment.rng.choice(servers).address
 
     def _propose(self, method: Method, request: Any) -> Any:
         """Let the log decide; the reply at once if the leader already knows it."""

@@ -556,7 +556,7 @@ class ClusterTests(Base):
         """Until it ends: no leader speaks to it any more, but it knows who stayed."""
         _, follower, _ = self.cluster(performance=Performance(raft_multiplier=1, leave_drain_time=60.0))
         leaving = noted(follower.leave())
-        self.world.until(lambda: follower._others() and not follower._has_vote())
+        self.world.until(lambda: not follower._standing.has_vote)
         self.world.until(lambda: not follower.raft.leader_address)
         self.write(follower)
         self.assertEqual(leaving, [])
@@ -595,9 +595,9 @@ class ClusterTests(Base):
             current = self.world.leader
             assert current is not None
             said: list[str] = []
-            agent._log = Notes(said)
+            agent._standing._log = Notes(said)
             changed = noted(current.raft.change(change))  # a leader may be gone before it can answer
-            self.world.until(lambda agent=agent: not agent._has_vote(), 5.0)  # type: ignore[misc]
+            self.world.until(lambda agent=agent: not agent._standing.has_vote, 5.0)  # type: ignore[misc]
             self.world.until(lambda changed=changed: changed, 5.0)  # type: ignore[misc]
             self.assertIn("this server has no vote and does not campaign", said[0])
             self.assertFalse(agent.raft.is_leader)
