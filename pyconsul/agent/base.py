@@ -14,6 +14,7 @@ from pyconsul import __version__
 from pyconsul.agent.antientropy import AntiEntropy
 from pyconsul.agent.coordinates import CoordinateSender
 from pyconsul.agent.describe import config_summary, debug_config, tagged_addresses
+from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import Events
 from pyconsul.agent.joining import RetryJoin, StartJoin
@@ -158,7 +159,11 @@ class BaseAgent(MultiService):
             self, self.node, self.local, environment.clock, environment.rng, config.check_update_interval
         )
         self.joining = RetryJoin(
-            self.pool.join, config.retry_join, config.retry_interval, config.retry_max, environment.clock
+            Discovery(self.pool.join, config.retry_join, environment.clock),
+            config.retry_join,
+            config.retry_interval,
+            config.retry_max,
+            environment.clock,
         )
         self.joins: list[StartJoin | RetryJoin] = [
             StartJoin(self.join, config.start_join),

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.joining import RetryJoin
 from pyconsul.agent.keyring import WAN_FILE, KeyringFile
@@ -112,7 +113,7 @@ class WanPool:
             ),
         )
         self.joining = RetryJoin(
-            self.pool.join,
+            Discovery(self.pool.join, config.retry_join_wan, environment.clock, "WAN"),
             config.retry_join_wan,
             config.retry_interval_wan,
             config.retry_max_wan,
