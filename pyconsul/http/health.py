@@ -56,7 +56,7 @@ def add_routes(app: Klein, agent: Agent) -> None:
         passing = query.flag("passing")
         if passing is None:
             raise BadRequest("Invalid value for ?passing")
-        shape = _healthy if passing else _all
+        shape = _all if not passing else _nearest_healthy if request.source.node else _healthy
         return read(agent, query, "Health.ServiceNodes", request, shape, cacheable=True)
 
 
@@ -68,8 +68,21 @@ def _all(reply: Any) -> Answer:
     return Answer(json=reply.nodes or [])
 
 
-def _healthy(reply: Any) -> Answer:
+def _nearest_healthy(reply: Any) -> Answer:
     return Answer(json=[row for row in reply.nodes or () if _passes(row)])
+
+
+def _healthy(reply: Any) -> Answer:
+    """In the order of Consul 1.8.7: the last takes the place of each that is left out."""
+    rows = list(reply.nodes or ())
+    place = 0
+    while place < len(rows):
+        if _passes(rows[place]):
+            place += 1
+        else:
+            rows[place] = rows[-1]
+            rows.pop()
+    return Answer(json=rows)
 
 
 def _passes(row: CheckServiceNode) -> bool:

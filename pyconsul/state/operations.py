@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from pyconsul.errors import PyconsulError
 from pyconsul.structs.catalog import HealthCheck, Node, NodeService
@@ -297,7 +298,7 @@ class _ServiceVerbs(_RowVerbs):
         self._catalog.remove_service(index, op.node, op.row.id)
 
     def _result(self, row: NodeService) -> TxnResult:
-        return TxnResult(service=row)
+        return TxnResult(service=row if row.tags else replace(row, tags=None))  # Consul: null here only
 
 
 class _CheckVerbs(_RowVerbs):

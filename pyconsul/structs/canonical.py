@@ -19,8 +19,11 @@ from pyconsul.structs.catalog import (
     NodeService,
     Proxy,
     ServiceAddress,
+    Weights,
 )
 from pyconsul.structs.durations import format_ns, parse_ns
+
+WEIGHT_MAX = 65535  # DNS has 16 bits for it
 
 
 def canonical_service(service: NodeService) -> NodeService:
@@ -32,7 +35,7 @@ def canonical_service(service: NodeService) -> NodeService:
         id=service.id or service.service,
         tags=service.tags or [],
         tagged_addresses=service.tagged_addresses or UNSET,
-        weights=weights if weights is not None and (weights.passing or weights.warning) else WEIGHTS,
+        weights=weights if weights is not None and _are_valid(weights) else WEIGHTS,
         proxy=_proxy(service.proxy),
         connect=_without_empty(service.connect),
     )
@@ -66,6 +69,10 @@ def with_ip_addresses(service: NodeService) -> NodeService:
     listens = ServiceAddress(service.address, service.port)
     added = {f"lan_ipv{version}": listens, f"wan_ipv{version}": listens}
     return replace(service, tagged_addresses={**added, **(service.tagged_addresses or {})})
+
+
+def _are_valid(weights: Weights) -> bool:
+    return 1 <= weights.passing <= WEIGHT_MAX and 0 <= weights.warning <= WEIGHT_MAX
 
 
 def _proxy(proxy: Proxy) -> Proxy:
@@ -115,8 +122,12 @@ def _type_of(definition: CheckDefinition) -> str:
     """What Consul 1.8.7 concludes from a definition; seen on its answers."""
     if definition.alias_node or definition.alias_service:
         return "alias"
-    if definition.script_args:
-        return "script"
-    if definition.tcp:
-        return "tcp"
-    return "ttl" if definition.ttl else ""
+    if definition.ttl:
+        return "ttl"
+    if definition.interval:
+        for kind in ("http", "tcp", "grpc"):
+            if getattr(definition, kind):
+                return kind
+        if definition.docker_container_id and definition.script_args:
+            return "docker"
+    return "script" if definition.script_args else ""

@@ -9,6 +9,7 @@ from twisted.internet.defer import succeed
 
 from pyconsul.errors import NoLeader
 from pyconsul.structs.catalog import (
+    CheckServiceNode,
     IndexedCheckServiceNodes,
     IndexedHealthChecks,
     IndexedNodes,
@@ -16,8 +17,10 @@ from pyconsul.structs.catalog import (
     IndexedNodeServices,
     IndexedServiceNodes,
     IndexedServices,
+    Node,
+    NodeService,
 )
-from tests.http.fakes import meta
+from tests.http.fakes import check, meta
 from tests.http.test_kv import Base
 
 
@@ -240,6 +243,21 @@ class HealthTests(Base):
         self.assertEqual(
             self.ask("/v1/health/service/web?passing=junk"), (400, b"Invalid value for ?passing")
         )
+
+    def test_order_of_those_that_pass(self) -> None:
+        """The last takes the place of one that is left out, but not when the nearest come first."""
+
+        def row(name: str, status: str) -> CheckServiceNode:
+            return CheckServiceNode(Node(node=name, address=""), NodeService(id=name), [check(status)])
+
+        states = ("critical", "passing", "warning", "passing", "passing", "critical")
+        rows = [row(str(place), status) for place, status in enumerate(states)]
+        self.agent.replies["Health.ServiceNodes"] = IndexedCheckServiceNodes(nodes=rows, **meta())
+        for parameters, expected in (("", "413"), ("&near=n", "134")):
+            body = self.ask("/v1/health/service/web?passing" + parameters)[1]
+            found = [row["Service"]["ID"] for row in msgspec.json.decode(body)]
+            self.assertEqual("".join(found), expected)
+        self.assertEqual(len(rows), len(states))
 
     def test_state(self) -> None:
         self.ask("/v1/health/state/critical?node-meta=a:b&near=n")

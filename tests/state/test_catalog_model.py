@@ -62,7 +62,10 @@ STEPS = st.lists(
 
 
 def reads(store: Store) -> list[Callable[[], Read]]:
-    """Every kind of read, of everything that the histories may touch."""
+    """Every kind of read, of everything that the histories may touch, as those ask who wait.
+
+    Others are told that the index of a node that is not there is 1.
+    """
     catalog, health = Catalog(store, "dc1"), Health(store, "dc1")
     meta = {"k": "v"}
     asked: list[tuple[Callable[[Any], Read], Any]] = [
@@ -73,7 +76,7 @@ def reads(store: Store) -> list[Callable[[], Read]]:
     ]
     for node in ("n1", "n2", "n3"):
         for call in (catalog.node_services, catalog.node_service_list, health.node_checks):
-            asked.append((call, NodeSpecificRequest(node=node)))
+            asked.append((call, NodeSpecificRequest(node=node, min_query_index=2)))
     for name in ("web", "db"):
         for connect in (False, True):
             for more in ({}, {"node_meta_filters": meta}, {"tag_filter": True, "service_tags": ["b"]}):

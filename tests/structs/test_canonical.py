@@ -138,8 +138,12 @@ class CanonicalTests(SynchronousTestCase):
             self.assertIs(with_ip_addresses(service), service)
 
     def test_null_weights(self) -> None:
-        """No weights, and weights of 0 and 0, are 1 and 1."""
-        for body in (b'{"Weights":null}', b'{"Weights":{}}', b'{"Weights":{"Passing":0,"Warning":0}}'):
+        """No weights, and weights that cannot be, are 1 and 1."""
+        for weights in (
+            b"null", b"{}", b'{"Passing":0}', b'{"Warning":3}', b'{"Passing":1,"Warning":-1}',
+            b'{"Passing":65536}',
+        ):  # fmt: skip
+            body = b'{"Weights":%b}' % weights
             row = canonical_service(msgspec.json.decode(body, type=NodeService))
             self.assertEqual(shown(row)["Weights"], {"Passing": 1, "Warning": 1})
 
@@ -147,8 +151,15 @@ class CanonicalTests(SynchronousTestCase):
         """Durations are shown in Go's form, a TTL as a number; the type follows from the definition."""
         for definition, shape, kind in (
             (CheckDefinition(ttl="10s"), {"TTL": 10_000_000_000}, "ttl"),
-            (CheckDefinition(http="http://h", interval="90s"), {"HTTP": "http://h", "Interval": "1m30s"}, ""),
+            (CheckDefinition(http="h", interval="90s"), {"HTTP": "h", "Interval": "1m30s"}, "http"),
             (CheckDefinition(tcp="h:1", interval=5_000_000_000), {"TCP": "h:1", "Interval": "5s"}, "tcp"),
+            (CheckDefinition(tcp="h:1"), {"TCP": "h:1"}, ""),
+            (CheckDefinition(grpc="h:1", interval="1s"), {"GRPC": "h:1", "Interval": "1s"}, "grpc"),
+            (
+                CheckDefinition(docker_container_id="d", script_args=["a"], interval="1s"),
+                {"Interval": "1s", "ScriptArgs": ["a"], "DockerContainerID": "d"},
+                "docker",
+            ),
             (CheckDefinition(script_args=["a"], shell="sh"), {"ScriptArgs": ["a"], "Shell": "sh"}, "script"),
             (CheckDefinition(alias_service="s"), {"AliasService": "s"}, "alias"),
             (CheckDefinition(alias_node="n"), {"AliasNode": "n"}, "alias"),
