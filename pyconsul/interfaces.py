@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyconsul.serf.members import Member
     from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
     from pyconsul.structs.catalog import HealthCheck, NodeService
+    from pyconsul.structs.metrics import Metrics
 
 WallTime: TypeAlias = Callable[[], float]
 """Seconds since 1970; for timestamps that people read, never for durations."""
@@ -312,6 +313,11 @@ class SnapshotStream(Protocol):
 class LocalAgent(Agent, Protocol):
     """What ``/v1/agent/`` needs besides: the node itself, its services and its checks."""
 
+    @property
+    def serves_prometheus(self) -> bool:
+        """Whether Prometheus may read ``metrics``."""
+        ...
+
     def members(self, segment: str = "") -> Sequence[Member]:
         """The gossip pool of the datacenter as this agent sees it.
 
@@ -347,6 +353,22 @@ class LocalAgent(Agent, Protocol):
         """``/v1/agent/self``."""
         ...
 
+    def metrics(self) -> Metrics:
+        """What is counted and measured, as it is now."""
+        ...
+
+    def describe_host(self) -> dict[str, Any]:
+        """``/v1/agent/host``."""
+        ...
+
+    def reload(self) -> None:
+        """Read the configuration again; raises ``PyconsulError`` if it is wrong, changing nothing."""
+        ...
+
+    def reload_diff(self) -> list[str]:
+        """What ``reload`` would change, a line each; raises as that does."""
+        ...
+
     def local_services(self) -> dict[str, NodeService]:
         """The services registered with this agent, by id."""
         ...
@@ -373,6 +395,18 @@ class LocalAgent(Agent, Protocol):
 
     def update_ttl(self, check_id: str, status: str, output: str) -> None:
         """Set the state of a TTL check; raises ``PyconsulError`` if it is not one."""
+        ...
+
+    def service_changed(self, service_id: str, wait_s: float) -> Deferred[None]:
+        """Fires when a service came, changed or went, or the wait is over; 0 s is the usual wait."""
+        ...
+
+    def maintain_node(self, enable: bool, reason: str, token: str) -> None:
+        """Begin or end maintenance of this node."""
+        ...
+
+    def maintain_service(self, service_id: str, enable: bool, reason: str, token: str) -> None:
+        """Begin or end maintenance of a service; raises ``NotFound``."""
         ...
 
     def snapshot(self, datacenter: str, token: str, allow_stale: bool) -> Deferred[SnapshotStream]:

@@ -1,13 +1,14 @@
 """Make the catalog agree with what runs on this node.
 
 Source: specs of Consul's RPC, section 5. A full sync compares both sides about once a minute; a
-change here is sent at once. What fails is tried again later; nothing is forgotten.
+change here is sent at once. What fails is tried again later; nothing is forgotten. In a large cluster
+all of it is rarer, so that the servers have about as much to do as in one of 128 nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from math import inf
+from collections.abc import Callable, Coroutine
+from math import ceil, inf, log2
 from random import Random
 from typing import Any, Protocol
 
@@ -34,9 +35,18 @@ from pyconsul.structs.catalog import (
 )
 
 FULL_SYNC_S = 60.0
-RETRY_S = 5.0
+RETRY_S, RETRY_MAX_S = 5.0, 60.0
+RECONNECT_S = 3.0
+"""Within this time, times the scale, all agents compare after the servers have come back."""
+
+SMALL_CLUSTER = 128
 GATHER_S = 0.01
 MAX_STALE_NS = 2_000_000_000
+
+
+def scale(members: int) -> int:
+    """By how much syncs are rarer in a cluster of so many nodes: one more for each doubling above 128."""
+    return 1 if members <= SMALL_CLUSTER else ceil(log2(members) - log2(SMALL_CLUSTER)) + 1
 
 
 class Asks(Protocol):
@@ -51,6 +61,8 @@ class AntiEntropy:
     :param node: this node as the catalog should have it; its indexes do not matter.
     :param output_interval_s: for how long about a change of a check's output alone is kept back
         (``check_update_interval``); 0: not at all.
+    :param members: how many nodes the cluster has.
+    :ivar asked: requests made so far.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class AntiEntropy:
         clock: IReactorTime,
         rng: Random,
         output_interval_s: float = 0.0,
+        members: Callable[[], int] = lambda: 1,
     ) -> None:
         self._log = make_logger("agent")
         self._agent = agent
@@ -68,6 +81,9 @@ class AntiEntropy:
         self._local = local
         self._clock = clock
         self._rng = rng
+        self._members = members
+        self.asked = 0
+        self._failures = 0
         self._node_in_sync = False
         self._running = False
         self._again = False
@@ -111,10 +127,24 @@ class AntiEntropy:
             if not self._running:
                 self._schedule(delay_s)
 
-    def servers_changed(self) -> None:
-        """There is a server again, perhaps one that knows nothing: compare."""
-        self._full_due = self._clock.seconds()
+    def node_changed(self, node: Node) -> None:
+        """The node itself is another one now."""
+        self._node = node
+        self._node_in_sync = False
         self.changed()
+
+    def servers_changed(self) -> None:
+        """There is a server again, perhaps one that knows nothing: compare.
+
+        All agents notice that at once; they come one after the other, the sooner the fewer there are.
+        """
+        members = self._members()
+        spread_s = min(1.0, members / SMALL_CLUSTER) * RECONNECT_S * scale(members)
+        delay_s = GATHER_S + self._rng.random() * spread_s
+        self._full_due = min(self._full_due, self._clock.seconds() + delay_s)
+        self._failures = 0
+        if not self._running:
+            self._schedule(delay_s)
 
     def _schedule(self, delay_s: float) -> None:
         if self._stopped:
@@ -144,12 +174,17 @@ class AntiEntropy:
                 self._log.warn("syncing with the servers failed: {error}", error=result.value)
             else:
                 self._log.failure("a bug in anti-entropy", failure=result)
-            delay_s = RETRY_S * (0.5 + self._rng.random())
-        elif self._again:
-            delay_s = GATHER_S
+            wait_s = min(RETRY_S * 2**self._failures, RETRY_MAX_S) * scale(self._members())
+            self._failures = min(self._failures + 1, 10)
+            delay_s = wait_s * (0.5 + self._rng.random())
+        else:
+            self._failures = 0
+            if self._again:
+                delay_s = GATHER_S
         self._schedule(delay_s)
 
     async def _ask(self, method: str, request: Any) -> Any:
+        self.asked += 1
         answer = self._agent.ask(method, request)
         return await answer if isinstance(answer, Deferred) else answer
 
@@ -161,7 +196,8 @@ class AntiEntropy:
             except BaseException:
                 self._full_due = 0.0
                 raise
-            next_due = self._clock.seconds() + FULL_SYNC_S * (1 + self._rng.random())
+            interval_s = FULL_SYNC_S * scale(self._members())
+            next_due = self._clock.seconds() + interval_s * (1 + self._rng.random())
             self._full_due = min(self._full_due, next_due)
         await self._push()
 
@@ -190,6 +226,8 @@ class AntiEntropy:
         remote_checks = {check.check_id: check for check in checks.health_checks}
         for check_id, local_check in self._local.checks.items():
             their_check = remote_checks.pop(check_id, None)
+            if their_check is not None and local_check.unproven:
+                self._local.adopt_state(check_id, their_check.status, their_check.output)
             if their_check is not None and check_id in self._outputs_due:
                 their_check = replace(their_check, output=local_check.check.output)
             local_check.in_sync = their_check is not None and _same(their_check, local_check.check)
@@ -211,7 +249,7 @@ class AntiEntropy:
         for check_id in list(local.gone_checks):
             await self._attempt(self._drop_check(check_id), refused)
         if not self._node_in_sync:
-            await self._ask("Catalog.Register", self._registration(None, []))
+            await self._ask("Catalog.Register", self._registration(None, [], ""))
             self._node_in_sync = True
             self._log.info("Synced node info")
         for service_id in [i for i, entry in local.services.items() if not entry.in_sync]:
@@ -257,9 +295,10 @@ class AntiEntropy:
         checks = [
             (local, local.check)
             for local in self._local.checks.values()
-            if local.check.service_id == service_id and not local.in_sync
+            if local.check.service_id == service_id and not local.in_sync and local.token == entry.token
         ]
-        await self._ask("Catalog.Register", self._registration(service, [check for _, check in checks]))
+        request = self._registration(service, [check for _, check in checks], entry.token)
+        await self._ask("Catalog.Register", request)
         entry.in_sync = entry.service is service
         for local, sent in checks:
             self._sent(local, sent)
@@ -271,7 +310,8 @@ class AntiEntropy:
             return
         sent = local.check
         owner = self._local.services.get(sent.service_id)
-        await self._ask("Catalog.Register", self._registration(owner.service if owner else None, [sent]))
+        request = self._registration(owner.service if owner else None, [sent], local.token)
+        await self._ask("Catalog.Register", request)
         self._sent(local, sent)
         self._log.info("Synced check: check={check} status={status}", check=check_id, status=sent.status)
 
@@ -285,9 +325,12 @@ class AntiEntropy:
                 replace(local.check, output=sent.output) == sent
             )
 
-    def _registration(self, service: NodeService | None, checks: list[HealthCheck]) -> RegisterRequest:
+    def _registration(
+        self, service: NodeService | None, checks: list[HealthCheck], token: str
+    ) -> RegisterRequest:
         node = self._node
         return RegisterRequest(
+            token=token,
             datacenter=node.datacenter,
             id=node.id,
             node=node.node,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO
 
@@ -17,12 +19,19 @@ from pyconsul.agent.describe import config_summary, debug_config, tagged_address
 from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import Events
+from pyconsul.agent.host import describe_host
 from pyconsul.agent.joining import RetryJoin, StartJoin
 from pyconsul.agent.keyring import LAN_FILE, KeyringFile
 from pyconsul.agent.local import LocalState
+from pyconsul.agent.maintenance import Maintenance
+from pyconsul.agent.metrics import Telemetry
+from pyconsul.agent.persistence import Persistence
+from pyconsul.agent.reaping import Reaper
 from pyconsul.agent.registration import Registrations
+from pyconsul.agent.reloading import Definitions, Reloading, Settings
 from pyconsul.agent.remote_checks import RemoteChecks
 from pyconsul.agent.snapshots import ClientSnapshots, ServerSnapshots
+from pyconsul.agent.waiting import ServiceWaits
 from pyconsul.checks.tls import TlsFiles
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import Refused
@@ -34,6 +43,7 @@ from pyconsul.serf.members import REAP, Member, Status
 from pyconsul.storage.gossip_snapshot import SnapshotFile
 from pyconsul.structs.agent import ALL_SEGMENTS, CheckDefinition, ServiceDefinition
 from pyconsul.structs.catalog import HealthCheck, Node, NodeService
+from pyconsul.structs.metrics import Metrics
 from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.timing import LAN, Timing
 
@@ -124,24 +134,45 @@ class BaseAgent(MultiService):
                 else SnapshotFile(disk, LAN_SNAPSHOT, environment.clock, config.rejoin_after_leave)
             ),
         )
-        self.local = LocalState(self.node_name)
+        clock, rng = environment.clock, environment.rng
+        self._waits = ServiceWaits(clock, rng, config.default_query_time, config.max_query_time)
+        self.local = LocalState(
+            self.node_name,
+            service_changed=self._waits.changed,
+            seconds=clock.seconds,
+            discard_output=config.discard_check_output,
+        )
         self.node = Node(
             id=node_id,
             node=self.node_name,
             address=config.advertise_addr,
             datacenter=self.datacenter,
             tagged_addresses=tagged_addresses(config),
-            meta={NETWORK_SEGMENT_META: "", **dict(config.node_meta)},
+            meta=node_meta(config),
         )
+        self._persistence = None if disk is None else Persistence(disk, clock, environment.wall_time)
         self._registrations = Registrations(
             self.local,
-            environment.clock,
-            environment.rng,
+            clock,
+            rng,
             config.enable_script_checks,
             config.enable_local_script_checks,
             config.check_output_max_size,
             RemoteChecks(self.datacenter, self.ask),
             check_files(config),
+            self._persistence,
+            range(config.ports.sidecar_min_port, config.ports.sidecar_max_port + 1),
+        )
+        self._maintenance = Maintenance(self.local, self._persistence)
+        self._reaper = Reaper(self._registrations.reap, clock)
+        self.reloading = Reloading(config)
+        self.reloading.parts += [
+            Definitions(self._registrations),
+            Settings(["node_meta"], self._take_node_meta),
+            Settings(["discard_check_output"], self._take_discarding),
+        ]
+        self.telemetry = Telemetry(
+            config.telemetry.metrics_prefix, self.gauges, self.totals, clock, environment.wall_time
         )
         self.events = Events(self.node_name, self.local, self.ask, environment.clock, environment.rng)
         self._coordinate_sender: CoordinateSender | None = None
@@ -156,7 +187,13 @@ class BaseAgent(MultiService):
                 environment.rng,
             )
         self.sync = AntiEntropy(
-            self, self.node, self.local, environment.clock, environment.rng, config.check_update_interval
+            self,
+            self.node,
+            self.local,
+            clock,
+            rng,
+            config.check_update_interval,
+            lambda: len(self.members()),
         )
         self.joining = RetryJoin(
             Discovery(self.pool.join, config.retry_join, environment.clock),
@@ -188,6 +225,8 @@ class BaseAgent(MultiService):
         self.pool.start()
         super().startService()
         self.sync.start()
+        self._reaper.start()
+        self.telemetry.start()
         for joining in self.joins:
             joining.start()
         if self._coordinate_sender is not None:
@@ -200,6 +239,11 @@ class BaseAgent(MultiService):
         if self._coordinate_sender is not None:
             self._coordinate_sender.stop()
         self.events.stop()
+        self._reaper.stop()
+        self.telemetry.stop()
+        self._waits.stop()
+        if self._persistence is not None:
+            self._persistence.close()
         self.local.stop()
         self.pool.stop()
         done: Deferred[None] | None = super().stopService()
@@ -341,18 +385,77 @@ class BaseAgent(MultiService):
         """See ``pyconsul.interfaces.LocalAgent``."""
         self._registrations.update_ttl(check_id, status, output)
 
+    def service_changed(self, service_id: str, wait_s: float) -> Deferred[None]:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return self._waits.wait(service_id, wait_s)
+
+    def maintain_node(self, enable: bool, reason: str, token: str) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        self._maintenance.node(enable, reason, token)
+
+    def maintain_service(self, service_id: str, enable: bool, reason: str, token: str) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        self._maintenance.service(service_id, enable, reason, token)
+
+    # ------------------------------------------------------------ new settings
+
+    def reload(self) -> None:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        self.reloading.reload()
+
+    def reload_diff(self) -> list[str]:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return self.reloading.diff()
+
+    def _take_node_meta(self, config: AgentConfig) -> None:
+        self.node = replace(self.node, meta=node_meta(config))
+        self.sync.node_changed(self.node)
+
+    def _take_discarding(self, config: AgentConfig) -> None:
+        self.local.discard_output = config.discard_check_output
+
     # ------------------------------------------------------------ answers
 
     def describe(self) -> dict[str, Any]:
         """See ``pyconsul.interfaces.LocalAgent``."""
-        return {
+        shown = {
             "Config": config_summary(self.config, self.node_id),
-            "DebugConfig": debug_config(self.config),
+            "DebugConfig": debug_config(self.reloading.config),
             "Coord": None if self.coordinates is None else self.coordinates.coordinate,
             "Member": self.pool.local,
             "Stats": self.stats(),
             "Meta": self.node.meta,
         }
+        if self.config.ports.grpc >= 0:
+            shown["xDS"] = {"SupportedProxies": {}}
+        return shown
+
+    def describe_host(self) -> dict[str, Any]:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return describe_host(self.environment.wall_time)
+
+    @property
+    def serves_prometheus(self) -> bool:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return self.config.telemetry.prometheus_retention_time > 0
+
+    def metrics(self) -> Metrics:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return self.telemetry.show()
+
+    def gauges(self) -> dict[str, float]:
+        """What ``metrics`` shows as it is now."""
+        pool = self.pool.stats()
+        return {
+            "memberlist.health.score": float(pool["health_score"]),
+            "serf.queue.Event": float(pool["event_queue"]),
+            "serf.queue.Intent": float(pool["intent_queue"]),
+            "serf.queue.Query": float(pool["query_queue"]),
+        }
+
+    def totals(self) -> dict[str, float]:
+        """What ``metrics`` counts."""
+        return {"client.rpc": self.sync.asked}
 
     def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
         """See ``pyconsul.interfaces.Agent``."""
@@ -380,6 +483,9 @@ class BaseAgent(MultiService):
             "consul": self.consul_stats(),
             "runtime": {
                 "arch": platform.machine(),
+                "cpu_count": str(os.cpu_count() or 1),
+                "goroutines": str(threading.active_count()),
+                "max_procs": "1",
                 "implementation": platform.python_implementation(),
                 "os": platform.system().lower(),
                 "version": platform.python_version(),
@@ -398,6 +504,11 @@ class BaseAgent(MultiService):
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""
         raise NotImplementedError
+
+
+def node_meta(config: AgentConfig) -> dict[str, str]:
+    """The node's metadata, with what Consul adds to it."""
+    return {NETWORK_SEGMENT_META: "", **dict(config.node_meta)}
 
 
 def alive(members: Iterable[Member]) -> list[Member]:

@@ -5,7 +5,7 @@ The agent is the authority for its own node. The catalog is made to follow by ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,19 +25,36 @@ class Runner(Protocol):
 
 @dataclass(slots=True)
 class LocalService:
-    """A service of this node. ``in_sync``: the servers know it as it is."""
+    """A service of this node.
+
+    :ivar in_sync: the servers know it as it is.
+    :ivar token: what the servers are to allow its registration by.
+    :ivar sidecar_of: id of the service that it was made for.
+    """
 
     service: NodeService
     in_sync: bool = False
+    token: str = ""
+    sidecar_of: str = ""
 
 
 @dataclass(slots=True)
 class LocalCheck:
-    """A check of this node and what runs it."""
+    """A check of this node and what runs it.
+
+    :ivar token: as for services.
+    :ivar unproven: nothing has been found out about it since this agent started.
+    :ivar reap_after_s: its service goes when it has been critical for so long; 0: never.
+    :ivar critical_since: when it became critical, by ``LocalState.seconds``.
+    """
 
     check: HealthCheck
     runner: Runner | None = None
     in_sync: bool = False
+    token: str = ""
+    unproven: bool = False
+    reap_after_s: float = 0.0
+    critical_since: float | None = None
 
 
 @dataclass(slots=True)
@@ -47,31 +64,40 @@ class LocalState:
     :ivar changed: called after each change that the servers have to hear of.
     :ivar output_changed: called with the id of a check of which only the output changed, which the
         servers may hear of later; by default that is a change as any other.
+    :ivar service_changed: called with the id of a service that came, changed or went.
+    :ivar seconds: the clock by which checks are critical.
+    :ivar discard_output: keep no output of checks.
     :ivar gone_services: ids that the servers still have to forget, in order; as for ``gone_checks``.
     """
 
     node_name: str
     changed: Callable[[], None] = lambda: None
     output_changed: Callable[[str], None] | None = None
+    service_changed: Callable[[str], None] = lambda service_id: None
+    seconds: Callable[[], float] = lambda: 0.0
+    discard_output: bool = False
     services: dict[str, LocalService] = field(default_factory=dict)
     checks: dict[str, LocalCheck] = field(default_factory=dict)
     gone_services: dict[str, None] = field(default_factory=dict)
     gone_checks: dict[str, None] = field(default_factory=dict)
 
-    def add_service(self, service: NodeService) -> None:
+    def add_service(self, service: NodeService, token: str = "", sidecar_of: str = "") -> None:
         """Add ``service``, or replace the one with its id."""
         old = self.services.get(service.id)
         self.gone_services.pop(service.id, None)
         in_sync = old is not None and old.in_sync and old.service == service
-        self.services[service.id] = LocalService(service, in_sync)
+        self.services[service.id] = LocalService(service, in_sync, token, sidecar_of)
         self._tell_checks(service)
+        self.service_changed(service.id)
         self.changed()
 
     def adopt_tags(self, service_id: str, tags: list[str] | None) -> None:
         """Take over the tags that the servers have: ``enable_tag_override`` allows others to set them."""
         local = self.services[service_id]
-        local.service = msgspec.structs.replace(local.service, tags=tags or [])
-        self._tell_checks(local.service)
+        if (local.service.tags or []) != (tags or []):
+            local.service = msgspec.structs.replace(local.service, tags=tags or [])
+            self._tell_checks(local.service)
+            self.service_changed(service_id)
 
     def _tell_checks(self, service: NodeService) -> None:
         """A service's checks show its name and tags."""
@@ -88,10 +114,18 @@ class LocalState:
         self.gone_services[service_id] = None
         for check_id in [c.check.check_id for c in self.checks.values() if c.check.service_id == service_id]:
             self._drop_check(check_id)
+        self.service_changed(service_id)
         self.changed()
         return True
 
-    def add_check(self, check: HealthCheck, runner: Runner | None) -> None:
+    def add_check(
+        self,
+        check: HealthCheck,
+        runner: Runner | None,
+        token: str = "",
+        reap_after_s: float = 0.0,
+        unproven: bool = False,
+    ) -> None:
         """Add ``check`` and start ``runner``; a check with the same id is stopped and replaced.
 
         The state of the check replaced is kept, since nothing says that it has changed.
@@ -114,8 +148,17 @@ class LocalState:
         if old is not None:
             check = msgspec.structs.replace(check, status=old.check.status, output=old.check.output)
         self.gone_checks.pop(check.check_id, None)
-        in_sync = old is not None and old.in_sync and old.check == check
-        self.checks[check.check_id] = LocalCheck(check, runner, in_sync)
+        local_check = LocalCheck(
+            check,
+            runner,
+            old is not None and old.in_sync and old.check == check,
+            token,
+            old.unproven if old is not None else unproven,
+            reap_after_s,
+            old.critical_since if old is not None else None,
+        )
+        self.checks[check.check_id] = local_check
+        self._note_critical(local_check)
         if runner is not None:
             runner.start()
         self.changed()
@@ -131,7 +174,12 @@ class LocalState:
     def update_check(self, check_id: str, status: str, output: str) -> None:
         """A check ran; only a change is passed on."""
         local = self.checks.get(check_id)
-        if local is None or (local.check.status, local.check.output) == (status, output):
+        if local is None:
+            return
+        local.unproven = False
+        if self.discard_output:
+            output = ""
+        if (local.check.status, local.check.output) == (status, output):
             return
         if local.check.status == status and self.output_changed is not None:
             local.check = msgspec.structs.replace(local.check, output=output)
@@ -140,10 +188,22 @@ class LocalState:
             self._replace(local, status=status, output=output)
             self.changed()
 
-    def worst(self, checks: Iterable[HealthCheck]) -> str:
-        """The state that stands for all of ``checks``."""
-        states = {check.status for check in checks}
-        return next((s for s in (CRITICAL, "warning") if s in states), "passing")
+    def adopt_state(self, check_id: str, status: str, output: str) -> None:
+        """Go on with the state that the servers know of a check that has not run since the start."""
+        local = self.checks[check_id]
+        self._replace(local, status=status, output="" if self.discard_output else output)
+
+    def overdue(self) -> list[str]:
+        """Ids of services with a check that has been critical for longer than it may be."""
+        now = self.seconds()
+        late = [
+            local.check.service_id
+            for local in self.checks.values()
+            if local.reap_after_s > 0
+            and local.critical_since is not None
+            and now - local.critical_since > local.reap_after_s
+        ]
+        return [service_id for service_id in dict.fromkeys(late) if service_id]
 
     def stop(self) -> None:
         """Run no check any more."""
@@ -160,3 +220,10 @@ class LocalState:
     def _replace(self, local: LocalCheck, **changes: object) -> None:
         local.check = msgspec.structs.replace(local.check, **changes)
         local.in_sync = False
+        self._note_critical(local)
+
+    def _note_critical(self, local: LocalCheck) -> None:
+        if local.check.status != CRITICAL:
+            local.critical_since = None
+        elif local.critical_since is None:
+            local.critical_since = self.seconds()

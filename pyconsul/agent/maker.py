@@ -26,10 +26,11 @@ from pyconsul.agent.identity import node_id
 from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
 from pyconsul.agent.listening import HttpService, dns_settings
 from pyconsul.agent.notify import notify
+from pyconsul.agent.reloading import Settings
 from pyconsul.agent.server import ServerAgent
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import ConfigurationError, PyconsulError
-from pyconsul.log import make_logger
+from pyconsul.log import LOG, Sink, make_logger, normal_level
 from pyconsul.net.dns import make_dns
 from pyconsul.net.gossip_transport import UdpTcpGossipTransport, reactor_resolver
 from pyconsul.net.peers import AmpNetwork
@@ -221,7 +222,9 @@ class _Run:
         signal.signal(getattr(signal, name), lambda number, frame: self._reactor.callFromThread(action))
 
     def _reload(self) -> None:
-        log.warn("Caught SIGHUP; reloading the configuration is not built yet")
+        log.info("Caught: signal=hangup")
+        with suppress(PyconsulError):  # the log says what is wrong, and the agent goes on as it was
+            self.service.agent.reload()
 
     def _leaves_on_interrupt(self) -> bool:
         skip = self._config.skip_leave_on_interrupt
@@ -256,8 +259,11 @@ class _Run:
             self._reactor.stop()
 
 
-def run(config: AgentConfig) -> int:
-    """Run an agent until a signal ends it; returns the exit status."""
+def run(config: AgentConfig, sinks: Sequence[Sink] = ()) -> int:
+    """Run an agent until a signal ends it; returns the exit status.
+
+    :param sinks: where its log goes, for a change of level on a reload.
+    """
     from twisted.internet import reactor
 
     try:
@@ -268,6 +274,9 @@ def run(config: AgentConfig) -> int:
     for warning in config.warnings:
         print(f"==> WARNING: {warning}")
     agent = runner.service.agent
+    agent.reloading.parts.append(
+        Settings(["log_level"], lambda new: LOG.set_level(normal_level(new.log_level), *sinks))
+    )
     print(banner(config, agent.node_id, agent.pool.keyring is not None), flush=True)
     if config.pid_file:
         try:

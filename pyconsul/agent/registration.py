@@ -1,21 +1,26 @@
-"""From what is registered with an agent to what its local state holds.
+"""From what is registered with an agent to what its local state holds, and back out again.
 
-Source: specs of the HTTP API, section 7, "Generated ids" and the table of bad input.
+Source: specs of the HTTP API, section 7, "Generated ids" and the table of bad input. A definition in
+files wins over one that came over HTTP before and was kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from msgspec import UNSET
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
+from pyconsul.agent.definitions import SIDECAR_SUFFIX, all_checks, node_service, sidecar_of
 from pyconsul.agent.local import LocalState
+from pyconsul.agent.persistence import PersistedCheck, Persistence
 from pyconsul.checks.definition import (
     OUTPUT_BYTES_MAX,
+    TTL,
     CheckType,
     check_status,
     check_type,
@@ -24,19 +29,53 @@ from pyconsul.checks.definition import (
 from pyconsul.checks.making import CheckMaker, ReadChecks
 from pyconsul.checks.tls import TlsFiles
 from pyconsul.checks.ttl import TtlCheck
-from pyconsul.errors import BadRequest, ConfigurationError, PyconsulError, Refused
+from pyconsul.errors import ConfigurationError, PyconsulError, Refused
 from pyconsul.log import make_logger
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
 from pyconsul.structs.bodies import convert
-from pyconsul.structs.canonical import canonical_service, with_ip_addresses
-from pyconsul.structs.catalog import CRITICAL, WEIGHTS, HealthCheck, NodeService, Proxy
+from pyconsul.structs.canonical import canonical_service
+from pyconsul.structs.catalog import CRITICAL, HealthCheck, NodeService
 
-CHECKS_PER_SERVICE_MAX = 1_000
-DNS_WEIGHT_MAX = 65_535
+SIDECAR_PORTS = range(21_000, 21_256)
 SCRIPTS_DISABLED = (
     "Scripts are disabled on this agent from remote calls; "
     "to enable, configure 'enable_script_checks' to true"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedCheck:
+    """A check whose definition has been found to be right.
+
+    :ivar health: in its initial state.
+    """
+
+    health: HealthCheck
+    kind: CheckType
+    definition: CheckDefinition
+
+    @property
+    def token(self) -> str:
+        """What it is registered by."""
+        return self.definition.token
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedService:
+    """A service whose definition has been found to be right, with its checks."""
+
+    service: NodeService
+    token: str
+    checks: tuple[PlannedCheck, ...]
+    sidecar_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """All that stands in files, by id."""
+
+    services: Mapping[str, PlannedService]
+    checks: Mapping[str, PlannedCheck]
 
 
 class Registrations:
@@ -47,6 +86,8 @@ class Registrations:
     :param file_scripts: whether they may stand in configuration files.
     :param remote_checks: reads the checks of another node, or of a service of its, for alias checks.
     :param tls_files: certificates that checks are to use instead of the system's.
+    :param persistence: where registrations over HTTP are kept, if anywhere.
+    :param sidecar_ports: from which sidecar proxies get theirs.
     """
 
     def __init__(
@@ -59,6 +100,8 @@ class Registrations:
         output_bytes_max: int = OUTPUT_BYTES_MAX,
         remote_checks: ReadChecks = lambda node, service_id: None,
         tls_files: TlsFiles | None = None,
+        persistence: Persistence | None = None,
+        sidecar_ports: range = SIDECAR_PORTS,
     ) -> None:
         self._log = make_logger("agent")
         self._local = local
@@ -67,68 +110,230 @@ class Registrations:
         self._scripts = scripts
         self._file_scripts = scripts or file_scripts
         self._output_bytes_max = output_bytes_max
+        self._persistence = persistence
+        self._sidecar_ports = sidecar_ports
+        self._from_files = Planned({}, {})
+        self._starting = False
+
+    # ------------------------------------------------------------ at the start
 
     def load(self, services: Sequence[Mapping[str, Any]], checks: Sequence[Mapping[str, Any]]) -> None:
-        """Register what stands in configuration files, with keys in snake_case.
+        """Register what stands in configuration files, with keys in snake_case, then what was kept.
 
-        :raises PyconsulError: naming the service or check that is wrong.
+        :raises ConfigurationError: naming the service or check of the files that is wrong.
         """
+        self._starting = True
+        try:
+            if self._persistence is not None:
+                self._restore_services(self._persistence)
+            self.apply(self.plan(services, checks))
+            if self._persistence is not None:
+                self._restore_checks(self._persistence)
+        finally:
+            self._starting = False
+
+    def _restore_services(self, persistence: Persistence) -> None:
+        for kept in persistence.services():
+            service = canonical_service(kept.service)
+            parent = service.id.removesuffix(SIDECAR_SUFFIX) if kept.locally_registered_as_sidecar else ""
+            self._local.add_service(service, kept.token, parent)
+
+    def _restore_checks(self, persistence: Persistence) -> None:
+        for service_id in self._from_files.services:
+            persistence.remove_service(service_id)
+        for kept in persistence.checks():
+            check_id = kept.check.check_id
+            if check_id in self._local.checks:
+                self._log.debug("check in files wins over the one kept", check=check_id)
+                persistence.forget_check(check_id)
+                continue
+            try:
+                self._restore_check(kept)
+            except PyconsulError as error:
+                self._log.warn("Failed to restore check", check=check_id, error=error)
+
+    def _restore_check(self, kept: PersistedCheck) -> None:
+        """Critical until something else is known, so that nobody is sent to what may be down."""
+        if kept.chk_type is None:
+            self._local.add_check(kept.check, None, kept.token)
+            return
+        health = replace(kept.check, status=CRITICAL, output="")
+        kind = self._checked(kept.chk_type, health.check_id, self._scripts)
+        self._start(PlannedCheck(health, kind, replace(kept.chk_type, token=kept.token)))
+
+    # ------------------------------------------------------------ files
+
+    def plan(self, services: Sequence[Mapping[str, Any]], checks: Sequence[Mapping[str, Any]]) -> Planned:
+        """What definitions in files come to; nothing is changed.
+
+        :raises ConfigurationError: naming the service or check that is wrong.
+        """
+        found: dict[str, PlannedService] = {}
         for raw in services:
             with _naming("service", raw):
-                service = convert(raw, ServiceDefinition, snake_case=True)
-                self.register_service(service, False, allow_scripts=self._file_scripts)
+                definition = convert(raw, ServiceDefinition, snake_case=True)
+                for planned in self._planned(definition, self._file_scripts, found):
+                    found[planned.service.id] = planned
+        alone: dict[str, PlannedCheck] = {}
         for raw in checks:
             with _naming("check", raw):
-                check = convert(raw, CheckDefinition, snake_case=True)
-                self.register_check(check, allow_scripts=self._file_scripts)
+                check = self._planned_check(
+                    convert(raw, CheckDefinition, snake_case=True), self._file_scripts
+                )
+                if check.health.service_id and check.health.service_id not in found:
+                    self._must_exist(check.health.service_id)
+                alone[check.health.check_id] = check
+        return Planned(found, alone)
+
+    def changes(self, planned: Planned) -> list[str]:
+        """What ``apply`` would do, for people."""
+        old = self._from_files
+        told = [f"remove service {name}" for name in old.services if name not in planned.services]
+        told += [f"remove check {name}" for name in old.checks if name not in planned.checks]
+        told += [
+            f"{'change' if name in self._local.services else 'add'} service {name}"
+            for name, service in planned.services.items()
+            if not self._runs(service, old)
+        ]
+        told += [
+            f"{'change' if name in self._local.checks else 'add'} check {name}"
+            for name, check in planned.checks.items()
+            if not self._runs_check(check)
+        ]
+        return told
+
+    def apply(self, planned: Planned) -> None:
+        """Make what stands in files what runs here; what is unchanged goes on undisturbed."""
+        old, self._from_files = self._from_files, planned
+        for service_id in [name for name in old.services if name not in planned.services]:
+            self.deregister_service(service_id)
+        for check_id in [name for name in old.checks if name not in planned.checks]:
+            self.deregister_check(check_id)
+        for service in planned.services.values():
+            if not self._runs(service, old):
+                self._carry_out(service, True, in_files=True)
+        for check in planned.checks.values():
+            if not self._runs_check(check):
+                self._start(check)
+
+    def _runs(self, planned: PlannedService, files: Planned) -> bool:
+        """Whether a service is registered just so, and was when the files were last read."""
+        local = self._local.services.get(planned.service.id)
+        before = files.services.get(planned.service.id)
+        if local is None or before is None or local.token != planned.token:
+            return False
+        service = local.service
+        if service.enable_tag_override:
+            service = replace(service, tags=planned.service.tags)
+        checks = {check.health.check_id for check in planned.checks}
+        return (
+            service == planned.service
+            and all(check.health.check_id in checks for check in before.checks)
+            and all(self._runs_check(check) for check in planned.checks)
+        )
+
+    def _runs_check(self, planned: PlannedCheck) -> bool:
+        """Whether a check is running just so."""
+        local = self._local.checks.get(planned.health.check_id)
+        if local is None or getattr(local.runner, "definition", None) != planned.kind:
+            return False
+        check, wanted = local.check, planned.health
+        return (check.name, check.notes, check.service_id) == (wanted.name, wanted.notes, wanted.service_id)
 
     # ------------------------------------------------------------ services
 
-    def register_service(
-        self, definition: ServiceDefinition, replace_checks: bool, allow_scripts: bool | None = None
-    ) -> None:
-        """Add or replace a service with its checks; nothing is changed unless all of it is right.
+    def register_service(self, definition: ServiceDefinition, replace_checks: bool) -> None:
+        """Add or replace a service with its checks; nothing is changed unless all of it is right."""
+        for planned in self._planned(definition, self._scripts, {}):
+            self._carry_out(planned, replace_checks, in_files=False)
 
-        :param allow_scripts: if not what holds for requests over HTTP.
+    def deregister_service(self, service_id: str) -> None:
+        """Remove a service, its checks, and the sidecar proxy that was made for it."""
+        checks = [key for key, local in self._local.checks.items() if local.check.service_id == service_id]
+        sidecars = [key for key, local in self._local.services.items() if local.sidecar_of == service_id]
+        self._local.remove_service(service_id)
+        if self._persistence is not None:
+            self._persistence.remove_service(service_id)
+            for check_id in checks:
+                self._persistence.remove_check(check_id)
+        for sidecar in sidecars:
+            if sidecar != service_id:
+                self.deregister_service(sidecar)
+
+    def reap(self) -> None:
+        """Deregister services that have been critical for longer than their checks allow."""
+        for service_id in self._local.overdue():
+            self._log.info(
+                "Check for service has been critical for too long; deregistering service", service=service_id
+            )
+            self.deregister_service(service_id)
+
+    def _planned(
+        self, definition: ServiceDefinition, scripts: bool, beside: Mapping[str, PlannedService]
+    ) -> list[PlannedService]:
+        """The service and, if it wants one, its sidecar proxy.
+
+        :param beside: services that are registered together with it.
         """
         service = node_service(definition)
-        definitions = list(definition.checks or [])
-        if definition.check is not None and definition.check != CheckDefinition():  # Consul ignores {}
-            definitions.insert(0, definition.check)
-        if len(definitions) > CHECKS_PER_SERVICE_MAX:
-            raise BadRequest(f"Invalid check: more than {CHECKS_PER_SERVICE_MAX} checks for one service")
-        checks: list[tuple[HealthCheck, CheckType]] = []
+        sidecar_id = service.id + SIDECAR_SUFFIX
+        known = self._local.services
+        taken = {local.service.port for local in known.values()}
+        taken |= {other.service.port for other in beside.values()}
+        port = known[sidecar_id].service.port if sidecar_id in known else 0
+        sidecar = sidecar_of(definition, self._sidecar_ports, taken, port)
+        found = [self._with_checks(service, definition, scripts)]
+        if sidecar is not None:
+            sidecar.token = sidecar.token or definition.token
+            found.append(self._with_checks(node_service(sidecar), sidecar, scripts, service.id))
+        return found
+
+    def _with_checks(
+        self, service: NodeService, definition: ServiceDefinition, scripts: bool, parent: str = ""
+    ) -> PlannedService:
+        checks: list[PlannedCheck] = []
+        definitions = all_checks(definition)
         for number, check in enumerate(definitions, 1):
             check_status(check.status, of_service=True)
             default_id = f"service:{service.id}" + (f":{number}" if len(definitions) > 1 else "")
-            kind = self._checked(check, check.check_id or check.id or default_id, allow_scripts)
+            kind = self._checked(check, check.check_id or check.id or default_id, scripts)
             name = check.name or f"Service '{service.service}' check"
-            checks.append((health_check(check, kind, name, service.id), kind))
-        if replace_checks:
-            kept = {kind.check_id for _, kind in checks}
-            for local in list(self._local.checks.values()):
-                if local.check.service_id == service.id and local.check.check_id not in kept:
-                    self._local.remove_check(local.check.check_id)
-        self._local.add_service(service)
-        for health, kind in checks:
-            self._add(health, kind)
+            check = replace(check, token=definition.token)
+            checks.append(PlannedCheck(health_check(check, kind, name, service.id), kind, check))
+        return PlannedService(service, definition.token, tuple(checks), parent)
 
-    def deregister_service(self, service_id: str) -> None:
-        """Remove a service and its checks."""
-        self._local.remove_service(service_id)
+    def _carry_out(self, planned: PlannedService, replace_checks: bool, in_files: bool) -> None:
+        service = planned.service
+        if replace_checks:
+            kept = {check.health.check_id for check in planned.checks}
+            for local in list(self._local.checks.values()):
+                check = local.check
+                if check.service_id == service.id and check.check_id not in kept and local.runner is not None:
+                    self.deregister_check(check.check_id)
+        self._local.add_service(service, planned.token, planned.sidecar_of)
+        if self._persistence is not None and not in_files:
+            self._persistence.save_service(service, planned.token, bool(planned.sidecar_of))
+        for planned_check in planned.checks:
+            if not (in_files and self._runs_check(planned_check)):
+                self._start(planned_check)
+            if self._persistence is not None and not in_files:
+                self._keep_check(self._persistence, planned_check)
 
     # ------------------------------------------------------------ checks
 
-    def register_check(self, definition: CheckDefinition, allow_scripts: bool | None = None) -> None:
+    def register_check(self, definition: CheckDefinition) -> None:
         """Add or replace a check of the node or of a service."""
-        check_status(definition.status)
-        check_id = definition.check_id or definition.id or definition.name
-        kind = self._checked(definition, check_id, allow_scripts)
-        self._add(health_check(definition, kind, definition.name, definition.service_id), kind)
+        planned = self._planned_check(definition, self._scripts)
+        self._must_exist(planned.health.service_id)
+        self._start(planned)
+        if self._persistence is not None:
+            self._keep_check(self._persistence, planned)
 
     def deregister_check(self, check_id: str) -> None:
         """Stop and remove a check."""
         self._local.remove_check(check_id)
+        if self._persistence is not None:
+            self._persistence.remove_check(check_id)
 
     def update_ttl(self, check_id: str, status: str, output: str) -> None:
         """Set the state of a TTL check."""
@@ -136,18 +341,46 @@ class Registrations:
         if local is None or not isinstance(local.runner, TtlCheck):
             raise Refused(f'CheckID "{check_id}" does not have associated TTL')
         local.runner.report(status, output)
+        if self._persistence is not None:
+            check = local.check
+            self._persistence.save_state(check_id, check.status, check.output, local.runner.definition.ttl_s)
 
-    def _checked(self, definition: CheckDefinition, check_id: str, allow_scripts: bool | None) -> CheckType:
+    def _must_exist(self, service_id: str) -> None:
+        if service_id and service_id not in self._local.services:
+            raise Refused(f'ServiceID "{service_id}" does not exist')
+
+    def _planned_check(self, definition: CheckDefinition, scripts: bool) -> PlannedCheck:
+        check_status(definition.status)
+        check_id = definition.check_id or definition.id or definition.name
+        kind = self._checked(definition, check_id, scripts)
+        health = health_check(definition, kind, definition.name, definition.service_id)
+        return PlannedCheck(health, kind, definition)
+
+    def _checked(self, definition: CheckDefinition, check_id: str, scripts: bool) -> CheckType:
         kind, warnings = check_type(definition, check_id, self._output_bytes_max)
-        allowed = self._scripts if allow_scripts is None else allow_scripts
-        if runs_program(definition) and not allowed:
+        if runs_program(definition) and not scripts:
             raise Refused(SCRIPTS_DISABLED)
         for warning in warnings:
             self._log.warn("{text}", text=warning)
         return kind
 
-    def _add(self, health: HealthCheck, kind: CheckType) -> None:
-        self._local.add_check(health, self._maker.make(kind))
+    def _start(self, planned: PlannedCheck) -> None:
+        """Run a check, from where it was before the agent was restarted if that is known."""
+        kind, health = planned.kind, planned.health
+        runner = self._maker.make(kind)
+        state = None
+        if self._persistence is not None and isinstance(runner, TtlCheck):
+            state = self._persistence.state(kind.check_id)
+            if state is not None and kind.check_id not in self._local.checks:
+                health = replace(health, status=state.status, output=state.output)
+                runner.restore(state.output, self._persistence.remaining_s(state))
+        unproven = self._starting and kind.kind != TTL
+        self._local.add_check(health, runner, planned.token, kind.deregister_after_s, unproven)
+
+    def _keep_check(self, persistence: Persistence, planned: PlannedCheck) -> None:
+        local = self._local.checks[planned.health.check_id]
+        check = replace(local.check, status=planned.health.status, output="")
+        persistence.save_check(check, planned.definition, planned.token)
 
     def _alias_of(self, node: str, service_id: str) -> list[HealthCheck] | Deferred[Any] | None:
         """The checks that an alias check of this node stands for."""
@@ -167,32 +400,6 @@ def _naming(what: str, raw: Mapping[str, Any]) -> Iterator[None]:
     except PyconsulError as error:
         name = raw.get("id") or raw.get("name") or "without a name"
         raise ConfigurationError(f"{what} {name}: {error}") from None
-
-
-def node_service(definition: ServiceDefinition) -> NodeService:
-    """The service as the catalog is to have it; raises ``BadRequest``."""
-    weights = definition.weights or WEIGHTS
-    if weights.passing < 1:
-        raise BadRequest("Invalid Weights: Passing must be greater than 0")
-    if weights.warning < 0:
-        raise BadRequest("Invalid Weights: Warning must be greater or equal than 0")
-    if max(weights.passing, weights.warning) > DNS_WEIGHT_MAX:
-        raise BadRequest(f"Invalid Weights: DNS Weight must be between 0 and {DNS_WEIGHT_MAX}")
-    service = NodeService(
-        kind=definition.kind or UNSET,
-        id=definition.id or definition.name,
-        service=definition.name,
-        tags=definition.tags or [],
-        address=definition.address,
-        tagged_addresses=definition.tagged_addresses or UNSET,
-        meta=definition.meta,
-        port=definition.port,
-        weights=weights,
-        enable_tag_override=definition.enable_tag_override,
-        proxy=definition.proxy or Proxy(),
-        connect=definition.connect or {},
-    )
-    return canonical_service(with_ip_addresses(service))
 
 
 def health_check(definition: CheckDefinition, kind: CheckType, name: str, service_id: str) -> HealthCheck:

@@ -553,6 +553,22 @@ class ServerAgent(BaseAgent):
             sections["serf_wan"] = self.wan.pool.stats()
         return sections
 
+    def gauges(self) -> dict[str, float]:
+        """A client's, Raft's and those of sessions."""
+        core = self.raft.core
+        return {
+            **super().gauges(),
+            "raft.applied_index": self.raft.applied_index,
+            "raft.last_index": core.last_log_index,
+            "raft.commitNumLogs": core.commit_index - self.raft.applied_index,
+            "raft.peers": len(core.configuration.servers),
+            "session_ttl.active": len(self.session_timers),
+        }
+
+    def totals(self) -> dict[str, float]:
+        """A client's and Raft's."""
+        return {**super().totals(), "raft.apply": self.raft.applied_index}
+
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""
         return {

@@ -98,10 +98,10 @@ def run(invocation: Invocation) -> int:
     from pyconsul.agent import maker
 
     try:
-        log.start(config)
+        sinks = log.start(config)
     except ConfigurationError as error:
         raise Failed(f"==> {error}") from None
-    return maker.run(config)
+    return maker.run(config, sinks)
 
 
 def _choose_reactor() -> None:

@@ -145,13 +145,8 @@ def load(sources: Sources, host: Host | None = None) -> AgentConfig:
     return replace(config, warnings=tuple(warnings))
 
 
-def reload(config: AgentConfig, host: Host | None = None) -> AgentConfig:
-    """``config`` with what its sources say now about the settings that may change while running.
-
-    Raises ``ConfigurationError`` if they are not valid any more; the old configuration then stands.
-    """
-    assert config.sources is not None, "only a configuration that was loaded can be reloaded"
-    new = load(config.sources, host)
+def taken_over(config: AgentConfig, new: AgentConfig) -> AgentConfig:
+    """``config`` with what ``new`` says about the settings that may change while an agent runs."""
     changes = {item.path: item.default for item in declared(new) if item.setting.reload}
     return replace(replaced(config, changes), warnings=new.warnings)
 

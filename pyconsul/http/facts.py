@@ -85,6 +85,12 @@ class Facts:
             self.problem = f"400 Bad Request: {count}"
 
     @property
+    def accept(self) -> str:
+        """``Accept``, as given; empty if it is not."""
+        values = (value for name, value in self.headers if name.lower() == b"accept")
+        return next(values, b"").decode("latin-1")
+
+    @property
     def repeatable(self) -> bool:
         """Whether a request with the same block may be read without llhttp."""
         return not self.odd and not self.problem and self.minor == 1

@@ -88,7 +88,7 @@ def hot(
 
     :raises ValueError: if the lane cannot compile such a rule.
     """
-    if _RULE.fullmatch(rule) is None:
+    if not is_compiled(rule):
         raise ValueError(f"{rule}: the compiled lane knows one <path:...> at the end of a rule, no more")
     return _declare(app, rule, methods, True, body_max, body_doc, narrow)
 
@@ -139,6 +139,17 @@ def allowed(methods: Iterable[str], *, options: bool = True) -> bytes:
     given = set(methods)
     first = ["OPTIONS"] if options else []
     return ",".join([*first, *(method for method in ALLOW_ORDER if method in given)]).encode()
+
+
+def is_compiled(rule: str) -> bool:
+    """Whether a rule has a form that ``Table`` knows."""
+    return _RULE.fullmatch(rule) is not None
+
+
+def exactness(rule: str) -> tuple[bool, int]:
+    """The greater, the more a rule says about the paths that it matches."""
+    prefix, parameter, _ = rule.partition("<")
+    return not parameter, len(prefix)
 
 
 class _Prefix:

@@ -6,6 +6,7 @@ Klein and the compiled lane are two roads to ``Surface.call``; both leave throug
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from klein.interfaces import IKleinRequest
@@ -24,7 +25,7 @@ from pyconsul.http.cache import AnswerCache, Kept, Rendering
 from pyconsul.http.facts import GZIP, Facts
 from pyconsul.http.query import Query
 from pyconsul.http.request import LeanRequest
-from pyconsul.http.routes import App, Route, Table, allowed
+from pyconsul.http.routes import ALLOW_ORDER, App, Route, Table, allowed, exactness, is_compiled
 from pyconsul.http.settings import HttpSettings, is_within
 from pyconsul.log import make_logger
 
@@ -201,8 +202,11 @@ class Surface:
 
     def render_endpoint(self, request: IRequest, route: Route, parameters: Mapping[str, str]) -> Any:
         """Klein's face of an endpoint: run it and write its answer on ``request``."""
-        if request.method == b"HEAD" and "HEAD" not in route.methods:
-            raise MethodNotAllowed(self._methods(request))
+        path = (paths.decode(paths.split(request.uri)[0]) or "").encode()
+        if self.table.find(request.method, path) is None and (
+            request.method == b"HEAD" or is_compiled(route.rule)
+        ):  # a more exact rule is there for other methods
+            raise MethodNotAllowed()
         query = self.query_of(request)
         result = self.call(route, query, parameters)
         if isinstance(result, Deferred):
@@ -243,8 +247,14 @@ class Surface:
         return body
 
     def _methods(self, request: IRequest) -> list[str]:
-        methods: set[str] = set(IKleinRequest(request).mapper.allowed_methods())
-        return sorted(methods)
+        """What may be done with a path: the most exact rule decides, also about other methods."""
+        mapper = IKleinRequest(request).mapper
+        rules: dict[str, str] = {}
+        for method in ALLOW_ORDER:
+            with suppress(HTTPException):
+                rules[method] = mapper.match(method=method, return_rule=True)[0].rule
+        best = max(rules.values(), key=exactness)
+        return [method for method, rule in rules.items() if rule == best]
 
     def _not_found(self, request: IRequest, failure: Failure) -> Any:
         query = self.query_of(request)
@@ -257,10 +267,8 @@ class Surface:
 
     def _not_allowed(self, request: IRequest, failure: Failure) -> Any:
         query = self.query_of(request)
-        methods: Iterable[str] = getattr(failure.value, "valid_methods", None) or ()
         found = self.table.narrowed((paths.decode(paths.split(query.target)[0]) or "").encode())
-        if found is not None:
-            methods = found
+        methods = self._methods(request) if found is None else found
         if query.method == b"OPTIONS":
             answer = empty() if found is None else Answer(json={})  # as Consul has it
             answer.headers = ((b"Allow", allowed(methods)),)

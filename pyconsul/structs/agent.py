@@ -1,10 +1,16 @@
 """What is registered with an agent: services and checks, as its HTTP API and its files give them."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from msgspec import Struct, field
 
-from pyconsul.structs.catalog import Proxy, ServiceAddress, Weights
+from pyconsul.structs.catalog import ServiceAddress, Weights
+
+NODE_MAINTENANCE = "_node_maintenance"
+SERVICE_MAINTENANCE = "_service_maintenance:"
+"""Ids of the checks that stand for maintenance; that of a service is followed by the service's."""
 
 ALL_SEGMENTS = "_all"
 """What the API calls the members of all network segments; there is but one, which has no name."""
@@ -56,6 +62,66 @@ class CheckDefinition(Struct, rename="pascal", kw_only=True):
     output_max_size: int = 0
 
 
+class MeshGateway(Struct, rename="pascal", kw_only=True, omit_defaults=True):
+    """How a proxy reaches other datacenters."""
+
+    mode: str = ""
+
+
+class Upstream(Struct, rename="pascal", kw_only=True, omit_defaults=True):
+    """A service that a proxy makes reachable at a local port."""
+
+    destination_type: str = ""
+    destination_namespace: str = ""
+    destination_name: str = ""
+    datacenter: str = ""
+    local_bind_address: str = ""
+    local_bind_port: int = 0
+    config: dict[str, Any] | None = None
+    mesh_gateway: MeshGateway = field(default_factory=MeshGateway)
+
+
+class ExposedPath(Struct, rename="pascal", kw_only=True):
+    """A path that a proxy lets through from outside the mesh."""
+
+    listener_port: int = 0
+    path: str = ""
+    local_path_port: int = 0
+    protocol: str = ""
+    parsed_from_check: bool = False
+
+
+class Expose(Struct, rename="pascal", kw_only=True, omit_defaults=True):
+    """All of those."""
+
+    checks: bool = False
+    paths: list[ExposedPath] | None = None
+
+
+class ProxyDefinition(Struct, rename="pascal", kw_only=True):
+    """What a proxy is for and how it is set up."""
+
+    destination_service_name: str = ""
+    destination_service_id: str = field(default="", name="DestinationServiceID")
+    local_service_address: str = ""
+    local_service_port: int = 0
+    config: dict[str, Any] | None = None
+    upstreams: list[Upstream] | None = None
+    mesh_gateway: MeshGateway = field(default_factory=MeshGateway)
+    expose: Expose = field(default_factory=Expose)
+
+
+class ConnectDefinition(Struct, rename="pascal", kw_only=True):
+    """A service's place in the mesh.
+
+    :ivar native: it speaks the mesh's TLS itself.
+    :ivar sidecar_service: a proxy to register with it.
+    """
+
+    native: bool = False
+    sidecar_service: ServiceDefinition | None = None
+
+
 class ServiceDefinition(Struct, rename="pascal", kw_only=True):
     """A service to register with the agent of its node."""
 
@@ -72,8 +138,8 @@ class ServiceDefinition(Struct, rename="pascal", kw_only=True):
     weights: Weights | None = None
     token: str = ""
     enable_tag_override: bool = False
-    proxy: Proxy | None = None
-    connect: dict[str, Any] | None = None
+    proxy: ProxyDefinition | None = None
+    connect: ConnectDefinition | None = None
 
 
 class CheckUpdate(Struct, rename="pascal", kw_only=True):
@@ -81,3 +147,11 @@ class CheckUpdate(Struct, rename="pascal", kw_only=True):
 
     status: str = ""
     output: str = ""
+
+
+class AuthorizeRequest(Struct, rename="pascal", kw_only=True):
+    """Whether the holder of a certificate may connect to a service."""
+
+    target: str = ""
+    client_cert_uri: str = field(default="", name="ClientCertURI")
+    client_cert_serial: str = ""

@@ -11,7 +11,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.agent.antientropy import FULL_SYNC_S, GATHER_S, RETRY_S, AntiEntropy
+from pyconsul.agent.antientropy import (
+    FULL_SYNC_S,
+    GATHER_S,
+    RECONNECT_S,
+    RETRY_MAX_S,
+    RETRY_S,
+    AntiEntropy,
+    scale,
+)
 from pyconsul.agent.local import LocalState
 from pyconsul.endpoints.base import Registry
 from pyconsul.endpoints.catalog import Catalog
@@ -277,18 +285,32 @@ class SyncTests(Base):
 
 class TroubleTests(Base):
     def test_retry(self) -> None:
-        """What fails is tried again some seconds later, and nothing is forgotten."""
+        """What fails is tried again, later each time, and nothing is forgotten."""
         self.local.add_service(WEB)
         self.servers.trouble[""] = NoServers()
         self.start()
-        for _ in range(3):
+        for factor in (1, 2, 4, 8, 12, 12):
+            wait_s = factor * RETRY_S
             asked = len(self.servers.asked)
-            self.clock.advance(RETRY_S / 2 - 0.01)
+            self.clock.advance(wait_s / 2 - 0.01)
             self.assertEqual(len(self.servers.asked), asked)
-            self.clock.advance(RETRY_S + 0.02)
+            self.clock.advance(wait_s + 0.02)
             self.assertEqual(len(self.servers.asked), asked + 1)
+        self.assertEqual(wait_s, RETRY_MAX_S)
         del self.servers.trouble[""]
-        self.clock.advance(1.5 * RETRY_S)
+        self.clock.advance(1.5 * RETRY_MAX_S)
+        self.assertEqual(self.servers.services(), ["web1"])
+
+    def test_servers_back(self) -> None:
+        """However long there was none, a server that is back is asked at once, and patience begins anew."""
+        self.servers.trouble[""] = NoServers()
+        self.local.add_service(WEB)
+        self.start()
+        for _ in range(6):
+            self.clock.advance(2 * RETRY_MAX_S)
+        del self.servers.trouble[""]
+        self.sync.servers_changed()
+        self.clock.advance(0.1)
         self.assertEqual(self.servers.services(), ["web1"])
 
     def test_a_change_need_not_wait_for_the_retry(self) -> None:
@@ -471,13 +493,16 @@ class SlowTests(Base):
         self.start()
         self.sync.servers_changed()
         methods = self.answer_all()
+        self.clock.advance(RECONNECT_S)
+        methods += self.answer_all()
         self.assertEqual(methods.count("Catalog.NodeServices"), 2)
 
     def test_servers_change(self) -> None:
-        """A client that finds servers again compares at once."""
+        """A client that finds servers again compares soon."""
         self.start()
         self.answer_all()
         self.sync.servers_changed()
+        self.clock.advance(RECONNECT_S)
         self.assertIn("Catalog.NodeServices", self.answer_all())
 
     def test_failed_comparison(self) -> None:
@@ -594,3 +619,104 @@ class OutputTests(Base):
         self.new_writes()
         self.clock.advance(60.0)
         self.assertEqual((self.new_writes(), self.servers.checks()), (0, {}))
+
+
+class RestartTests(Base):
+    """What an agent knows again after a restart is not sent to servers that know it."""
+
+    def registered(self) -> None:
+        """The servers know a service with a check that was found passing."""
+        self.servers.register(service=WEB)
+        self.servers.register(
+            check=check(service_id="web1", status=PASSING, output="fine", service_name="web")
+        )
+
+    def restored(self, unproven: bool) -> None:
+        """The agent has it back, not knowing how it is."""
+        self.registered()
+        self.local.add_service(WEB)
+        self.local.add_check(check(service_id="web1"), None, unproven=unproven)
+        self.start()
+
+    def test_state_of_a_check(self) -> None:
+        """What has not run yet goes on with the state that the servers know."""
+        self.restored(unproven=True)
+        found = self.local.checks["c"].check
+        self.assertEqual((found.status, found.output), (PASSING, "fine"))
+        self.assertEqual([type(write) for write in self.servers.writes], [RegisterRequest])
+        self.assertIsNone(self.servers.writes[0].service)  # the node alone
+        self.assert_quiet()
+
+    def test_new_result(self) -> None:
+        """Once it has run its own result counts, also if it is the one that it began with."""
+        self.restored(unproven=True)
+        self.local.update_check("c", CRITICAL, "down")
+        self.soon()
+        self.assertEqual(self.servers.checks(), {"c": CRITICAL})
+        self.full()
+        self.assertEqual(self.servers.checks(), {"c": CRITICAL})
+
+    def test_registered_now(self) -> None:
+        """One that is registered anew is as it was registered."""
+        self.restored(unproven=False)
+        self.assertEqual(self.servers.checks(), {"c": CRITICAL})
+
+
+class ScaleTests(Base):
+    members = 0
+
+    def test_scale(self) -> None:
+        """Up to 128 nodes nothing changes; each doubling adds one."""
+        self.assertEqual([scale(n) for n in (0, 1, 128, 129, 256, 257, 512, 8192)], [1, 1, 1, 2, 2, 3, 3, 7])
+
+    def many(self) -> None:
+        self.sync = AntiEntropy(
+            self.servers, NODE, self.local, self.clock, Random(1), members=lambda: self.members
+        )
+
+    def test_large_cluster(self) -> None:
+        """Full syncs are rarer there."""
+        self.members = 1000
+        self.many()
+        self.start()
+        count = self.servers.asked.count("Catalog.NodeServices")
+        self.clock.advance(4 * FULL_SYNC_S - 1)
+        self.assertEqual(self.servers.asked.count("Catalog.NodeServices"), count)
+        self.clock.advance(4 * FULL_SYNC_S + 1)
+        self.assertEqual(self.servers.asked.count("Catalog.NodeServices"), count + 1)
+        self.assertEqual(self.sync.asked, len(self.servers.asked))
+
+    def test_reconnecting(self) -> None:
+        """Many agents do not all come in the same moment; few need not wait."""
+        for self.members, least, most in ((1, 0.0, 0.1), (1000, 0.1, 4 * RECONNECT_S + 0.1)):
+            self.many()
+            self.start()
+            before = self.clock.seconds()
+            self.servers.asked.clear()
+            self.sync.servers_changed()
+            while not self.servers.asked:
+                self.clock.advance(0.01)
+            self.assertTrue(least <= self.clock.seconds() - before <= most)
+            self.sync.stop()
+
+    def test_tokens(self) -> None:
+        """Each registration carries the token that it was made with."""
+        self.local.add_service(WEB, token="a")
+        self.local.add_check(check(service_id="web1"), None, token="a")
+        self.local.add_check(check("other", service_id="web1"), None, token="b")
+        self.start()
+        sent = [
+            (write.token, [one.check_id for one in write.checks or ()])
+            for write in self.servers.writes
+            if write.service is not None
+        ]
+        self.assertEqual(sent, [("a", ["c"]), ("b", ["other"])])
+
+    def test_node_changed(self) -> None:
+        """New metadata of the node goes out at once."""
+        self.start()
+        self.sync.node_changed(replace(NODE, meta={"rack": "8"}))
+        self.soon()
+        row = self.servers.store.catalog.node("n1")
+        assert row is not None
+        self.assertEqual(row.meta, {"rack": "8"})

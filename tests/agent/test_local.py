@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.local import LocalState
 from pyconsul.errors import Refused
-from pyconsul.structs.catalog import CRITICAL, PASSING, WARNING, HealthCheck, NodeService
+from pyconsul.structs.catalog import CRITICAL, PASSING, HealthCheck, NodeService
 
 WEB = NodeService(id="web1", service="web", tags=["v1"], port=80)
 
@@ -172,14 +172,6 @@ class LocalTests(SynchronousTestCase):
         self.assertEqual(self.local.checks["c"].check.output, "more")
         self.local.update_check("c", PASSING, "more")
         self.assertEqual((later, self.changes, self.states()), (["c"], 1, {"c": False}))
-
-    def test_worst(self) -> None:
-        """One state stands for several: critical before warning before passing."""
-        ok, warning, bad = (check(status=status) for status in (PASSING, WARNING, CRITICAL))
-        self.assertEqual(self.local.worst([]), PASSING)
-        self.assertEqual(self.local.worst([ok]), PASSING)
-        self.assertEqual(self.local.worst([ok, warning]), WARNING)
-        self.assertEqual(self.local.worst([bad, ok, warning]), CRITICAL)
 
     def test_stop(self) -> None:
         """An agent that ends runs no check any more."""

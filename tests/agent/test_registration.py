@@ -9,11 +9,18 @@ from msgspec import UNSET
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pyconsul.agent.definitions import CHECKS_PER_SERVICE_MAX, node_service
 from pyconsul.agent.local import LocalState
-from pyconsul.agent.registration import CHECKS_PER_SERVICE_MAX, Registrations, node_service
+from pyconsul.agent.registration import Registrations
 from pyconsul.checks.ttl import TtlCheck
 from pyconsul.errors import BadRequest, ConfigurationError, PyconsulError, Refused
-from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
+from pyconsul.structs.agent import (
+    CheckDefinition,
+    ConnectDefinition,
+    MeshGateway,
+    ProxyDefinition,
+    ServiceDefinition,
+)
 from pyconsul.structs.canonical import canonical_check, canonical_service
 from pyconsul.structs.catalog import CRITICAL, PASSING, WARNING, Proxy, ServiceAddress, Weights
 
@@ -67,15 +74,13 @@ class ServiceTests(Base):
             weights=Weights(passing=2, warning=0),
             enable_tag_override=True,
             tagged_addresses={"wan": ServiceAddress("198.51.100.1", 8)},
-            proxy=Proxy(destination_service_name="db"),
-            connect={"Native": True},
+            proxy=ProxyDefinition(destination_service_name="db"),
         )
         service = self.local.services["web1"].service
         self.assertEqual((service.service, service.kind, service.tags), ("web", "connect-proxy", ["a"]))
         self.assertEqual((service.address, service.port, service.meta), ("192.0.2.1", 80, {"k": "v"}))
         self.assertEqual((service.weights, service.enable_tag_override), (Weights(2, 0), True))
         self.assertEqual(service.proxy.destination_service_name, "db")
-        self.assertEqual(service.connect, {"Native": True})
         assert isinstance(service.tagged_addresses, dict)
         self.assertEqual(
             {name: (found.address, found.port) for name, found in service.tagged_addresses.items()},
@@ -84,9 +89,10 @@ class ServiceTests(Base):
 
     def test_canonical(self) -> None:
         """What is kept has the form that the servers keep, so that both compare equal."""
-        proxy = Proxy(upstreams=[], config={}, mesh_gateway={"Mode": ""})
+        proxy = ProxyDefinition(upstreams=[], config={}, mesh_gateway=MeshGateway())
+        connect = ConnectDefinition(native=False)
         service = node_service(
-            ServiceDefinition(name="web", tagged_addresses={}, proxy=proxy, connect={"Native": False})
+            ServiceDefinition(name="web", tagged_addresses={}, proxy=proxy, connect=connect)
         )
         self.assertEqual(service, canonical_service(service))
         self.assertEqual((service.proxy, service.connect), (Proxy(), {}))
@@ -298,8 +304,8 @@ class FileTests(Base):
         self.assertRaises(ConfigurationError, self.made.load, [], [script])
         self.made = Registrations(self.local, self.clock, Random(1), False, True)
         self.made.load([], [script])
-        self.made.load([{"name": "web", "check": script}], [])
-        self.assertEqual(list(self.names()), ["s", "service:web"])
+        self.made.load([{"name": "web", "check": script}], [script])
+        self.assertEqual(sorted(self.names()), ["s", "service:web"])
         self.assertRaises(Refused, self.check, name="t", args=["true"], interval="10s")
         self.assertRaises(Refused, self.service, check=CheckDefinition(args=["true"], interval="10s"))
         self.local.stop()

@@ -79,7 +79,7 @@ class RunTests(SynchronousTestCase):
         self.started: list[AgentConfig] = []
         maker: Any = ModuleType("pyconsul.agent.maker")
 
-        def start(config: AgentConfig) -> int:
+        def start(config: AgentConfig, sinks: list[Any]) -> int:
             self.started.append(config)
             return 5
 

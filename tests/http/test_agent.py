@@ -10,16 +10,24 @@ from msgspec import UNSET
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.errors import PyconsulError, Refused
+from pyconsul.errors import ConfigurationError, NotFound, PyconsulError, Refused
 from pyconsul.http import agent as module
-from pyconsul.http.agent import show
+from pyconsul.http.agent_services import show
 from pyconsul.serf.members import Member, Status
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
-from pyconsul.structs.catalog import HealthCheck, NodeService, ServiceAddress, Weights
+from pyconsul.structs.catalog import HealthCheck, NodeService, Proxy, ServiceAddress, Weights
+from pyconsul.structs.metrics import Gauge, Metrics, Sampled
 from tests.http.fakes import Client, FakeAgent, site
 
 MEMBER = Member("n1", "192.0.2.1", 8301, {"role": "node", "dc": "dc1"}, Status.ALIVE, 1, 5, 2, 2, 5, 4)
 SERVICE = NodeService(id="web1", service="web", port=80)
+METRICS = Metrics(
+    timestamp="2026-11-24 22:11:40 +0000 UTC",
+    gauges=[Gauge(name="consul.raft.last-index", value=7.0, labels={"a b": 'x"y\n\\'})],
+    points=[],
+    counters=[Sampled(name="consul.c", count=2, rate=0.2, sum=2.0, min=1, max=1, mean=1)],
+    samples=[Sampled(name="consul.s", count=3, rate=0.3, sum=4.5, min=1, max=2, mean=1.5)],
+)
 CHECK = HealthCheck(node="n1", check_id="c", name="c", status="passing", type="ttl")
 
 
@@ -31,6 +39,9 @@ class Agent(FakeAgent):
         self.calls: list[tuple[Any, ...]] = []
         self.trouble: PyconsulError | None = None
         self.waiting: Deferred[Any] = Deferred()
+        self.services = {"web1": SERVICE}
+        self.checks = {"c": CHECK}
+        self.serves_prometheus = False
 
     def _call(self, *call: Any) -> None:
         self.calls.append(call)
@@ -49,10 +60,33 @@ class Agent(FakeAgent):
         return {"Config": {"NodeName": "n1"}, "Member": MEMBER}
 
     def local_services(self) -> dict[str, NodeService]:
-        return {"web1": SERVICE}
+        return self.services
 
     def local_checks(self) -> dict[str, HealthCheck]:
-        return {"c": CHECK}
+        return self.checks
+
+    def metrics(self) -> Metrics:
+        return METRICS
+
+    def describe_host(self) -> dict[str, Any]:
+        return {"Host": {"hostname": "h"}}
+
+    def reload(self) -> None:
+        self._call("reload")
+
+    def reload_diff(self) -> list[str]:
+        self._call("reload_diff")
+        return ["add service web"]
+
+    def service_changed(self, service_id: str, wait_s: float) -> Deferred[None]:
+        self._call("service_changed", service_id, wait_s)
+        return self.waiting
+
+    def maintain_node(self, enable: bool, reason: str, token: str) -> None:
+        self._call("maintain_node", enable, reason, token)
+
+    def maintain_service(self, service_id: str, enable: bool, reason: str, token: str) -> None:
+        self._call("maintain_service", service_id, enable, reason, token)
 
     def join(self, addresses: Sequence[str]) -> Deferred[int]:
         self._call("join", list(addresses))
@@ -183,6 +217,69 @@ class NodeTests(Base):
             ],
         )
 
+    def test_segments(self) -> None:
+        """There are none."""
+        self.assertEqual(
+            self.ask("GET", "members?segment=x"),
+            (500, b"Network segments are not supported in this version of Consul"),
+        )
+
+    def test_host(self) -> None:
+        """As the agent says."""
+        self.assertEqual(self.get("host"), {"Host": {"hostname": "h"}})
+
+    def test_metrics(self) -> None:
+        """In JSON for everybody."""
+        self.assertEqual(self.get("metrics")["Gauges"][0]["Name"], "consul.raft.last-index")
+
+    def test_prometheus(self) -> None:
+        """As text for Prometheus if it is wanted, however that is said."""
+        text = b"Prometheus is not enabled since its retention time is not positive"
+        self.assertEqual(self.ask("GET", "metrics?format=prometheus"), (415, text))
+        accept = "Accept: application/openmetrics-text; version=0.0.1\r\n"
+        self.assertEqual(self.ask("GET", "metrics", headers=accept), (415, text))
+        self.agent.serves_prometheus = True
+        status, content = self.ask("GET", "metrics?format=prometheus")
+        self.assertEqual(status, 200)
+        self.assertEqual(
+            content.decode().splitlines(),
+            [
+                "# HELP consul_raft_last_index consul_raft_last_index",
+                "# TYPE consul_raft_last_index gauge",
+                'consul_raft_last_index{a_b="x\\"y\\n\\\\"} 7.0',
+                "# HELP consul_c consul_c",
+                "# TYPE consul_c counter",
+                "consul_c 2.0",
+                "# HELP consul_s consul_s",
+                "# TYPE consul_s summary",
+                "consul_s_sum 4.5",
+                "consul_s_count 3",
+            ],
+        )
+
+    def test_reload(self) -> None:
+        """Done, or refused with what is wrong; ``diff`` only tells."""
+        self.assertEqual(self.put("reload"), (200, b""))
+        self.assertEqual(self.put("reload?diff"), (200, b'["add service web"]'))
+        self.assertEqual(self.agent.calls, [("reload",), ("reload_diff",)])
+        self.agent.trouble = ConfigurationError("failed to parse x.json: y")
+        self.assertEqual(self.put("reload"), (500, b"failed to parse x.json: y"))
+        self.assertEqual(self.ask("GET", "reload"), (405, b"method GET not allowed"))
+
+    def test_maintenance(self) -> None:
+        """On and off, with a reason and a token."""
+        self.assertEqual(self.put("maintenance?enable=true&reason=a%20b&token=t"), (200, b""))
+        self.assertEqual(self.put("maintenance?enable=0"), (200, b""))
+        self.assertEqual(
+            self.agent.calls, [("maintain_node", True, "a b", "t"), ("maintain_node", False, "", "")]
+        )
+        for target, text in (
+            ("maintenance", b"Missing value for enable"),
+            ("maintenance?enable=", b'Invalid value for enable: ""'),
+            ("maintenance?enable=perhaps", b'Invalid value for enable: "perhaps"'),
+        ):
+            self.assertEqual(self.put(target), (400, text))
+
     def test_methods(self) -> None:
         """Reads are read, changes are put."""
         self.assertEqual(self.ask("GET", "leave")[0], 405)
@@ -231,6 +328,69 @@ class ServiceTests(Base):
         self.assertEqual((shown.kind, shown.weights), ("connect-proxy", Weights(1, 1)))
         self.assertEqual(list(shown.tagged_addresses), ["lan"])
         self.assertIs(show(SERVICE).kind, UNSET)
+
+    def test_mesh(self) -> None:
+        """Proxies show what they are for, native services that they are."""
+        proxy = NodeService(
+            id="p", service="p", kind="connect-proxy", proxy=Proxy(destination_service_name="web")
+        )
+        self.agent.services = {"p": proxy, "n": NodeService(id="n", service="n", connect={"Native": True})}
+        found = self.get("services")
+        self.assertEqual(found["p"]["Proxy"]["DestinationServiceName"], "web")
+        self.assertNotIn("Connect", found["p"])
+        self.assertEqual(found["n"]["Connect"], {"Native": True})
+        self.assertNotIn("Proxy", found["n"])
+
+    def test_one(self) -> None:
+        """One service with a hash of it, which the header has as well."""
+        received = self.client.get("/v1/agent/service/web1")
+        found = json.loads(self.parsed(received)[1])
+        self.assertEqual((found["ID"], found["Port"]), ("web1", 80))
+        self.assertIn(f"X-Consul-Contenthash: {found['ContentHash']}\r\n".encode(), received)
+        for name in ("none", "a%2Fb", ""):
+            told = name.replace("%2F", "/").encode()
+            self.assertEqual(self.ask("GET", f"service/{name}"), (404, b"unknown service ID: " + told))
+
+    def test_wait_for_one(self) -> None:
+        """With its hash the answer comes once it changed; with another at once."""
+        found = self.get("service/web1")["ContentHash"]
+        self.assertEqual(self.get("service/web1?hash=other&wait=10s")["ContentHash"], found)
+        self.assertEqual(self.agent.calls, [])
+        self.assertEqual(self.client.get(f"/v1/agent/service/web1?hash={found}&wait=10s"), b"")
+        self.assertEqual(self.agent.calls, [("service_changed", "web1", 10.0)])
+        self.agent.services = {"web1": NodeService(id="web1", service="web", port=81)}
+        self.agent.waiting.callback(None)
+        status, content = self.parsed(self.client.received())
+        self.assertEqual((status, json.loads(content)["Port"]), (200, 81))
+        self.assertNotEqual(json.loads(content)["ContentHash"], found)
+        self.assertEqual(self.ask("GET", "service/web1?wait=abc"), (400, b"Invalid wait time"))
+
+    def test_wait_for_the_end(self) -> None:
+        """A service that goes meanwhile is unknown then."""
+        found = self.get("service/web1")["ContentHash"]
+        self.client.get(f"/v1/agent/service/web1?hash={found}")
+        self.agent.services = {}
+        self.agent.waiting.callback(None)
+        self.assertEqual(self.parsed(self.client.received()), (404, b"unknown service ID: web1"))
+
+    def test_more_exact_paths(self) -> None:
+        """A path of its own is not the id of a service, whatever the method."""
+        for target in ("service/register", "service/deregister/x", "service/maintenance/x"):
+            head = self.client.get("/v1/agent/" + target)
+            self.assertTrue(head.startswith(b"HTTP/1.1 405 "), head)
+            self.assertIn(b"Allow: OPTIONS,PUT\r\n", head)
+            self.assertIn(b"Allow: OPTIONS,PUT\r\n", self.client.get("/v1/agent/" + target, "OPTIONS"))
+
+    def test_maintenance(self) -> None:
+        """Of one service."""
+        self.assertEqual(self.put("service/maintenance/a/b?enable=true&reason=r"), (200, b""))
+        self.assertEqual(self.agent.calls, [("maintain_service", "a/b", True, "r", "")])
+        self.assertEqual(self.put("service/maintenance/?enable=true"), (400, b"Missing service ID"))
+        self.assertEqual(self.put("service/maintenance/web"), (400, b"Missing value for enable"))
+        self.agent.trouble = NotFound('No service registered with ID "x"')
+        self.assertEqual(
+            self.put("service/maintenance/x?enable=1"), (404, b'No service registered with ID "x"')
+        )
 
     def test_register(self) -> None:
         """All fields, in either spelling; the token is that of the request unless the body has one."""
@@ -283,6 +443,116 @@ class ServiceTests(Base):
         self.assertEqual(self.put("service/deregister/a%2Fb/c"), (200, b""))
         self.assertEqual(self.agent.calls, [("deregister_service", "a/b/c")])
         self.assertEqual(self.put("service/deregister/"), (500, b"ServiceID missing"))
+
+
+class HealthTests(Base):
+    """How services are: by id and by name, as status, as JSON and as a word."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.states(web="passing")
+        self.agent.services = {
+            "web1": SERVICE, "web2": NodeService(id="web2", service="web"),
+            "db": NodeService(id="db", service="db"),
+        }  # fmt: skip
+
+    def states(self, node: str = "", **services: str) -> None:
+        """The states of the node's check and of services' (``web`` is ``web1``)."""
+        found = {"n": HealthCheck(node="n1", check_id="n", status=node)} if node else {}
+        for name, status in services.items():
+            service_id = "web1" if name == "web" else name
+            found[name] = HealthCheck(
+                node="n1", check_id=name, status=status, service_id=service_id, type="ttl"
+            )
+        self.agent.checks = found
+
+    def text(self, target: str) -> tuple[int, str]:
+        status, content = self.ask("GET", f"health/service/{target}?format=text")
+        return status, content.decode()
+
+    def test_states(self) -> None:
+        """The worst counts, with those of the node; maintenance is worse than all."""
+        for states, word, status in (
+            ({}, "passing", 200),
+            ({"web": "warning"}, "warning", 429),
+            ({"web": "passing", "node": "critical"}, "critical", 503),
+            ({"web": "warning", "db": "critical"}, "warning", 429),
+        ):
+            self.states(**states)
+            self.assertEqual(self.text("id/web1"), (status, word))
+        for check_id in ("_node_maintenance", "_service_maintenance:web1"):
+            self.agent.checks = {check_id: HealthCheck(check_id=check_id, status="critical")}
+            self.assertEqual(self.text("id/web1"), (503, "maintenance"))
+        self.assertEqual(self.text("id/web2"), (503, "critical"))  # that check is the node's here
+
+    def test_by_name(self) -> None:
+        """All instances of a name, by the worst of them."""
+        self.states(web="passing", web2="warning")
+        self.assertEqual(self.text("name/web"), (429, "warning"))
+        status, content = self.ask("GET", "health/service/name/web")
+        found = json.loads(content)
+        self.assertEqual(status, 429)
+        self.assertEqual([one["Service"]["ID"] for one in found], ["web1", "web2"])
+        self.assertEqual([one["AggregatedStatus"] for one in found], ["passing", "warning"])
+
+    def test_json(self) -> None:
+        """Checks in the form that Consul gives them here."""
+        status, content = self.ask("GET", "health/service/id/web1")
+        found = json.loads(content)
+        self.assertEqual((status, found["AggregatedStatus"]), (200, "passing"))
+        (check,) = found["Checks"]
+        self.assertEqual((check["Type"], check["ServiceTags"]), ("", None))
+        self.assertEqual(check["Definition"]["Interval"], "0s")
+        self.assertEqual(self.ask("GET", "health/service/id/web1?format=other")[1], content)
+
+    def test_unknown(self) -> None:
+        """Unknown ones, each in its own way."""
+        for target, status, content in (
+            ("id/none", 404, b'{"AggregatedStatus":"critical","Service":null,"Checks":null}'),
+            ("id/none?format=text", 404, b'"ServiceId none not found"'),
+            ("name/none", 404, b"[]"),
+            ("name/none?format=text", 404, b"ServiceName none Not Found"),
+            ("id/", 500, b"Bad request: Missing serviceID"),
+            ("name/", 500, b"Bad request: Missing service Name"),
+        ):
+            self.assertEqual(self.ask("GET", f"health/service/{target}"), (status, content))
+
+    def test_accept(self) -> None:
+        """A client that takes text first gets it, unless it says otherwise."""
+        for headers, target, text in (
+            ("Accept: text/plain\r\n", "id/web1", True),
+            ("Accept: text/html, text/plain\r\n", "id/web1", False),
+            ("Accept: text/plain\r\n", "id/web1?format=json", False),
+        ):
+            content = self.ask("GET", f"health/service/{target}", headers=headers)[1]
+            self.assertEqual(content == b"passing", text)
+
+
+class MeshTests(Base):
+    """What needs ACL or a CA says that there is none."""
+
+    def test_tokens(self) -> None:
+        """Whatever they are for."""
+        for kind in ("default", "agent", "bogus", ""):
+            self.assertEqual(self.put(f"token/{kind}", {"Token": "x"}), (401, b"ACL support disabled"))
+
+    def test_certificates(self) -> None:
+        """Neither roots nor leaves."""
+        text = b"Connect must be enabled in order to use this endpoint"
+        for target in ("connect/ca/roots", "connect/ca/leaf/web", "connect/ca/leaf/"):
+            self.assertEqual(self.ask("GET", target), (500, text))
+
+    def test_authorize(self) -> None:
+        """Nobody has a certificate to show."""
+        for body, text in (
+            ({"Target": "db", "ClientCertURI": "spiffe://x", "ClientCertSerial": "1"},
+             b"Bad request: ClientCertURI not a valid Connect identifier"),
+            ({}, b"Bad request: Target service must be specified"),
+        ):  # fmt: skip
+            self.assertEqual(self.ask("POST", "connect/authorize", body), (400, text))
+        status, content = self.ask("POST", "connect/authorize", b"x")
+        self.assertEqual(status, 400)
+        self.assertTrue(content.startswith(b"Bad request: Request decode failed: "), content)
 
 
 class CheckTests(Base):
@@ -338,6 +608,7 @@ class CheckTests(Base):
         """By id."""
         self.assertEqual(self.put("check/deregister/service:web"), (200, b""))
         self.assertEqual(self.agent.calls, [("deregister_check", "service:web")])
+        self.assertEqual(self.put("check/deregister/"), (500, b"CheckID missing"))
 
     def test_states(self) -> None:
         """Three words for three states, with a note."""

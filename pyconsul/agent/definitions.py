@@ -1,0 +1,210 @@
+"""What makes a definition of a service a service: defaults, rules, and sidecar proxies.
+
+Source: specs of the HTTP API, section 7; texts of Consul 1.8.7 as it was seen to answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from ipaddress import ip_address
+from typing import Any
+
+from msgspec import UNSET, to_builtins
+from msgspec.structs import replace
+
+from pyconsul.errors import BadRequest, Refused
+from pyconsul.structs.agent import CheckDefinition, ProxyDefinition, ServiceDefinition, Upstream
+from pyconsul.structs.canonical import canonical_service, with_ip_addresses
+from pyconsul.structs.catalog import CONNECT_PROXY, WEIGHTS, NodeService, Proxy
+
+CHECKS_PER_SERVICE_MAX = 1_000
+DNS_WEIGHT_MAX = 65_535
+META_PAIRS_MAX = 64
+META_KEY_MAX, META_VALUE_MAX = 128, 512
+META_KEY = re.compile(r"[A-Za-z0-9_-]*")
+META_RESERVED = "consul-"
+GATEWAYS_WITH_PORT = ("mesh-gateway", "terminating-gateway")
+SIDECAR_SUFFIX = "-sidecar-proxy"
+SIDECAR_INTERVAL = "10s"
+
+
+def node_service(definition: ServiceDefinition) -> NodeService:
+    """The service as the catalog is to have it; raises ``BadRequest``."""
+    weights = definition.weights or WEIGHTS
+    if weights.passing < 1:
+        raise BadRequest("Invalid Weights: Passing must be greater than 0")
+    if weights.warning < 0:
+        raise BadRequest("Invalid Weights: Warning must be greater or equal than 0")
+    if max(weights.passing, weights.warning) > DNS_WEIGHT_MAX:
+        raise BadRequest(f"Invalid Weights: DNS Weight must be between 0 and {DNS_WEIGHT_MAX}")
+    _check_address(definition.address)
+    _check_meta(definition.meta or {})
+    native = definition.connect is not None and definition.connect.native
+    service = NodeService(
+        kind=definition.kind or UNSET,
+        id=definition.id or definition.name,
+        service=definition.name,
+        tags=definition.tags or [],
+        address=definition.address,
+        tagged_addresses=definition.tagged_addresses or UNSET,
+        meta=definition.meta,
+        port=definition.port,
+        weights=weights,
+        enable_tag_override=definition.enable_tag_override,
+        proxy=_proxy(definition.proxy or ProxyDefinition()),
+        connect={"Native": True} if native else {},
+    )
+    problems = _mesh_problems(service)
+    if problems:
+        raise BadRequest(_several(problems))
+    return canonical_service(with_ip_addresses(service))
+
+
+def all_checks(definition: ServiceDefinition) -> list[CheckDefinition]:
+    """``check`` and ``checks`` of a service.
+
+    :raises BadRequest: if there are too many.
+    """
+    found = list(definition.checks or [])
+    if definition.check is not None and definition.check != CheckDefinition():  # Consul ignores {}
+        found.insert(0, definition.check)
+    if len(found) > CHECKS_PER_SERVICE_MAX:
+        raise BadRequest(f"Invalid check: more than {CHECKS_PER_SERVICE_MAX} checks for one service")
+    return found
+
+
+def sidecar_of(
+    definition: ServiceDefinition, ports: range, taken: Collection[int], port: int = 0
+) -> ServiceDefinition | None:
+    """The sidecar proxy that ``definition`` asks for with ``connect.sidecar_service``, if it does.
+
+    :param ports: where to find a port if none is given, but for those in ``taken``.
+    :param port: the one it has already.
+    :raises BadRequest: if it may not be so; ``Refused`` if no port is free.
+    """
+    sidecar = definition.connect.sidecar_service if definition.connect is not None else None
+    if sidecar is None:
+        return None
+    if sidecar.id:
+        raise BadRequest(_several(["A SidecarService cannot specify an ID as this is managed by the agent"]))
+    if sidecar.connect is not None and sidecar.connect.sidecar_service is not None:
+        raise BadRequest(_several(["A SidecarService cannot have a nested SidecarService"]))
+    parent_id = definition.id or definition.name
+    proxy = sidecar.proxy or ProxyDefinition()
+    sidecar = replace(
+        sidecar,
+        kind=CONNECT_PROXY,
+        id=parent_id + SIDECAR_SUFFIX,
+        name=sidecar.name or definition.name + SIDECAR_SUFFIX,
+        tags=sidecar.tags or definition.tags,
+        meta=sidecar.meta or definition.meta,
+        port=sidecar.port or port or _free(ports, taken),
+        proxy=replace(
+            proxy,
+            destination_service_name=proxy.destination_service_name or definition.name,
+            destination_service_id=proxy.destination_service_id or parent_id,
+            local_service_address=proxy.local_service_address or "127.0.0.1",
+            local_service_port=proxy.local_service_port or definition.port,
+        ),
+    )
+    if not all_checks(sidecar):
+        address = sidecar.address or "127.0.0.1"
+        sidecar.checks = [
+            CheckDefinition(
+                name="Connect Sidecar Listening", tcp=f"{address}:{sidecar.port}", interval=SIDECAR_INTERVAL
+            ),
+            CheckDefinition(name=f"Connect Sidecar Aliasing {parent_id}", alias_service=parent_id),
+        ]
+    return sidecar
+
+
+def _free(ports: range, taken: Collection[int]) -> int:
+    for port in ports:
+        if port not in taken:
+            return port
+    raise Refused(
+        "failed to allocate a port for a sidecar: none left in the range from sidecar_min_port to "
+        f"sidecar_max_port ({ports.start} to {ports.stop - 1})"
+    )
+
+
+def _check_address(address: str) -> None:
+    try:
+        anywhere = ip_address(address).is_unspecified
+    except ValueError:
+        return
+    if anywhere:
+        raise BadRequest("Invalid service address")
+
+
+def _check_meta(meta: dict[str, str]) -> None:
+    if len(meta) > META_PAIRS_MAX:
+        raise BadRequest(
+            f"Invalid Service Meta: Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs"
+        )
+    for key, value in meta.items():
+        problem = ""
+        if not key:
+            problem = "Key cannot be blank"
+        elif not META_KEY.fullmatch(key):
+            problem = "Key contains invalid characters"
+        elif len(key) > META_KEY_MAX:
+            problem = f"Key is too long (limit: {META_KEY_MAX} characters)"
+        elif key.startswith(META_RESERVED):
+            problem = f"Key prefix '{META_RESERVED}' is reserved for internal use"
+        elif len(value) > META_VALUE_MAX:
+            problem = f"Value is too long (limit: {META_VALUE_MAX} characters)"
+        if problem:
+            pair = f"('{key}', '{value}')"
+            raise BadRequest(f"Invalid Service Meta: Couldn't load metadata pair {pair}: {problem}")
+
+
+def _proxy(definition: ProxyDefinition) -> Proxy:
+    """As the catalog has it, with what upstreams have unless told."""
+    upstreams = [
+        replace(upstream, destination_type=upstream.destination_type or "service")
+        for upstream in definition.upstreams or ()
+    ]
+    return Proxy(
+        destination_service_name=definition.destination_service_name,
+        destination_service_id=definition.destination_service_id,
+        local_service_address=definition.local_service_address,
+        local_service_port=definition.local_service_port,
+        config=definition.config,
+        upstreams=[{**to_builtins(upstream), "MeshGateway": _gateway(upstream)} for upstream in upstreams],
+        mesh_gateway=_gateway(definition),
+        expose=to_builtins(definition.expose),
+    )
+
+
+def _gateway(of: Upstream | ProxyDefinition) -> dict[str, Any]:
+    gateway: dict[str, Any] = to_builtins(of.mesh_gateway)
+    return gateway
+
+
+def _mesh_problems(service: NodeService) -> list[str]:
+    """What Consul has against a proxy or gateway."""
+    problems: list[str] = []
+    if service.kind == CONNECT_PROXY:
+        if not service.proxy.destination_service_name:
+            problems.append("Proxy.DestinationServiceName must be non-empty for Connect proxy services")
+        if not service.port:
+            problems.append("Port must be set for a Connect proxy")
+        if service.connect:
+            problems.append("A Proxy cannot also be Connect Native, only typical services")
+        problems += [
+            "upstream destination name cannot be empty"
+            for upstream in service.proxy.upstreams or ()
+            if not upstream.get("DestinationName")
+        ]
+    elif service.kind in GATEWAYS_WITH_PORT and not service.port:
+        problems.append(f"Port must be non-zero for a {service.kind}")
+    return problems
+
+
+def _several(problems: list[str]) -> str:
+    """Errors as Consul lists them."""
+    what = "error" if len(problems) == 1 else "errors"
+    lines = "".join(f"\t* {problem}\n" for problem in problems)
+    return f"{len(problems)} {what} occurred:\n{lines}\n"
