@@ -30,7 +30,7 @@ from pyconsul.structs.session import (
 Result = Answer | Deferred[Answer]
 
 SECONDS_BELOW = 1000
-"""A lock delay that is a number less than this is seconds, else nanoseconds."""
+"""A lock delay of less than this many nanoseconds, however written, means that many seconds."""
 
 
 class CreateBody(Struct, rename="pascal", kw_only=True):
@@ -138,7 +138,7 @@ def _lock_delay_ns(given: Any) -> int:
         return LOCK_DELAY_NS
     if isinstance(given, str):
         try:
-            return parse_ns(given)
+            given = parse_ns(given)
         except ValueError as error:
             raise BadRequest(f"{PREFIX}{error}") from None
     if isinstance(given, int | float) and not isinstance(given, bool):

@@ -285,6 +285,8 @@ class _NodeVerbs(_RowVerbs):
 
 
 class _ServiceVerbs(_RowVerbs):
+    """Results have ``null`` where there are no tags, which no other answer has; so with checks."""
+
     def _name(self, op: ServiceOp) -> str:
         return f'service "{op.row.id}" on node "{op.node}"'
 
@@ -298,7 +300,7 @@ class _ServiceVerbs(_RowVerbs):
         self._catalog.remove_service(index, op.node, op.row.id)
 
     def _result(self, row: NodeService) -> TxnResult:
-        return TxnResult(service=row if row.tags else replace(row, tags=None))  # Consul: null here only
+        return TxnResult(service=row if row.tags else replace(row, tags=None))
 
 
 class _CheckVerbs(_RowVerbs):
@@ -315,4 +317,4 @@ class _CheckVerbs(_RowVerbs):
         self._catalog.remove_check(index, op.row.node, op.row.check_id)
 
     def _result(self, row: HealthCheck) -> TxnResult:
-        return TxnResult(check=row)
+        return TxnResult(check=row if row.service_tags else replace(row, service_tags=None))

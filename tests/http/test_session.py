@@ -68,6 +68,7 @@ class CreateTests(Base):
         for given, seconds in (
             (b'"2m"', 120), (b"20", 20), (b"999", 999), (b"1.5", 1), (b"0", 0), (b"null", 15),
             (b"120000000000", 120), (b"1000", 1e-6), (b"true", 0), (b"[1]", 0), (b"1e30", 0), (b"-5", -5),
+            (b'"1ns"', 1), (b'"1us"', 1e-6),
         ):  # fmt: skip
             session = self.create(b'{"LockDelay": %b}' % given)
             self.assertEqual(session.lock_delay, round(seconds * 1e9), given)

@@ -278,6 +278,10 @@ class CatalogTests(TxnTestCase):
         self.assertEqual((row.id, row.meta, row.create_index, row.modify_index), (ID1, {"k": "v"}, 6, 6))
         self.assertEqual((web.port, web.modify_index), (80, 6))
         self.assertEqual((told.service_name, told.status, told.modify_index), ("web", "passing", 6))
+        self.assertEqual((web.tags, told.service_tags), (None, None))  # in the results alone
+        stored = self.replica.store.catalog.service_of("n1", "web")
+        assert stored is not None
+        self.assertNotEqual(stored.tags, None)
         group = self.replica.store.catalog.group("web")
         assert group is not None
         self.assertEqual([row.node.node for row in group.health()], ["n1"])
