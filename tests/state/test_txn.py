@@ -278,13 +278,20 @@ class CatalogTests(TxnTestCase):
         self.assertEqual((row.id, row.meta, row.create_index, row.modify_index), (ID1, {"k": "v"}, 6, 6))
         self.assertEqual((web.port, web.modify_index), (80, 6))
         self.assertEqual((told.service_name, told.status, told.modify_index), ("web", "passing", 6))
-        self.assertEqual((web.tags, told.service_tags), (None, None))  # in the results alone
-        stored = self.replica.store.catalog.service_of("n1", "web")
-        assert stored is not None
-        self.assertNotEqual(stored.tags, None)
+        self.assertEqual((web.tags, told.service_tags), (None, None))
         group = self.replica.store.catalog.group("web")
         assert group is not None
         self.assertEqual([row.node.node for row in group.health()], ["n1"])
+
+    def test_tags(self) -> None:
+        """Results show the tags that there are, and null for none; the rows themselves have a list."""
+        for tags, shown in (["x"], ["x"]), ([], None):
+            done = self.replica.txn(node("set", "n1"), service("set", "n1", "web", tags=tags))
+            assert done.results is not None and done.results[1].service is not None
+            self.assertEqual(done.results[1].service.tags, shown)
+            row = self.replica.store.catalog.service_of("n1", "web")
+            assert row is not None
+            self.assertEqual(row.tags, tags)
 
     def test_cas(self) -> None:
         """Rows are replaced only at the index given; 0 stands for what is not there."""
