@@ -84,6 +84,8 @@ class AntiEntropy:
         self._members = members
         self.asked = 0
         self._failures = 0
+        self._trusting = False
+        """Whether any server's store will do to compare with: one that has just started may be behind."""
         self._node_in_sync = False
         self._running = False
         self._again = False
@@ -102,6 +104,7 @@ class AntiEntropy:
         """Begin with a full sync."""
         self._stopped = False
         self._full_due = self._clock.seconds()
+        self._trusting = False
         self._schedule(0.0)
 
     def stop(self) -> None:
@@ -143,8 +146,14 @@ class AntiEntropy:
         delay_s = GATHER_S + self._rng.random() * spread_s
         self._full_due = min(self._full_due, self._clock.seconds() + delay_s)
         self._failures = 0
+        self._trusting = False
         if not self._running:
             self._schedule(delay_s)
+
+    def leader_found(self) -> None:
+        """There is a leader: whoever tried in vain need not wait until the next attempt is due."""
+        if self._failures:
+            self.servers_changed()
 
     def _schedule(self, delay_s: float) -> None:
         if self._stopped:
@@ -195,6 +204,7 @@ class AntiEntropy:
                 await self._compare()
             except BaseException:
                 self._full_due = 0.0
+                self._trusting = False
                 raise
             interval_s = FULL_SYNC_S * scale(self._members())
             next_due = self._clock.seconds() + interval_s * (1 + self._rng.random())
@@ -208,9 +218,10 @@ class AntiEntropy:
         question = NodeSpecificRequest(
             datacenter=self._node.datacenter,
             node=self._node.node,
-            allow_stale=True,
-            max_stale_duration=MAX_STALE_NS,
+            allow_stale=self._trusting,
+            max_stale_duration=MAX_STALE_NS if self._trusting else 0,
         )
+        self._trusting = True
         services: IndexedNodeServices = await self._ask("Catalog.NodeServices", question)
         checks: IndexedHealthChecks = await self._ask("Health.NodeChecks", question)
         found = services.node_services
@@ -228,15 +239,21 @@ class AntiEntropy:
             their_check = remote_checks.pop(check_id, None)
             if their_check is not None and local_check.unproven:
                 self._local.adopt_state(check_id, their_check.status, their_check.output)
-            if their_check is not None and check_id in self._outputs_due:
-                their_check = replace(their_check, output=local_check.check.output)
-            local_check.in_sync = their_check is not None and _same(their_check, local_check.check)
+            local_check.in_sync = their_check is not None and self._same_check(their_check, local_check)
         remote_checks.pop(SERF_CHECK_ID, None)
         self._local.gone_checks.update(
             (check_id, None)
             for check_id, check in remote_checks.items()
             if check.service_id not in remote_services
         )
+
+    def _same_check(self, theirs: HealthCheck, local: LocalCheck) -> bool:
+        """Equal; where only the output differs that may be sent later."""
+        ours = local.check
+        if self._output_interval_s > 0 and theirs.output != ours.output and theirs.status == ours.status:
+            self.output_changed(ours.check_id)
+            theirs = replace(theirs, output=ours.output)
+        return _same(theirs, ours)
 
     # ------------------------------------------------------------ sending
 

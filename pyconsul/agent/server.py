@@ -281,6 +281,7 @@ class ServerAgent(BaseAgent):
             self._log.info("New leader elected: payload={name}", name=names[0] if names else change.leader)
         if change.leader_address and not self.raft.is_leader:
             self._forwarder.hurry()
+            self.sync.leader_found()
         if not self.raft.is_leader:
             self._lead_no_more()
             # Whoever waits here in default mode has to wait at the new leader, and no cached
@@ -294,6 +295,7 @@ class ServerAgent(BaseAgent):
         self._tombstones.start()
         self.autopilot.start()
         self._forwarder.hurry()
+        self.sync.leader_found()
         try:
             self.pool.fire_event(NEW_LEADER, self.node_name.encode())
         except PyconsulError as error:

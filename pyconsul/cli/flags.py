@@ -23,6 +23,10 @@ class UsageError(PyconsulError):
     """The flags cannot be understood; the text is Go's own."""
 
 
+class BadValue(ValueError):
+    """Why a flag's value is none, in words to show; of other ``ValueError`` only that it is none is said."""
+
+
 class HelpWanted(Exception):
     """``-h`` was among the flags."""
 
@@ -68,7 +72,7 @@ def _unsigned(text: str) -> int:
     if value < 0 or "_" in text:
         raise ValueError("parse error")
     if value > UINT_MAX:
-        raise ValueError("value out of range")
+        raise BadValue("value out of range")
     return value
 
 
@@ -128,7 +132,7 @@ def _read(flag: Flag, read: Callable[[str], Any], text: str) -> Any:
     try:
         return read(text)
     except ValueError as error:
-        reason = str(error) if str(error) == "value out of range" else "parse error"
+        reason = str(error) if isinstance(error, BadValue) else "parse error"
         raise UsageError(f'invalid value "{text}" for flag -{flag.name}: {reason}') from None
 
 

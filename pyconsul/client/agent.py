@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pyconsul.client.call import Call, a_dict, a_list, encoded, nothing, quote_path
 
+SILENCE_S = 86_400.0
+"""A log may be silent for so long."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -42,6 +45,17 @@ def force_leave(node: str, *, prune: bool = False, wan: bool = False) -> Call[No
 def reload() -> Call[None]:
     """Read the configuration files again."""
     return Call("PUT", "/v1/agent/reload", nothing)
+
+
+def reload_diff() -> Call[list[str]]:
+    """What reading them again would change, a line each; only agents of this program know that."""
+    return Call("PUT", "/v1/agent/reload", a_list, [("diff", 1)])
+
+
+def monitor(level: str = "INFO", *, as_json: bool = False) -> Call[None]:
+    """The agent's log as it is written, for ``Client.stream``, without end."""
+    query = [("logjson", "true" if as_json else None), ("loglevel", level)]
+    return Call("GET", "/v1/agent/monitor", nothing, query, timeout_s=SILENCE_S)
 
 
 def services(*, filter: str = "") -> Call[dict[str, Any]]:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import to_builtins
+
 from pyconsul.config.kinds import ANY_MAP, BOOL, INT, STRING, STRING_MAP, STRINGS, Kind, as_map
 from pyconsul.config.tree import ListOf, MapOf, Spec
 from pyconsul.errors import ConfigurationError
+from pyconsul.structs.agent import ServiceDefinition
+from pyconsul.structs.bodies import convert
 from pyconsul.structs.durations import parse_ns
 
 
@@ -153,3 +157,19 @@ def service_definition(raw: dict[str, Any], where: str) -> dict[str, Any]:
     if checks:
         found["checks"] = [check_definition(check, f"{where}.check[]") for check in checks]
     return found
+
+
+def service_body(raw: dict[str, Any]) -> dict[str, Any]:
+    """A service of a file as the HTTP API takes it, without what is left out."""
+    body: dict[str, Any] = _given(to_builtins(convert(raw, ServiceDefinition, snake_case=True)))
+    return body
+
+
+def _given(value: Any) -> Any:
+    """Without empty values, but for a sidecar that has nothing to say of itself."""
+    if isinstance(value, list):
+        return [_given(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    given = {key: _given(item) for key, item in value.items() if item is not None}
+    return {key: item for key, item in given.items() if item or key == "SidecarService"}

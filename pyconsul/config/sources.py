@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,17 @@ def load(sources: Sources, host: Host | None = None) -> AgentConfig:
     config = completed(config, host or Host(), warnings)
     validate(config, warnings)
     return replace(config, warnings=tuple(warnings))
+
+
+def services_in(paths: Sequence[str]) -> list[dict[str, Any]]:
+    """The services that files and folders define; raises ``ConfigurationError``."""
+    reader = Reader()
+    warnings: list[str] = []
+    found: list[dict[str, Any]] = []
+    for name, tree in _trees(Sources(paths=tuple(paths)), warnings):
+        services = reader.layer(tree, name, warnings).get("services", [])
+        found += reader.converted({"services": services})["services"]
+    return found
 
 
 def taken_over(config: AgentConfig, new: AgentConfig) -> AgentConfig:

@@ -656,6 +656,44 @@ class RestartTests(Base):
         self.full()
         self.assertEqual(self.servers.checks(), {"c": CRITICAL})
 
+    def test_which_servers(self) -> None:
+        """At first the leader is asked, since another server may be behind; later any will do."""
+        questions: list[Any] = []
+        answer = self.servers.answer
+
+        def noting(method: str, request: Any) -> Any:
+            if method == "Catalog.NodeServices":
+                questions.append((request.allow_stale, request.max_stale_duration > 0))
+            return answer(method, request)
+
+        self.patch(self.servers, "answer", noting)
+        self.start()
+        self.full()
+        self.sync.servers_changed()
+        self.clock.advance(RECONNECT_S)
+        self.servers.trouble[""] = NoServers()
+        self.full()
+        self.servers.trouble.clear()
+        self.full()
+        self.assertEqual(questions[:4], [(False, False), (True, True), (False, False), (True, True)])
+        self.assertIn((False, False), questions[4:])
+
+    def test_leader_found(self) -> None:
+        """Whoever tried in vain tries again as soon as there is a leader."""
+        self.start()
+        asked = len(self.servers.asked)
+        self.sync.leader_found()
+        self.clock.advance(RECONNECT_S)
+        self.assertEqual(len(self.servers.asked), asked)
+        self.servers.trouble[""] = NoServers()
+        self.local.add_service(WEB)
+        for _ in range(5):
+            self.clock.advance(RETRY_MAX_S)
+        self.servers.trouble.clear()
+        self.sync.leader_found()
+        self.clock.advance(RECONNECT_S)
+        self.assertEqual(self.servers.services(), ["web1"])
+
     def test_registered_now(self) -> None:
         """One that is registered anew is as it was registered."""
         self.restored(unproven=False)

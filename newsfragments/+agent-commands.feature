@@ -1,0 +1,1 @@
+``services register`` and ``deregister``, ``maint`` and ``monitor`` are there, and ``reload`` has ``-diff``.
