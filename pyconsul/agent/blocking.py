@@ -93,7 +93,7 @@ class _Parked:
             self._unpark()
             self.elsewhere = elsewhere
             elsewhere.chainDeferred(self.deferred)
-        elif self.read.index > self.request.min_query_index or self.lot.releasing:
+        elif self.read.index > self.request.min_query_index or self.read.at_once or self.lot.releasing:
             self._unpark()
             self.deferred.callback(self.lot.answer(self.read, self.request))
         else:

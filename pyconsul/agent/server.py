@@ -32,6 +32,7 @@ from pyconsul.agent.wan import WanPool
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Answered, Method, Read, Registry
 from pyconsul.endpoints.catalog import Catalog
+from pyconsul.endpoints.changes import Changes
 from pyconsul.endpoints.coordinate import Coordinates
 from pyconsul.endpoints.health import Health
 from pyconsul.endpoints.internal import Internal
@@ -154,6 +155,7 @@ class ServerAgent(BaseAgent):
                 ),
                 Catalog(self.store, self.datacenter, self._datacenters),
                 Health(self.store, self.datacenter),
+                Changes(self.store),
                 PreparedQueries(self.store, self.datacenter, environment.rng),
                 Coordinates(self.store, self.coordinate_batches.gather, self._datacenter_maps),
                 Internal(self._fire_event, keyring_operations.run),
@@ -503,7 +505,7 @@ class ServerAgent(BaseAgent):
         """Answer from the local store, now or when something has changed."""
         read: Read = method.call(request)
         wanted = request.min_query_index
-        if wanted and read.index <= wanted:
+        if wanted and read.index <= wanted and not read.at_once:
             now = self.clock.seconds()
             # A confirmed read gets here later than it was allowed: nobody would tell it now that it
             # waits at the wrong place.

@@ -44,11 +44,13 @@ class Read(Struct):
     :ivar reply: the reply struct; its query metadata is filled in by the caller.
     :ivar watch: the keys of ``pyconsul.state.watches`` that change whenever this answer may; none if
         no keys stand for it, and then it is never kept.
+    :ivar at_once: a blocking read is answered now, whatever the index.
     """
 
     index: int
     reply: Any
     watch: Sequence[Hashable]
+    at_once: bool = False
 
 
 class Answered(Struct):

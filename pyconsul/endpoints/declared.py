@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pyconsul.endpoints.base import Method, declarations
 from pyconsul.endpoints.catalog import Catalog
+from pyconsul.endpoints.changes import Changes
 from pyconsul.endpoints.coordinate import Coordinates
 from pyconsul.endpoints.health import Health
 from pyconsul.endpoints.internal import Internal
@@ -15,7 +16,7 @@ from pyconsul.endpoints.status import Status
 from pyconsul.endpoints.txn import Txn
 
 FAMILIES: tuple[type, ...] = (
-    KVS, Txn, Sessions, Catalog, Health, PreparedQueries, Coordinates, Internal, Status, Operator,
+    KVS, Txn, Sessions, Catalog, Health, Changes, PreparedQueries, Coordinates, Internal, Status, Operator,
 )  # fmt: skip
 
 

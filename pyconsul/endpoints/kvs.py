@@ -42,11 +42,18 @@ class KVS:
     @read("KVS.List", KeyRequest, IndexedDirEntries, "key:list")
     def list(self, request: KeyRequest) -> Read:
         """All entries under a prefix."""
-        index, rows = self._kv.under(request.key)
+        if request.limit or request.after:
+            index, rows = self._kv.page(request.key, request.after, request.limit or None)
+        else:
+            index, rows = self._kv.under(request.key)
         return Read(index, IndexedDirEntries(entries=rows), (("kvp", request.key),))
 
     @read("KVS.ListKeys", KeyListRequest, IndexedKeyList, "key:list")
     def list_keys(self, request: KeyListRequest) -> Read:
         """The names of all keys under a prefix."""
-        index, keys = self._kv.names(request.prefix, request.separator)
+        if request.limit or request.after:
+            wanted = request.prefix, request.separator, request.after, request.limit or None
+            index, keys = self._kv.names_page(*wanted)
+        else:
+            index, keys = self._kv.names(request.prefix, request.separator)
         return Read(index, IndexedKeyList(keys=keys), (("kvp", request.prefix),))

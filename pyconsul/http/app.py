@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
-from pyconsul.http import catalog, coordinate, health, kv, operator, prepared, session, status, txn
+from pyconsul.http import catalog, coordinate, health, kv, operator, prepared, session, status, stream, txn
 from pyconsul.http.answer import Answer, Dates
 from pyconsul.http.paths import redirect
 from pyconsul.http.query import Query
@@ -49,6 +49,7 @@ def make_site(
     app = App()
     for add_routes in (*MODULES, *more):
         add_routes(app, agent)
+    stream.add_routes(app, agent, clock)
     surface = Surface(app, agent, settings, Dates(wall_time or clock.seconds))
     _add_root(app, surface)
     surface.compile()

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
+from pyconsul.http import changes
 from pyconsul.http.answer import Answer
 from pyconsul.http.query import Query
 from pyconsul.http.reads import as_json, ask, done, read
@@ -57,24 +58,32 @@ def add_routes(app: Klein, agent: Agent) -> None:
     @hot(app, "/v1/catalog/nodes")
     def nodes(query: Query) -> Result:
         """All nodes, or those with ``?node-meta=``."""
+        if changes.wanted(query):
+            return changes.read_changes(agent, query, *changes.nodes(query))
         request = DCSpecificRequest(**of_nodes(query))
         return read(agent, query, "Catalog.ListNodes", request, _nodes)
 
     @hot(app, "/v1/catalog/services")
     def services(query: Query) -> Result:
         """The names of all services with all their tags."""
+        if changes.wanted(query):
+            return changes.read_changes(agent, query, *changes.services(query))
         request = DCSpecificRequest(**of_nodes(query))
         return read(agent, query, "Catalog.ListServices", request, _services, cacheable=True)
 
     @hot(app, "/v1/catalog/service/<path:service>")
     def service(query: Query, service: str) -> Result:
         """The instances of a service, each with its node."""
+        if changes.wanted(query):
+            return changes.read_changes(agent, query, *changes.service_nodes(query, service))
         request = of_service(query, service)
         return read(agent, query, "Catalog.ServiceNodes", request, _service_nodes, cacheable=True)
 
     @hot(app, "/v1/catalog/connect/<path:service>")
     def connect(query: Query, service: str) -> Result:
         """The mesh-capable instances of a service."""
+        if changes.wanted(query):
+            return changes.read_changes(agent, query, *changes.service_nodes(query, service, connect=True))
         request = of_service(query, service, connect=True)
         return read(agent, query, "Catalog.ServiceNodes", request, _service_nodes, cacheable=True)
 

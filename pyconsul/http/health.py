@@ -9,6 +9,7 @@ from klein import Klein
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
+from pyconsul.http import changes
 from pyconsul.http.answer import Answer
 from pyconsul.http.catalog import of_node, of_nodes, of_service
 from pyconsul.http.query import Query
@@ -52,6 +53,8 @@ def add_routes(app: Klein, agent: Agent) -> None:
         return _instances(query, service, connect=True)
 
     def _instances(query: Query, service: str, connect: bool) -> Result:
+        if changes.wanted(query):
+            return changes.read_changes(agent, query, *changes.health(query, service, connect=connect))
         request = of_service(query, service, connect)
         passing = query.flag("passing")
         if passing is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from klein import Klein
@@ -9,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
+from pyconsul.http import changes
 from pyconsul.http.answer import TEXT, Answer
 from pyconsul.http.query import Query
 from pyconsul.http.reads import ask, read
@@ -19,6 +21,7 @@ from pyconsul.structs.kv import DirEntry, KeyListRequest, KeyRequest, KVSRequest
 Result = Answer | Deferred[Answer]
 
 RULE = "/v1/kv/<path:key>"
+_LIMIT = re.compile(r"[1-9][0-9]{0,8}")
 RAW_HEADERS = ((b"Content-Security-Policy", b"sandbox"), (b"X-Content-Type-Options", b"nosniff"))
 
 
@@ -31,14 +34,22 @@ def add_routes(app: Klein, agent: Agent) -> None:
         """One entry, all below a prefix (``?recurse``), or only their names (``?keys``)."""
         query.refuse_namespace()
         options = query.options()
+        if query.parameters:
+            if query.has("changed"):
+                _refuse_conflict(query, ("changed", "keys", "raw", "limit", "after"))
+                if not query.has("recurse"):
+                    raise BadRequest("?changed needs ?recurse")
+                return changes.read_changes(agent, query, *changes.kv(query, key), consistency=False)
+            options |= _page(query)
         if query.has("keys"):
             separator = query.get("separator")
             names = KeyListRequest(prefix=key, separator=separator, **options)
-            shape = _names if key else _all_names
+            shape = _names if key and not query.has("after") else _all_names
             return read(agent, query, "KVS.ListKeys", names, shape, consistency=False)
         if query.has("recurse"):
             below = KeyRequest(key=key, **options)
-            return read(agent, query, "KVS.List", below, _entries, consistency=False)
+            shape = _all_entries if query.has("after") else _entries
+            return read(agent, query, "KVS.List", below, shape, consistency=False)
         _require(key)
         one = KeyRequest(key=key, **options)
         return read(agent, query, "KVS.Get", one, _raw if query.has("raw") else _entries, consistency=False)
@@ -89,6 +100,21 @@ def _require(key: str) -> None:
         raise BadRequest("Missing key name")
 
 
+def _page(query: Query) -> dict[str, Any]:
+    """``?limit=`` and ``?after=`` of a listing."""
+    page: dict[str, Any] = {}
+    if not (query.has("recurse") or query.has("keys")):
+        return page
+    if query.has("limit"):
+        limit = query.get("limit")
+        if not _LIMIT.fullmatch(limit):
+            raise BadRequest(f'Invalid limit "{limit}"')
+        page["limit"] = int(limit)
+    if after := query.get("after"):
+        page["after"] = after
+    return page
+
+
 def _refuse_conflict(query: Query, names: tuple[str, ...]) -> None:
     given = [name for name in names if query.has(name)]
     if len(given) > 1:
@@ -102,6 +128,11 @@ def _applied(reply: Any) -> Answer:
 
 def _entries(reply: Any) -> Answer:
     return Answer(json=reply.entries) if reply.entries else _missing()
+
+
+def _all_entries(reply: Any) -> Answer:
+    """The last page may be empty."""
+    return Answer(json=reply.entries)
 
 
 def _raw(reply: Any) -> Answer:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pyconsul.errors import Refused
+from pyconsul.state.graves import Graves
 from pyconsul.state.shelves import (
     CheckShelf,
     CheckView,
@@ -101,6 +102,7 @@ class Catalog:
     Reads give lists that later reads share: callers leave them as they are. Each method that
     writes takes the log index of the command.
 
+    :ivar graves: nodes (in the view ``nodes``) and names of services (in ``services``) that went.
     :ivar nodes_index: of the rows of all nodes. :ivar services_index: of all services' names and
         tags. :ivar listeners: told of changes while they are made.
     """
@@ -117,6 +119,7 @@ class Catalog:
         self._tags: dict[str, list[str]] | None = None
         self._groups = GroupShelf("service", "health")
         self._connect = GroupShelf("connect", "connect-health")
+        self.graves = Graves()
         self._checks = CheckView()
         self._by_name = CheckShelf("checks")
         self._by_state = CheckShelf("state")
@@ -192,6 +195,14 @@ class Catalog:
     def group(self, name: str, connect: bool = False) -> Group | None:
         """The instances of a service, or those through which it is reached in the mesh."""
         return (self._connect if connect else self._groups).get(name)
+
+    def groups_changed(self, since: int) -> list[Group]:
+        """The services with an instance that came, changed or went after ``since``."""
+        return [group for group in self._groups.groups.values() if group.index > since]
+
+    def instances_gone(self, name: str, since: int, connect: bool = False) -> list[Any] | None:
+        """Node and id of the instances of a service that went after ``since``; ``None``: not known."""
+        return (self._connect if connect else self._groups).graves.since(since, name.lower())
 
     def group_gone(self, connect: bool = False) -> int:
         """The index of services that have no instance."""
@@ -344,6 +355,8 @@ class Catalog:
                 self._tags_changed(index)
             reached = connect_name(old)
             instance.row = row
+            if row.service != old.service:
+                self._bury_name(index, old.service)
         self._reach(index, instance, reached)
         self._node_changed(index, entry)
         instance.changed(index, self._watches)
@@ -420,6 +433,7 @@ class Catalog:
         if entry.row.id and self._by_id.get(entry.row.id.lower()) is entry:
             del self._by_id[entry.row.id.lower()]
         self.nodes_gone = index
+        self.graves.bury(index, "nodes", entry.row.node)
         self._node_row_changed(index, entry)
         for listener in self.listeners:
             listener.node_gone(index, entry.row.node)
@@ -431,8 +445,15 @@ class Catalog:
         del entry.services[row.id.lower()]
         self._reach_no_more(index, instance)
         self._groups.discard(index, row.service, instance, self._watches)
+        self._bury_name(index, row.service)
         self._tags_changed(index)
         self._node_changed(index, entry)
+
+    def _bury_name(self, index: int, name: str) -> None:
+        """An instance goes by this name no longer; perhaps no other does."""
+        group = self._groups.get(name)
+        if group is None or all(instance.row.service != name for instance in group.members.values()):
+            self.graves.bury(index, "services", name)
 
     def _reach_no_more(self, index: int, instance: Instance) -> None:
         reached = connect_name(instance.row)

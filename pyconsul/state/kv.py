@@ -15,9 +15,11 @@ one step when graves are collected.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from operator import attrgetter
+from typing import NamedTuple
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
@@ -30,6 +32,7 @@ from pyconsul.structs.kv import DirEntry
 
 GRAVES_MAX = 32_768
 GRAVES_COLLECTED = 1_024
+RECENT_MAX = 8_192
 
 _modified = attrgetter("modify_index")
 _LAST = 0x10FFFF
@@ -54,6 +57,18 @@ def after_prefix(prefix: str) -> str | None:
     return None
 
 
+class KVChanges(NamedTuple):
+    """What became of the entries under a prefix.
+
+    :ivar entries: those that came or changed. :ivar gone: keys of those that went one by one.
+    :ivar gone_prefixes: all entries under these went before any of ``entries`` came.
+    """
+
+    entries: list[DirEntry]
+    gone: list[str]
+    gone_prefixes: list[str]
+
+
 class KVTable:
     """Entries by key, and in order.
 
@@ -75,6 +90,9 @@ class KVTable:
         self._floor = 0
         self._held: dict[str, dict[str, None]] = {}
         """Keys locked by each session."""
+        self._recent: deque[tuple[int, str]] | None = None
+        """The last writes, index and key, noted from when somebody first asked for changes."""
+        self._recent_since = 0
         self.session_exists: Callable[[str], bool] = lambda session: False
 
     def __len__(self) -> int:
@@ -108,6 +126,71 @@ class KVTable:
             at = row.key.find(separator, start)
             names[row.key if at < 0 else row.key[: at + size]] = None
         return index, [*names]
+
+    def page(self, prefix: str, after: str, limit: int | None) -> tuple[int, list[DirEntry]]:
+        """The first ``limit`` entries, or all, under ``prefix`` behind the key ``after``, and their index.
+
+        It moves when one of these changes, when one comes between them, and when any under ``prefix``
+        goes.
+        """
+        rows = self._rows
+        found = [rows[key] for key in islice(_behind(self._keys, prefix, after), limit)]
+        return max(self._gone_index(prefix), max(map(_modified, found), default=0)), found
+
+    def names_page(self, prefix: str, separator: str, after: str, limit: int | None) -> tuple[int, list[str]]:
+        """As ``page``, of names as ``names`` gives them; what a cut name stands for is skipped at once."""
+        keys = self._keys
+        index, start = 0, len(prefix)
+        names: list[str] = []
+        cut = after.find(separator, start) if separator else -1
+        if cut >= 0 and cut + len(separator) == len(after):
+            keys_left = _beyond(keys, prefix, after)
+        else:
+            keys_left = _behind(keys, prefix, after)
+        while len(names) != limit and (key := next(keys_left, None)) is not None:
+            index = max(index, self._rows[key].modify_index)
+            at = key.find(separator, start) if separator else -1
+            if at >= 0:
+                key = key[: at + len(separator)]
+                keys_left = _beyond(keys, prefix, key)
+            names.append(key)
+        return max(self._gone_index(prefix), index), names
+
+    def changes(self, prefix: str, since: int) -> KVChanges | None:
+        """What became of the entries under ``prefix`` after ``since``; ``None``: not known any more."""
+        if since < self._floor:
+            return None
+        gone: list[str] = []
+        for key in reversed(self._graves):
+            if self._graves[key] <= since:
+                break
+            if key.startswith(prefix):
+                gone.append(key)
+        trees: list[str] = []
+        for tree in reversed(self._trees):
+            if self._trees[tree] <= since:
+                break
+            if tree.startswith(prefix):
+                trees.append(tree)
+            elif prefix.startswith(tree):
+                trees.append(prefix)
+        return KVChanges(self._written(prefix, since), sorted(gone), sorted(set(trees)))
+
+    def _written(self, prefix: str, since: int) -> list[DirEntry]:
+        """The entries under ``prefix`` that were written after ``since`` and are there."""
+        rows = self._rows
+        if self._recent is None:
+            self._recent = deque(maxlen=RECENT_MAX)
+            self._recent_since = max(map(_modified, rows.values()), default=0)
+        if since < self._recent_since:
+            return [row for row in self.under(prefix)[1] if row.modify_index > since]
+        found: dict[str, DirEntry] = {}
+        for index, key in reversed(self._recent):
+            if index <= since:
+                break
+            if key.startswith(prefix) and key in rows:
+                found[key] = rows[key]
+        return [row for _, row in sorted(found.items())]
 
     def held_by(self, session: str) -> list[str]:
         """The keys that ``session`` has locked, in order."""
@@ -296,6 +379,10 @@ class KVTable:
 
     def _put(self, row: DirEntry) -> None:
         self._rows[row.key] = row
+        if self._recent is not None:
+            if len(self._recent) == RECENT_MAX:
+                self._recent_since = self._recent[0][0]
+            self._recent.append((row.modify_index, row.key))
         self._watches.touch_entry(row.key)
 
     def _let_go(self, row: DirEntry) -> None:
@@ -343,9 +430,27 @@ class KVTable:
         self._graves, self._trees, self._floor = dict(snapshot.graves), dict(snapshot.trees), snapshot.floor
         self._grave_keys, self._tree_keys = SortedList(self._graves), SortedList(self._trees)
         self._held = {}
+        self._recent = None
         for row in snapshot.entries:
             if row.session:
                 self._held.setdefault(row.session, {})[row.key] = None
+
+
+def _behind(keys: SortedList, prefix: str, after: str) -> Iterator[str]:
+    """Those of the sorted ``keys`` that start with ``prefix`` and come behind ``after``."""
+    if after < prefix:
+        return _under(keys, prefix)
+    found: Iterator[str] = keys.irange(after, after_prefix(prefix), (False, False))
+    return found
+
+
+def _beyond(keys: SortedList, prefix: str, name: str) -> Iterator[str]:
+    """Those of the sorted ``keys`` under ``prefix`` that come behind all that start with ``name``."""
+    beyond = after_prefix(name)
+    if beyond is None:
+        return iter(())
+    found: Iterator[str] = keys.irange(max(prefix, beyond), after_prefix(prefix), (True, False))
+    return found
 
 
 def _under(keys: SortedList, prefix: str) -> Iterator[str]:

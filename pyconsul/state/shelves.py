@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from msgspec import UNSET
 
+from pyconsul.state.graves import Graves
 from pyconsul.state.watches import Watches
 from pyconsul.structs.catalog import CheckServiceNode, HealthCheck, Node, NodeService, ServiceNode
 
@@ -52,15 +53,21 @@ class NodeEntry:
 
 
 class Instance:
-    """A service instance, and the rows of replies made of it, kept until it changes."""
+    """A service instance, and the rows of replies made of it, kept until it changes.
 
-    __slots__ = ("_health", "_service_node", "checks", "groups", "node", "row")
+    :ivar index: when its row or its node's last changed, as far as that is known: in no snapshot.
+    :ivar health_index: the same with the checks that concern it.
+    """
+
+    __slots__ = ("_health", "_service_node", "checks", "groups", "health_index", "index", "node", "row")
 
     def __init__(self, node: NodeEntry, row: NodeService) -> None:
         self.node = node
         self.row = row
         self.checks: dict[str, HealthCheck] = {}
         self.groups: list[Group] = []
+        self.index = 0
+        self.health_index = 0
         self._service_node: ServiceNode | None = None
         self._health: CheckServiceNode | None = None
 
@@ -72,8 +79,10 @@ class Instance:
     def changed(self, index: int, watches: Watches, *, health_only: bool = False) -> None:
         """Its row, its node's row, or with ``health_only`` a check that concerns it has changed."""
         self._health = None
+        self.health_index = index
         if not health_only:
             self._service_node = None
+            self.index = index
         for group in self.groups:
             group.changed(index, watches, health_only=health_only)
 
@@ -174,12 +183,16 @@ class Group:
 
 
 class GroupShelf:
-    """Groups by name."""
+    """Groups by name.
+
+    :ivar graves: by group, the node and the id of instances that went.
+    """
 
     def __init__(self, kind: str, health_kind: str) -> None:
         self._kinds = kind, health_kind
         self.groups: dict[str, Group] = {}
         self.gone = 0
+        self.graves = Graves()
 
     def get(self, name: str) -> Group | None:
         """The group of that name, whatever its case."""
@@ -203,6 +216,7 @@ class GroupShelf:
         """Take ``instance`` out of the group ``name``."""
         group = self.groups[name.lower()]
         group.discard(instance)
+        self.graves.bury(index, group.name, (instance.node.row.node, instance.row.id))
         instance.groups.remove(group)
         group.changed(index, watches)
         if not group.members:
@@ -217,7 +231,11 @@ class GroupShelf:
         """Take over the indexes, once the instances are there."""
         self.gone = gone
         for name, (index, health_index) in indexes.items():
-            self.groups[name].index, self.groups[name].health_index = index, health_index
+            group = self.groups[name]
+            group.index, group.health_index = index, health_index
+            for instance in group.members.values():
+                instance.index = max(instance.index, index)
+                instance.health_index = max(instance.health_index, health_index)
 
 
 class CheckView:

@@ -34,10 +34,13 @@ class Store:
     """What all servers of a datacenter hold alike. Only ``pyconsul.state.fsm`` changes it.
 
     :ivar index: the index of the last command applied.
+    :ivar known_since: the index at which this became what a snapshot held. Of what went before nothing
+        is known but what the snapshot tells.
     """
 
     def __init__(self) -> None:
         self.index = 0
+        self.known_since = 0
         self.watches = Watches()
         self.kv = KVTable(self.watches)
         self.catalog = Catalog(self.watches)
@@ -63,7 +66,7 @@ class Store:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Become what ``snapshot`` holds, and wake everybody."""
-        self.index = snapshot.index
+        self.index = self.known_since = snapshot.index
         self.kv.restore(snapshot.kv)
         self.catalog.restore(snapshot.catalog)
         self.sessions.restore(snapshot.sessions)

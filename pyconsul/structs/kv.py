@@ -35,16 +35,26 @@ class KVSRequest(WriteRequest, rename="pascal", kw_only=True):
 
 
 class KeyRequest(QueryOptions, rename="pascal", kw_only=True):
-    """KVS.Get and KVS.List: one key, or every key that starts with it."""
+    """KVS.Get and KVS.List: one key, or every key that starts with it.
+
+    :ivar limit: how many at most, the first behind ``after``; 0 for all. Consul has neither.
+    """
 
     datacenter: str = ""
+    limit: int = 0
+    after: str = ""
     key: str = ""
 
 
 class KeyListRequest(QueryOptions, rename="pascal", kw_only=True):
-    """KVS.ListKeys; Consul spells ``Seperator`` so on the wire."""
+    """KVS.ListKeys; Consul spells ``Seperator`` so on the wire.
+
+    :ivar limit: how many at most, the first behind ``after``; 0 for all. Consul has neither.
+    """
 
     datacenter: str = ""
+    limit: int = 0
+    after: str = ""
     prefix: str = ""
     separator: str = field(default="", name="Seperator")
 

@@ -23,6 +23,7 @@ class BlockingTests(SynchronousTestCase):
         self.clock = Clock()
         self.watches = Watches()
         self.index = 5
+        self.at_once = False
         self.watched: tuple[Any, ...] = (("kv", "a"),)
         self.trouble: Exception | None = None
         self.elsewhere: Deferred[Any] | None = None
@@ -34,7 +35,7 @@ class BlockingTests(SynchronousTestCase):
         trouble, self.trouble = self.trouble, None
         if trouble is not None:
             raise trouble
-        return Read(self.index, f"reply {self.index}", self.watched)
+        return Read(self.index, f"reply {self.index}", self.watched, self.at_once)
 
     def answer(self, read: Read, request: Any) -> Any:
         return read.reply
@@ -54,6 +55,16 @@ class BlockingTests(SynchronousTestCase):
     def assert_nothing_left(self) -> None:
         self.assertEqual((self.parking.count, len(self.watches)), (0, 0))
         self.assertEqual(self.parking.wheel._slots, {})
+
+    def test_at_once(self) -> None:
+        """A read that must not wait any longer is answered on the next wake-up, whatever its index."""
+        parked = self.park()
+        self.touch()
+        self.assertNoResult(parked)
+        self.at_once = True
+        self.touch()
+        self.assertEqual(self.successResultOf(parked), "reply 5")
+        self.assert_nothing_left()
 
     def test_woken(self) -> None:
         """A change answers with what there is now."""

@@ -30,6 +30,14 @@ from pyconsul.structs.catalog import (
     NodeServices,
     ServiceNode,
 )
+from pyconsul.structs.changes import (
+    HealthChangesReply,
+    InstanceChangesReply,
+    InstanceKey,
+    KVChangesReply,
+    NodeChangesReply,
+    ServiceChangesReply,
+)
 from pyconsul.structs.coordinate import Coordinate, DatacenterMap, IndexedCoordinates, NodeCoordinate
 from pyconsul.structs.kv import DirEntry, IndexedDirEntries, IndexedKeyList
 from pyconsul.structs.operator import (
@@ -131,6 +139,23 @@ def query_replies() -> dict[str, Any]:
     }
 
 
+def changes_replies() -> dict[str, Any]:
+    """Those to ``?changed``."""
+    told: dict[str, Any] = meta(consistency_level="leader", as_of=9)
+    instance = ServiceNode(node="n1", address="192.0.2.1", service_name="web")
+    gone = [InstanceKey("n2", "web2")]
+    health = [CheckServiceNode(NODE, SERVICE, [check()])]
+    return {
+        "Changes.KV": KVChangesReply(
+            changed=[entry("a/1")], deleted=["a/2"], deleted_prefixes=["a/b/"], **told
+        ),
+        "Changes.Nodes": NodeChangesReply(changed=[NODE], reset=True, **told),
+        "Changes.Services": ServiceChangesReply(changed={"web": ["v1"]}, reset=True, **told),
+        "Changes.ServiceNodes": InstanceChangesReply(changed=[instance], deleted=gone, reset=True, **told),
+        "Changes.Health": HealthChangesReply(changed=health, deleted=gone, reset=True, **told),
+    }
+
+
 def replies() -> dict[str, Any]:
     """A reply to each method that HTTP asks."""
     instance = CheckServiceNode(NODE, SERVICE, [check()])
@@ -181,6 +206,7 @@ def replies() -> dict[str, Any]:
         "Status.Peers": ["192.0.2.1:8300"],
         **operator_replies(),
         **query_replies(),
+        **changes_replies(),
     }
 
 
