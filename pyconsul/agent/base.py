@@ -222,7 +222,7 @@ class BaseAgent(MultiService):
         :raises ConfigurationError: if one of them is wrong.
         """
         self._registrations.load(self.config.services, self.config.checks)
-        self.pool.start()
+        self._start_gossip()
         super().startService()
         self.sync.start()
         self._reaper.start()
@@ -231,6 +231,9 @@ class BaseAgent(MultiService):
             joining.start()
         if self._coordinate_sender is not None:
             self._coordinate_sender.start()
+
+    def _start_gossip(self) -> None:
+        self.pool.start()
 
     def stopService(self) -> Deferred[None]:
         """End at once, without leaving: to the others this looks like a failure."""

@@ -192,7 +192,7 @@ class _Run:
         agent.left.addCallback(lambda _: self._end(0))
         for joining in agent.joins:
             joining.gave_up = lambda: self._end(1)
-        agent.name_lost = lambda: self._end(1)
+        agent.name_lost = self._name_lost
         self._reactor.callWhenRunning(self._start)
         self._reactor.addSystemEventTrigger("before", "shutdown", self.service.stopService)
         self._reactor.run(installSignalHandlers=False)
@@ -216,6 +216,13 @@ class _Run:
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
         gc.enable()
+
+    def _name_lost(self) -> None:
+        log.error(
+            "another node is known by the name {name}: give this one its own (-node)",
+            name=self._config.node_name,
+        )
+        self._end(1)
 
     def _on_signal(self, name: str, action: Callable[[], None]) -> None:
         """Have ``action`` called by the reactor; a signal may come at any moment."""

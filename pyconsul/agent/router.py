@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from pyconsul.agent.forwarding import Forwarder
+from pyconsul.agent.forwarding import FROM_AFAR, Forwarder
 from pyconsul.agent.servers import ServerRecord, parse
 from pyconsul.endpoints.base import Method
 from pyconsul.errors import NoPath, NotSent, PyconsulError, Unreachable
@@ -33,6 +33,7 @@ from pyconsul.serf.members import FAILED, LEAVE, REAP, MemberEvent
 REBALANCE_S = 120.0
 """The servers of a datacenter take turns at being first, every so often to half as long again."""
 
+GETTING_CLIENT = "rpc error getting client: "
 OFFLINE = "Remote DC has no server currently reachable"
 
 Ping = Callable[[str], Deferred[Any]]
@@ -141,11 +142,14 @@ class Router:
         return answer.addErrback(self._failed, server)
 
     def _failed(self, failure: Failure, server: ServerRecord) -> Failure:
-        if failure.check(Unreachable) is not None:
-            found = self._known.get(server.datacenter)
-            if found is not None:
-                found.failed(server.name)
-        return failure
+        error = failure.value
+        if not isinstance(error, Unreachable):
+            return failure
+        found = self._known.get(server.datacenter)
+        if found is not None:
+            found.failed(server.name)
+        where = GETTING_CLIENT if isinstance(error, NotSent) else FROM_AFAR
+        return Failure(type(error)(f"{where}{server.name}: {error}"))
 
     def _again(self, failure: Failure, tried: ServerRecord, method: Method, request: Any) -> Any:
         harmless = failure.check(NotSent) is not None or (

@@ -16,9 +16,11 @@ from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.blocking import Parking
 from pyconsul.agent.bootstrap import Bootstrap
 from pyconsul.agent.coordinates import BATCH_DEV_S, BATCH_S, CoordinateBatches
+from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import NEW_LEADER, PREFIX
 from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
+from pyconsul.agent.joining import RetryJoin
 from pyconsul.agent.keyring import KeyringOperations
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.replica import Replica, stats
@@ -220,10 +222,13 @@ class ServerAgent(BaseAgent):
         if self._alone:
             self.raft.bootstrap(Configuration([Server(self.node_id, self.rpc_address)]))
         super().startService()
-        if self.wan is not None:
-            self.wan.start()
         self.router.start()
         self._bootstrap.look()
+
+    def _start_gossip(self) -> None:
+        super()._start_gossip()
+        if self.wan is not None:
+            self.wan.start()
 
     def stopService(self) -> Deferred[None]:
         """End at once. What was acknowledged is on the disk."""
@@ -335,12 +340,14 @@ class ServerAgent(BaseAgent):
         transport = self.environment.wan_transport
         if transport is None:
             return None
-        wan = WanPool(
-            self.config, self.environment, transport, self.pool.tags, self.pool.members,
+        config = self.config
+        join = Discovery(self.join_wan, config.retry_join_wan, self.clock, "WAN")
+        retry = config.retry_join_wan, config.retry_interval_wan, config.retry_max_wan
+        self.joins.append(RetryJoin(join, *retry, self.clock, "WAN"))
+        return WanPool(
+            config, self.environment, transport, self.pool.tags, self.pool.members,
             self.router.heard, lambda: self.name_lost(), keyring, resolver,
         )  # fmt: skip
-        self.joins.append(wan.joining)
-        return wan
 
     def wan_members(self) -> list[Member] | None:
         """See ``pyconsul.interfaces.LocalAgent``."""

@@ -14,9 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
-from pyconsul.agent.joining import RetryJoin
 from pyconsul.agent.keyring import WAN_FILE, KeyringFile
 from pyconsul.agent.servers import is_server, join_address
 from pyconsul.config.schema import AgentConfig
@@ -63,7 +61,6 @@ class WanPool:
     """One server's place in the pool.
 
     :ivar pool: the pool itself.
-    :ivar joining: what the configuration wants to be joined.
     :param tags: what this server tells in its own datacenter.
     :param neighbours: the members of its own datacenter.
     :param on_event: called with each change of a member here.
@@ -112,14 +109,6 @@ class WanPool:
                 else SnapshotFile(disk, SNAPSHOT, environment.clock, config.rejoin_after_leave)
             ),
         )
-        self.joining = RetryJoin(
-            Discovery(self.pool.join, config.retry_join_wan, environment.clock, "WAN"),
-            config.retry_join_wan,
-            config.retry_interval_wan,
-            config.retry_max_wan,
-            environment.clock,
-            "WAN",
-        )
         self._call: IDelayedCall | None = None
         self._flooding = self._flood_anew = False
 
@@ -132,23 +121,16 @@ class WanPool:
     def start(self) -> None:
         """Take part, and bring the servers of this datacenter along."""
         self.pool.start()
-        self.joining.start()
         self._flood_again()
 
     def stop(self) -> None:
         """End at once, without leaving."""
-        self.joining.stop()
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        self._flood_no_more()
         self.pool.stop()
 
     def leave(self) -> Deferred[None]:
         """Leave the pool; fires when the others should know."""
-        self.joining.stop()
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        self._flood_no_more()
         return self.pool.leave()
 
     # ------------------------------------------------------------ the servers of this datacenter
@@ -156,6 +138,11 @@ class WanPool:
     def _flood_again(self) -> None:
         self._call = self._clock.callLater(FLOOD_S, self._flood_again)
         self.flood()
+
+    def _flood_no_more(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
 
     def flood(self) -> None:
         """Join those servers of this datacenter that are not in the pool."""

@@ -41,6 +41,7 @@ from pyconsul.serf.messages import (
     QueryResponse,
     UserEvent,
 )
+from pyconsul.serf.names import NameContest
 from pyconsul.serf.queries import Queries
 from pyconsul.serf.roster import Roster
 from pyconsul.serf.snapshot import Previous
@@ -121,6 +122,7 @@ class SerfCore:
         self.queries = self._internal.queries = Queries(
             self.swim, self.roster, self.query_clock, self._spread_query, self._internal.answer
         )
+        self._contest = NameContest(self._ctx, self.queries.ask)
         if previous is not None:
             self._resume(previous)
         self._leaving = False
@@ -217,7 +219,7 @@ class SerfCore:
             notable=True,
         )
         if self._resolves:
-            self._internal.resolve(known.address)
+            self._contest.conflict(known.address, place)
 
     def ack_payload(self) -> bytes | None:
         return self.coordinates.payload()
@@ -441,6 +443,7 @@ class SerfCore:
             "left": len(self.roster.gone) - failed,
             "member_time": self.member_clock.time(),
             "members": len(self.roster.records),
+            "not_authentic": self._ctx.not_authentic,
             "query_queue": len(self.query_queue),
             "query_time": self.query_clock.time(),
         }

@@ -1,31 +1,26 @@
-"""The queries that members ask each other without anybody knowing: pings, keys, who owns a name."""
+"""Answers to the queries that members ask each other unseen: pings, keys, who owns a name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyconsul.interfaces import Address
-from pyconsul.serf import keys, messages
-from pyconsul.serf.events import KeyringChanged, KeyringSaved, NameLost, StartQuery
+from pyconsul.serf import keys
+from pyconsul.serf.events import KeyringChanged, KeyringSaved
 from pyconsul.serf.keys import KeyResponse
-from pyconsul.serf.members import decode_place, encode_member
 from pyconsul.serf.messages import Query, QueryResponse
+from pyconsul.serf.names import CONFLICT, answer_about
 from pyconsul.serf.queries import INTERNAL, RESPONSE_SIZE_MAX, Queries
 from pyconsul.serf.roster import Roster
 from pyconsul.swim.context import Context
-from pyconsul.swim.wire import DecodeError
 
 PING = INTERNAL + "ping"
-CONFLICT = INTERNAL + "conflict"
 
-_CONFLICT_RESPONSE = bytes((messages.CONFLICT_RESPONSE,))
-_NOBODY = _CONFLICT_RESPONSE + b"\xc0"
 _SAVING_MAX = 64
 """Changes of the keyring that wait for the disk; further ones are answered with an error."""
 
 
 class InternalQueries:
-    """Answers these queries, and asks who owns this node's name.
+    """Answers these queries.
 
     :param saves_keys: somebody saves the keyring and says so by ``KeyringSaved``.
     """
@@ -36,7 +31,6 @@ class InternalQueries:
         self._saves_keys = saves_keys
         self._saving: dict[int, tuple[Query, KeyResponse]] = {}
         self._token = 0
-        self._asking = False
         self.queries: Queries
         """Set once it exists: each of the two needs the other."""
         self._answers: dict[str, Callable[[Query], None]] = {
@@ -93,44 +87,4 @@ class InternalQueries:
         if name == self._ctx.name:
             return
         record = self._roster.records.get(name)
-        answer = _NOBODY if record is None else _CONFLICT_RESPONSE + encode_member(record.member)
-        self.queries.respond(query, answer)
-
-    def resolve(self, place: Address) -> None:
-        """Another node uses our name: let all others say whom they know by it, us at ``place`` or it."""
-        if self._asking:
-            return
-        self._asking = True
-        votes: list[bool] = []
-
-        def answered(response: QueryResponse) -> None:
-            vote = _vote(response, place)
-            if vote is not None:
-                votes.append(vote)
-
-        def ended(error: str) -> None:
-            self._asking = False
-            ours, majority = sum(votes), len(votes) // 2 + 1
-            if ours >= majority or error:
-                self._ctx.problem(
-                    f"majority in name conflict resolution [{ours} / {len(votes)}]", notable=True
-                )
-                return
-            self._ctx.problem(
-                f"minority in name conflict resolution, quitting [{ours} / {len(votes)}]", notable=True
-            )
-            self._ctx.emit(NameLost())
-
-        name = self._ctx.name.encode()
-        self.queries.ask(StartQuery(token=0, name=CONFLICT, payload=name), answered, ended)
-
-
-def _vote(response: QueryResponse, place: Address) -> bool | None:
-    """Whether who answers knows us by our name; ``None`` if it says nothing of use."""
-    payload = response.payload or b""
-    if response.is_ack or payload[:1] != _CONFLICT_RESPONSE:
-        return None
-    try:
-        return decode_place(payload[1:]) == place
-    except DecodeError:
-        return None
+        self.queries.respond(query, answer_about(record.member if record is not None else None))

@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from msgspec import Struct
 
+from pyconsul.interfaces import Address
 from pyconsul.serf.tags import decode_tags
 from pyconsul.swim import wire
 from pyconsul.swim.address import host_of, packed_of
@@ -117,10 +118,10 @@ def encode_member(member: Member) -> bytes:
     })  # fmt: skip
 
 
-def decode_place(record: bytes) -> tuple[str, int]:
-    """Where the member of a record is.
+def decode_owner(record: bytes) -> tuple[Address, int]:
+    """Where the member of a record is, and the number of its status.
 
     :raises DecodeError: if it is no record, or the one that stands for nobody.
     """
     found = wire.values(wire.unpack(record), _FIELDS)
-    return host_of(wire.raw(found[1])), wire.unsigned(found[2], 0xFFFF)
+    return (host_of(wire.raw(found[1])), wire.unsigned(found[2], 0xFFFF)), wire.unsigned(found[4])

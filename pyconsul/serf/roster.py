@@ -7,7 +7,7 @@ status     node joined      node gone       leave intent      join intent
 ========== ================ =============== ================= =================
 unknown    alive, join      -               remembered        remembered
 alive      alive, join      failed, failed  leaving           -
-leaving    alive, join      left, leave     - (prune: erase)  alive
+leaving    alive, join      left, leave     - (prune: erase)  alive, update
 left       alive, join      -               - (prune: erase)  -
 failed     alive, join      -               left, leave       -
 ========== ================ =============== ================= =================
@@ -147,6 +147,7 @@ class Roster:
         record.status_ltime = intent.ltime
         if record.member.status == Status.LEAVING:
             self._set_status(record, Status.ALIVE)
+            self._emit(UPDATE, record)  # whoever looked meanwhile took it for one that is on its way out
         return True
 
     def _remember(self, name: str, status: Status, ltime: int) -> bool:

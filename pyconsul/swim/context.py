@@ -106,9 +106,10 @@ class Context:
 
     :ivar now: the time of the event at hand; never goes back.
     :ivar effects: what the event at hand has led to.
+    :ivar not_authentic: packets and streams that were dropped since none of our keys opens them.
     """
 
-    __slots__ = ("delegate", "effects", "layers", "name", "now", "rng", "timers", "timing")
+    __slots__ = ("delegate", "effects", "layers", "name", "not_authentic", "now", "rng", "timers", "timing")
 
     def __init__(self, name: str, timing: Timing, layers: Layers, rng: Random, delegate: Delegate) -> None:
         self.name = name
@@ -118,6 +119,7 @@ class Context:
         self.delegate = delegate
         self.timers = Timers()
         self.now = 0.0
+        self.not_authentic = 0
         self.effects: list[Any] = []
 
     def emit(self, effect: Any) -> None:

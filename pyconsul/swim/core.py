@@ -28,6 +28,7 @@ from pyconsul.swim.events import (
     UpdateMeta,
 )
 from pyconsul.swim.exchange import Streams
+from pyconsul.swim.keyring import NotAuthentic
 from pyconsul.swim.layers import Layers
 from pyconsul.swim.membership import Membership
 from pyconsul.swim.messages import Ack, Alive, Dead, IndirectPing, Nack, Ping, Suspect
@@ -169,6 +170,10 @@ class SwimCore:
         context = self.context
         try:
             packet = decode_packet(context.layers, event.packet)
+        except NotAuthentic as error:
+            context.not_authentic += 1
+            context.problem(f"packet from {event.source[0]}: {error}", notable=True)
+            return
         except DecodeError as error:
             context.problem(f"packet from {event.source[0]}: {error}")
             return

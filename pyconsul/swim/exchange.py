@@ -22,7 +22,7 @@ from pyconsul.swim.messages import (
     encode_push_pull,
 )
 from pyconsul.swim.nodes import Node, NodeTable
-from pyconsul.swim.stream import StreamRefused, decode_stream, encode_stream
+from pyconsul.swim.stream import StreamNotAuthentic, StreamRefused, decode_stream, encode_stream
 from pyconsul.swim.wire import DecodeError
 
 _SCALE_FROM = 32
@@ -130,6 +130,7 @@ class Streams:
             else:
                 self._ctx.problem(f"stream of unknown type {kind} from {event.source[0]}")
         except StreamRefused as error:
+            self._ctx.not_authentic += isinstance(error, StreamNotAuthentic)
             self._ctx.problem(f"stream from {event.source[0]}: {error}", notable=True)
             self._ctx.emit(Answer(encode_stream(layers, ErrorMessage(str(error)).encode())))
         except DecodeError as error:

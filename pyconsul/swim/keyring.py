@@ -33,6 +33,13 @@ class KeyringError(PyconsulError):
     """A change of the keyring that may not be made."""
 
 
+class NotAuthentic(DecodeError):
+    """Nobody who has one of the keys sent this."""
+
+    def __init__(self) -> None:
+        super().__init__("No installed keys could decrypt the message")
+
+
 class Keyring:
     """An ordered set of keys, the primary first.
 
@@ -101,10 +108,11 @@ class Keyring:
     def open(self, payload: bytes, aad: bytes = b"") -> bytes:
         """The plaintext of ``payload``.
 
-        :raises DecodeError: if no key opens it.
+        :raises NotAuthentic: if no key opens it.
+        :raises DecodeError: if what is in it is not padded as it should be.
         """
         if len(payload) < OVERHEAD or payload[0] > _VERSION:
-            raise DecodeError("No installed keys could decrypt the message")
+            raise NotAuthentic()
         nonce, sealed = payload[1 : 1 + NONCE_SIZE], payload[1 + NONCE_SIZE :]
         for cipher in self._ciphers.values():
             try:
@@ -112,7 +120,7 @@ class Keyring:
             except self._forged:
                 continue
             return plaintext if payload[0] == _VERSION else _unpad(plaintext)
-        raise DecodeError("No installed keys could decrypt the message")
+        raise NotAuthentic()
 
 
 def _unpad(plaintext: bytes) -> bytes:

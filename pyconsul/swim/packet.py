@@ -99,6 +99,8 @@ class Packet:
 def decode_packet(layers: Layers, data: bytes) -> Packet:
     """Take a datagram apart.
 
+    :raises NotAuthentic: if it has to be encrypted, and is not with any of our keys; nothing of it has
+        been looked at then.
     :raises DecodeError: if nothing in it can be used.
     """
     data = layers.strip_label(data)

@@ -23,6 +23,10 @@ class StreamRefused(DecodeError):
     """A request that is answered with the text of the error."""
 
 
+class StreamNotAuthentic(StreamRefused):
+    """It has to be encrypted, and is not with any of our keys."""
+
+
 def encode_stream(layers: Layers, message: bytes) -> bytes:
     """The bytes to send for ``message``."""
     if layers.compress:
@@ -46,7 +50,7 @@ def decode_stream(layers: Layers, data: bytes) -> tuple[int, bytes]:
     if data[0] == messages.ENCRYPT:
         data = _opened(layers, data)
     elif layers.keyring is not None and layers.verify_incoming:
-        raise StreamRefused(PLAINTEXT_REFUSED)
+        raise StreamNotAuthentic(PLAINTEXT_REFUSED)
     if data[:1] == bytes((messages.COMPRESS,)):
         try:
             data = decompressed(data[1:], _PLAIN_MAX)
@@ -65,7 +69,7 @@ def _opened(layers: Layers, data: bytes) -> bytes:
     try:
         return layers.keyring.open(data[_ENCRYPT_HEADER:end], header + layers.label)
     except DecodeError as error:
-        raise StreamRefused(str(error)) from error
+        raise StreamNotAuthentic(str(error)) from error
 
 
 class StreamFramer:

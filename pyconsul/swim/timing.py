@@ -17,6 +17,7 @@ class Timing(Struct, frozen=True, kw_only=True):
     :ivar broadcast_timeout_s: how long leaving waits for its messages to go out.
     :ivar leave_propagate_delay_s: how long leaving then waits for others to pass them on.
     :ivar reconnect_timeout_s: after which time a failed member is forgotten.
+    :ivar name_patience_s: for how long others may know another node by this one's name before it ends.
     :ivar tombstone_timeout_s: after which time a member that left is forgotten.
     """
 
@@ -41,6 +42,7 @@ class Timing(Struct, frozen=True, kw_only=True):
     reconnect_timeout_s: float = 72 * 3600.0
     tombstone_timeout_s: float = 24 * 3600.0
     recent_intent_timeout_s: float = 300.0
+    name_patience_s: float = 120.0
 
 
 LAN = Timing()
@@ -68,6 +70,7 @@ LOCAL = Timing(
     tcp_timeout_s=1.0,
     dead_node_reclaim_s=15.0,
     leave_propagate_delay_s=1.0,
+    name_patience_s=0.0,
 )
 """Members on one machine."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.server import ServerAgent
 from pyconsul.agent.servers import is_server, join_address
 from pyconsul.agent.wan import FLOOD_S, wan_tags
@@ -201,6 +202,34 @@ class PoolTests(WanTestCase):
         again = self.server(2, "dc2")
         self.world.until(lambda: self.sees(here, "n2.dc2") and self.sees(again, "n1.dc1"), 5.0)
         self.assertIn("remote.snapshot", disk.list("serf"))
+
+
+class JoinTests(WanTestCase):
+    def gave_up(self, agent: BaseAgent) -> list[None]:
+        """Start an agent; notes whether it gives up."""
+        noted: list[None] = []
+        for joining in agent.joins:
+            joining.gave_up = lambda: noted.append(None)
+        agent.startService()
+        self.world.run_for(10.0)
+        return noted
+
+    def test_at_the_start(self) -> None:
+        """Once; without success the agent ends."""
+        here = self.server(1)
+        there = self.world.server(2, datacenter="dc2", start_join_wan=("10.0.0.1",))
+        self.assertEqual(self.gave_up(there), [])
+        self.assertTrue(self.sees(here, "n2.dc2"))
+        lonely = self.world.server(3, datacenter="dc3", start_join_wan=("10.0.0.9",))
+        self.assertEqual(self.gave_up(lonely), [None])
+        client = self.world.client(9, start_join_wan=("10.0.0.1",), retry_join_wan=("10.0.0.1",))
+        self.assertEqual(self.gave_up(client), [None])
+
+    def test_for_some_time(self) -> None:
+        agent = self.world.server(
+            2, retry_join_wan=("10.0.0.1",), retry_interval_wan=1.0, retry_max_wan=2, datacenter="dc2"
+        )
+        self.assertEqual(self.gave_up(agent), [None])
 
 
 class AskTests(WanTestCase):

@@ -99,11 +99,12 @@ async def serf_members(address: str) -> dict[str, Any]:
         return {}
 
 
-async def consul_members(address: str) -> dict[str, Any]:
+async def consul_members(address: str, wan: bool = False) -> dict[str, Any]:
     """The members that a Consul agent lists, by name; empty while it does not answer."""
+    query = "?wan=1" if wan else ""
 
     def read() -> Any:
-        with urlopen(f"http://{address}:8500/v1/agent/members", timeout=5) as answer:
+        with urlopen(f"http://{address}:8500/v1/agent/members{query}", timeout=5) as answer:
             return json.load(answer)
 
     try:

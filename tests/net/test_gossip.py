@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -187,6 +188,37 @@ class PoolTests(PoolTestCase):
         self.assertEqual(self.joined(two, "10.0.0.1"), 1)
         self.run_for(1.0)
         self.assertIs(self.status(one, "n2"), Status.ALIVE)
+
+    def test_turned_on_while_it_runs(self) -> None:
+        """Step by step from plain to encrypted: whoever is a step ahead still understands the others."""
+        key = Keyring([b"k" * 16])
+        steps: list[dict[str, Any]] = [
+            {},
+            {"keyring": key, "verify_incoming": False, "verify_outgoing": False},
+            {"keyring": key, "verify_incoming": False},
+            {"keyring": key},
+        ]
+        for number, (before, after) in enumerate(pairwise(steps)):
+            one, two = self.pool(10 + number, **before), self.pool(20 + number, **after)
+            self.assertEqual(self.joined(two, f"10.0.0.{10 + number}"), 1)
+            self.run_for(3.0)
+            for pool, other in ((one, two), (two, one)):
+                self.assertIs(self.status(pool, other.name), Status.ALIVE, number)
+                self.assertEqual(pool.stats()["not_authentic"], "0")
+            one.stop()
+            two.stop()
+
+    def test_strangers_are_counted(self) -> None:
+        """What no key opens is dropped before anything of it is looked at, and said at a bounded rate."""
+        pool = self.pool(1, keyring=Keyring([b"k" * 16]))
+        socket = self.network.sockets[("10.0.0.1", 8301)]
+        stranger = ("10.0.0.9", 8301)
+        wrong = Keyring([b"w" * 16]).seal(b"\x00\x80", bytes(12))
+        for packet in (b"\x00\x80", b"", wrong, wrong[:20]):
+            socket.packet_received(packet, stranger)
+        answer = socket.stream_received(b"\x00\x81\xa5SeqNo\x01", stranger)
+        self.assertTrue(answer)
+        self.assertEqual(pool.stats()["not_authentic"], "5")
 
     def test_listeners_that_fail(self) -> None:
         def broken(event: object) -> None:

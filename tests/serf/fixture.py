@@ -16,7 +16,7 @@ from pyconsul.swim.events import PacketReceived, Problem, StreamReceived, Tick
 from pyconsul.swim.layers import Layers
 from pyconsul.swim.messages import Ack, Alive, Dead, NodeState, Ping, PushPull
 from pyconsul.swim.packet import decode_packet
-from pyconsul.swim.timing import LAN
+from pyconsul.swim.timing import LAN, Timing
 from tests.swim.fixture import ME, addr_of
 
 SOURCE = ("10.0.1.99", 7946)
@@ -24,6 +24,8 @@ SOURCE = ("10.0.1.99", 7946)
 
 class SerfTestCase(SynchronousTestCase):
     """``self.core`` is called ``me`` and has just started, at time 0."""
+
+    timing: Timing = LAN
 
     def setUp(self) -> None:
         self.refusal: str | None = None
@@ -35,7 +37,7 @@ class SerfTestCase(SynchronousTestCase):
 
     def make(self, layers: Layers, **more: Any) -> SerfCore:
         """A core called ``me`` that has not started."""
-        return SerfCore("me", ME, LAN, layers, Random(7), refuse=self._refuse, **more)
+        return SerfCore("me", ME, self.timing, layers, Random(7), refuse=self._refuse, **more)
 
     def _refuse(self, member: Member) -> str | None:
         self.asked.append(member)

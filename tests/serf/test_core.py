@@ -241,7 +241,7 @@ class StatsTests(SerfTestCase):
             {
                 "coordinate_resets": "0", "encrypted": "false", "event_queue": "0", "event_time": "1",
                 "failed": "1", "health_score": "0", "intent_queue": "1", "left": "1", "member_time": "2",
-                "members": "3", "query_queue": "0", "query_time": "1",
+                "members": "3", "not_authentic": "0", "query_queue": "0", "query_time": "1",
             },
         )  # fmt: skip
         self.assertEqual(list(stats), sorted(stats))

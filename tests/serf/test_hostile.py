@@ -17,27 +17,11 @@ from pyconsul.swim.events import PacketReceived, Tick
 from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.layers import Layers
 from pyconsul.swim.wire import DecodeError
+from tests.mutation import mutated
 from tests.serf.fixture import SOURCE, SerfTestCase
 from tests.swim.captured import captured
 
 ROUNDS = 6000
-
-
-def mutated(rng: Random, data: bytes) -> bytes:
-    """Some bytes changed, put in or taken out."""
-    changed = bytearray(data)
-    for _ in range(rng.randint(0, 3)):
-        choice = rng.randrange(4)
-        if not changed or choice == 0:
-            changed.insert(rng.randint(0, len(changed)), rng.randrange(256))
-        elif choice == 1:
-            changed[rng.randrange(len(changed))] = rng.randrange(256)
-        elif choice == 2:
-            del changed[rng.randrange(len(changed)) :]
-        else:
-            at = rng.randrange(len(changed))
-            changed[at : at + rng.randrange(8)] = rng.randbytes(rng.randrange(8))
-    return bytes(changed)
 
 
 class MutatedMessageTests(SerfTestCase):

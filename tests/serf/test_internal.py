@@ -1,4 +1,4 @@
-"""Queries that members answer by themselves: keys and names."""
+"""Queries that members answer by themselves: keys."""
 
 from __future__ import annotations
 
@@ -8,19 +8,15 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.serf import keys
-from pyconsul.serf.events import KeyringChanged, KeyringSaved, NameLost
+from pyconsul.serf.events import KeyringChanged, KeyringSaved
 from pyconsul.serf.keys import KeyResponse, tally
-from pyconsul.serf.members import decode_place, encode_member
 from pyconsul.serf.messages import Query, QueryResponse
-from pyconsul.swim.core import VERSIONS
 from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.layers import Layers
-from pyconsul.swim.messages import Alive
 from pyconsul.swim.packet import decode_packet
-from pyconsul.swim.wire import DecodeError
 from tests.serf.fixture import SerfTestCase
 from tests.swim.captured import captured
-from tests.swim.fixture import ME, addr_of
+from tests.swim.fixture import addr_of
 
 A, B = b"a" * 16, b"b" * 32
 A64, B64 = b64encode(A).decode(), b64encode(B).decode()
@@ -147,81 +143,3 @@ class WireTests(SynchronousTestCase):
         failed = tally([answer("a", KeyResponse(False, "no")), answer("b", one), odd], 4)
         self.assertEqual(failed.error, "2/4 nodes reported failure")
         self.assertEqual(failed.messages, {"a": "no", "c": "Invalid key query response type: [9]"})
-
-
-class ConflictTests(SerfTestCase):
-    def ask(self, name: bytes) -> bytes | None:
-        """What we answer when asked who owns a name; ``None`` if nothing."""
-        query = Query(
-            1,
-            hash(name) & 0xFF,
-            addr_of("a"),
-            7946,
-            "a",
-            timeout_ns=10**9,
-            name="_serf_conflict",
-            payload=name,
-        )
-        packets = [effect.packet for effect in self.user(query) if hasattr(effect, "packet")]
-        return QueryResponse.decode(packets[0][2:]).payload if packets else None
-
-    def test_whom_we_know(self) -> None:
-        self.alive("b", colour="blue")
-        answer = self.ask(b"b")
-        assert answer is not None
-        self.assertEqual(answer[0], 6)
-        self.assertEqual(decode_place(answer[1:]), ("10.0.1.98", 7946))
-        self.assertEqual(answer[1:], encode_member(self.core.roster.records["b"].member))
-        self.assertEqual(self.ask(b"nobody"), b"\x06\xc0")
-        self.assertIsNone(self.ask(b"me"))
-        self.assertRaises(DecodeError, decode_place, b"\xc0")
-
-    def conflict(self) -> list[Any]:
-        """Another node says it is called as we are."""
-        return self.gossip(Alive(5, "me", addr_of("x"), 7946, b"", VERSIONS))
-
-    def test_reported(self) -> None:
-        text = (
-            "Node name conflicts with another node at 10.0.1.120:7946. Names must be unique! "
-            "(Resolution enabled: false)"
-        )
-        self.assertEqual(self.problems(self.conflict()), [text])
-        self.assertEqual(len(self.core.query_queue), 0)
-
-    def vote(self, *places: tuple[bytes, int] | None) -> list[Any]:
-        """The effects of a conflict that is voted about; each place is what one member knows."""
-        self.core = self.make(self.layers, resolve_conflicts=True)
-        self.core.start(0.0, {})
-        self.alive("a")
-        self.conflict()
-        self.conflict()  # one vote at a time
-        parts, _ = self.core.query_queue.take(100_000, 2, 1)
-        (query,) = [Query.decode(part[2:]) for part in parts]
-        self.assertEqual((query.name, query.payload), ("_serf_conflict", b"me"))
-        for number, place in enumerate(places):
-            record = b"\xc0"
-            if place is not None:
-                host = ".".join(map(str, place[0]))
-                member = self.core.roster.records["me"].member
-                record = encode_member(type(member)("me", host, place[1], {}, *list(_rest(member))))
-            self.user(QueryResponse(query.ltime, query.number, f"n{number}", 0, b"\x06" + record))
-        self.user(QueryResponse(query.ltime, query.number, "odd", 0, b"\x05"))
-        return self.advance(4.0)
-
-    def test_won(self) -> None:
-        ours = (bytes((10, 0, 0, 1)), ME[1])
-        effects = self.vote(ours, ours, (addr_of("x"), 7946), None)
-        self.assertIn("majority in name conflict resolution [2 / 3]", self.problems(effects))
-        self.assertNotIn(NameLost(), effects)
-
-    def test_lost(self) -> None:
-        effects = self.vote((bytes((10, 0, 0, 1)), ME[1]), (addr_of("x"), 7946), (addr_of("x"), 7946))
-        self.assertIn("minority in name conflict resolution, quitting [1 / 3]", self.problems(effects))
-        self.assertIn(NameLost(), effects)
-
-
-def _rest(member: Any) -> list[Any]:
-    return [
-        member.status, member.protocol_min, member.protocol_max, member.protocol_cur,
-        member.delegate_min, member.delegate_max, member.delegate_cur,
-    ]  # fmt: skip

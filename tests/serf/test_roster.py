@@ -77,7 +77,8 @@ class StatusTests(SerfTestCase):
             self._put(before)
             self.user(JoinIntent(5, "a"))
             self.assertEqual((self.status("a"), self.intents()), (before, []))
-            self.assertEqual(self.events(self.user(JoinIntent(6, "a"))), [])
+            told = [("update", "a", after)] if before != after else []
+            self.assertEqual(self.events(self.user(JoinIntent(6, "a"))), told)
             self.assertEqual((self.status("a"), self.intents()), (after, [JoinIntent(6, "a")]))
 
     def test_prune(self) -> None:

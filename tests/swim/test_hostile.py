@@ -12,6 +12,7 @@ from pyconsul.swim.messages import PushPull as State
 from pyconsul.swim.packet import compound
 from pyconsul.swim.stream import StreamFramer, decode_stream
 from pyconsul.swim.wire import DecodeError
+from tests.mutation import mutated
 from tests.swim.captured import captured
 from tests.swim.fixture import ME, CoreTestCase, alive
 
@@ -57,21 +58,6 @@ class HostileTests(CoreTestCase):
         self.receive(alive("a", 0xFFFFFFFF), alive("a", 0))
         self.assertEqual(self.node("a").incarnation, 0xFFFFFFFF)
 
-    def _mutate(self, rng: Random, data: bytes) -> bytes:
-        changed = bytearray(data)
-        for _ in range(rng.randint(1, 4)):
-            choice = rng.randrange(4)
-            if not changed or choice == 0:
-                changed.insert(rng.randint(0, len(changed)), rng.randrange(256))
-            elif choice == 1:
-                changed[rng.randrange(len(changed))] = rng.randrange(256)
-            elif choice == 2:
-                del changed[rng.randrange(len(changed)) :]
-            else:
-                at = rng.randrange(len(changed))
-                changed[at : at + rng.randrange(8)] = rng.randbytes(rng.randrange(8))
-        return bytes(changed)
-
     def test_mutated_packets(self) -> None:
         """Some thousands of broken packets, plain and under a key that is known."""
         rng = Random(11)
@@ -82,12 +68,12 @@ class HostileTests(CoreTestCase):
         self.add("abc")
         for number in range(6000):
             self.now += 0.01
-            packet = self._mutate(rng, rng.choice(samples))
+            packet = mutated(rng, rng.choice(samples))
             if number % 3 == 0:
                 self.core.context.layers = sealed
                 packet = sealed.seal(packet, b"")
                 if number % 2:
-                    packet = self._mutate(rng, packet)
+                    packet = mutated(rng, packet)
             else:
                 self.core.context.layers = self.layers
             self.feed(PacketReceived(packet, SOURCE))
@@ -107,7 +93,7 @@ class HostileTests(CoreTestCase):
                 plain += [stream, bytes((kind,)) + body]
         whole = 0
         for _ in range(2000):
-            data = self._mutate(rng, rng.choice(plain))
+            data = mutated(rng, rng.choice(plain))
             framer, found, position = StreamFramer(), None, 0
             try:
                 while found is None and position < len(data):
