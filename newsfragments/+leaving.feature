@@ -1,1 +1,1 @@
-A leader that is told to end hands leadership over first, also when it does not leave; a server that left passes requests on until it ends, so that servers can be restarted one after another under load.
+A leader that is told to end hands leadership over first, also when it does not leave, so that servers can be restarted one after another under load.

@@ -110,7 +110,14 @@ class ServerAgent(BaseAgent):
         self.raft.machine.replaced = self._snapshot_restored
         self.raft.role_changed = self._role_changed
         self.raft.became_ready = self._became_ready
-        self._standing = Standing(self.raft, node_id, environment.rng)
+        self._standing = Standing(
+            self.raft,
+            Server(node_id, self.rpc_address),
+            raft_timing(config),
+            self._ask_who_leads,
+            environment.clock,
+            environment.rng,
+        )
         self._wheel = Wheel(environment.clock)
         times = config.default_query_time, config.max_query_time
         self.parking = Parking(
@@ -410,6 +417,12 @@ class ServerAgent(BaseAgent):
         assert method is not None
         return self._forwarder.call(address, method, StatusRequest(datacenter=self.datacenter))
 
+    def _ask_who_leads(self, address: str) -> Deferred[str]:
+        method = self.registry.get("Status.Leader")
+        assert method is not None
+        request = StatusRequest(datacenter=self.datacenter)
+        return self._forwarder.call(address, method, request, DEADLINE_S)
+
     def _raft_servers(self) -> list[RaftServer]:
         known = servers_of(self.members(), self.datacenter)
         return raft_servers(self.raft.core.configuration, self.raft.leader_id, known)
@@ -498,7 +511,10 @@ class ServerAgent(BaseAgent):
             if request.require_consistent:
                 return self._serve_confirmed(method, request, None)
             return self._serve(method, request, None)
-        address = self.raft.leader_address or self._standing.successor
+        address = self.raft.leader_address
+        if not address and self._standing.relies_on_hearsay:
+            heard = self._standing.hearsay()
+            return heard.addCallback(lambda leader: self._forwarder.call(leader, method, request))
         if self.raft.is_leader or not address:
             raise NoLeader()
         return self._forwarder.call(address, method, request)

@@ -1,27 +1,53 @@
-"""A server's place in its Raft group: whether it votes, to whom it hands over, who stays when it goes."""
+"""A server's place in its Raft group: whether it votes, hands over, and how else it learns who leads."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
 from pyconsul.agent.replica import Replica
-from pyconsul.errors import PyconsulError
+from pyconsul.errors import NoLeader, PyconsulError
 from pyconsul.log import make_logger
-from pyconsul.raft.configuration import VOTER, Server, ServerId
+from pyconsul.raft.configuration import VOTER, Server
 from pyconsul.raft.events import ConfigurationChanged
+from pyconsul.raft.timing import Timing
 
 HAND_OVER_ATTEMPTS = 3
 """Before a leader leaves anyway, as Consul has it."""
 
+QUIET_TIMEOUTS = 4
+"""Heartbeat timeouts without a leader after which a server was cut off rather than in an election."""
+
 
 class Standing:
-    """What a server makes of the Raft configuration as far as it concerns itself."""
+    """What a server makes of the Raft configuration as far as it concerns itself.
 
-    def __init__(self, raft: Replica, server_id: ServerId, rng: Random) -> None:
+    :param server: this one.
+    :param ask: Status.Leader of the server at an address, before long.
+    """
+
+    def __init__(
+        self,
+        raft: Replica,
+        server: Server,
+        timing: Timing,
+        ask: Callable[[str], Deferred[str]],
+        clock: IReactorTime,
+        rng: Random,
+    ) -> None:
         self._log = make_logger("agent.server.raft")
         self._raft = raft
-        self._server_id = server_id
+        self._server_id = server.id
+        self._address = server.address
+        self._heartbeat_timeout_s = timing.heartbeat_timeout_s
+        self._ask = ask
+        self._clock = clock
         self._rng = rng
+        self._waiting: list[Deferred[str]] = []
         self._had_vote = self.has_vote
         raft.configuration_changed = self._changed
 
@@ -56,13 +82,37 @@ class Standing:
                 self._log.warn("cannot hand leadership over: {error}", error=error)
 
     @property
-    def successor(self) -> str:
-        """The address of whoever passes requests on when this server was removed; empty while it is in.
+    def relies_on_hearsay(self) -> bool:
+        """Whether waiting for a leader to speak is of no use.
 
-        No leader speaks to it any more. Removals come one after another, and each server knows those that
-        stayed when it went, so no request goes round in circles.
+        None speaks to a server that was removed, and it may take long until one speaks again to a server
+        that was cut off. In an election those who know a leader know the old one, so nobody is asked then.
         """
-        servers = self._raft.core.configuration.servers
-        if not servers or len(self.others) < len(servers):
-            return ""
-        return self._rng.choice(servers).address
+        core = self._raft.core
+        if self._raft.is_leader or not self.others:
+            return False
+        silent_s = self._clock.seconds() - (core.last_contact or 0.0)
+        return not self.has_vote or silent_s > QUIET_TIMEOUTS * self._heartbeat_timeout_s
+
+    def hearsay(self) -> Deferred[str]:
+        """Where another server says that the leader is; fails with ``NoLeader``.
+
+        All who want to know it meanwhile share one question.
+        """
+        waiting: Deferred[str] = Deferred()
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            self._ask(self._rng.choice(self.others).address).addBoth(self._told)
+        return waiting
+
+    def _told(self, result: object) -> None:
+        waiting, self._waiting = self._waiting, []
+        if isinstance(result, Failure) and not isinstance(result.value, PyconsulError):
+            self._log.failure("asking for the leader failed", failure=result)
+        for deferred in waiting:
+            if deferred.called:  # cancelled
+                continue
+            if isinstance(result, str) and result not in ("", self._address):
+                deferred.callback(result)
+            else:
+                deferred.errback(NoLeader())

@@ -35,10 +35,10 @@ BOX_BYTES_MAX = 64 * 1024 * 1024
 FIRST_BYTE_TIMEOUT_S = 5.0
 CALLS_SERVED_MAX = 50_000
 KEEPALIVE = (
-    ("TCP_KEEPIDLE", 10),
-    ("TCP_KEEPINTVL", 5),
+    ("TCP_KEEPIDLE", 5),
+    ("TCP_KEEPINTVL", 2),
     ("TCP_KEEPCNT", 4),
-    ("TCP_USER_TIMEOUT", 30_000),
+    ("TCP_USER_TIMEOUT", 10_000),
 )
 """Socket options: seconds, and for the last one milliseconds."""
 

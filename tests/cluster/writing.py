@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -83,10 +84,15 @@ class Load:
 
     def lost(self, agent: Agent) -> list[str]:
         """What was acknowledged and is not there."""
-        listed = eventually(lambda: _listed(agent, self._prefix), 60.0).decode()
-        return [key for writer in self.writers for key in writer.acknowledged if f'"{key}"' not in listed]
+        keys = set(eventually(lambda: _listed(agent, f"{self._prefix}/?keys&consistent"), 60.0))
+        return [key for writer in self.writers for key in writer.acknowledged if key not in keys]
+
+    def is_on(self, agent: Agent) -> bool:
+        """Whether the server's own copy has everything that was acknowledged."""
+        keys = set(_listed(agent, f"{self._prefix}/?keys&stale"))
+        return all(keys.issuperset(writer.acknowledged) for writer in self.writers)
 
 
-def _listed(agent: Agent, prefix: str) -> bytes:
-    status, body = agent.request("GET", f"kv/{prefix}/?keys&consistent", timeout_s=30.0)
-    return body if status == 200 else b""
+def _listed(agent: Agent, query: str) -> list[str]:
+    status, body = agent.request("GET", f"kv/{query}", timeout_s=30.0)
+    return json.loads(body) if status == 200 else []
