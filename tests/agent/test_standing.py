@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -45,7 +45,7 @@ class StandingTests(SynchronousTestCase):
         self.clock.advance(100.0)
         self.raft: Any = Raft()
         self.asked: list[tuple[str, Deferred[str]]] = []
-        self.standing = Standing(self.raft, A, Timing(), self.ask, self.clock, Random(1))
+        self.standing = Standing(cast(Any, self.raft), A, Timing(), self.ask, self.clock, Random(1))
 
     def ask(self, address: str) -> Deferred[str]:
         self.asked.append((address, Deferred()))
