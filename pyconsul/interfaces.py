@@ -8,7 +8,7 @@ the clock (Twisted's ``IReactorTime``), chance (``random.Random``), the network 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -165,6 +165,11 @@ class RaftStorage(Protocol):
     persisted: Callable[[int], None]
     failed: Callable[[int, BaseException], None]
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What ``recover`` wants people to know, one text each."""
+        ...
+
     def recover(self) -> Recovered:
         """Open or create what is there; raises ``StorageDamaged``. Blocks for the disk."""
         ...
@@ -196,6 +201,21 @@ class RaftStorage(Protocol):
 
     def close(self) -> None:
         """Make durable what is not yet, report nothing more."""
+        ...
+
+    def probe(self) -> None:
+        """Find out whether a disk that failed can be written to. Blocks; raises ``OSError``."""
+        ...
+
+    def reopened(self) -> Self:
+        """After a failure, and once this one is closed: one that recovers what is on the disk.
+
+        It raises ``StorageDamaged`` if that is less than what was durable.
+        """
+        ...
+
+    def abandon(self) -> None:
+        """Give back at once what ``recover`` took, whether or not it came to its end."""
         ...
 
 

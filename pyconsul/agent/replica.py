@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred, fail
 
 from pyconsul.agent.environment import Environment
+from pyconsul.agent.hearsay import Hearsay
 from pyconsul.agent.machine import StateMachine
+from pyconsul.agent.raft_driver import RaftDriver
 from pyconsul.agent.restoring import Restoring
-from pyconsul.errors import LeadershipLost, NoLeader, PyconsulError, Refused
-from pyconsul.interfaces import RaftStorage
+from pyconsul.errors import LeadershipLost, NoLeader, PyconsulError, Refused, StorageDamaged
+from pyconsul.interfaces import Disk, RaftStorage, Recovered
 from pyconsul.log import make_logger
-from pyconsul.net.driver import Driver
 from pyconsul.raft import events
 from pyconsul.raft.configuration import Configuration, Server
 from pyconsul.raft.core import RaftCore
@@ -26,6 +28,7 @@ from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.raft.timing import Timing
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Snapshot
+from pyconsul.storage.mending import LOOK_S, Mending, Opened, said
 from pyconsul.storage.peers_file import ConfigurationRecovery, PeersFile
 from pyconsul.storage.raft_storage import FOLDER
 from pyconsul.storage.snapshot_policy import SnapshotPolicy, SnapshotSettings
@@ -45,27 +48,6 @@ class _Waiter(Struct):
     deferred: Deferred[Any]
 
 
-class _RaftDriver(Driver):
-    """Tells when an event could not be handled to its end.
-
-    The core, the disk and the tables may differ then. To go on would be to break a promise sooner
-    or later, without anybody noticing.
-    """
-
-    def __init__(self, failed: Callable[[Exception], None], *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._failed = failed
-
-    def feed(self, event: object) -> None:
-        """As ``Driver.feed``; a bug is still raised, a damaged log is not."""
-        try:
-            super().feed(event)
-        except Exception as error:
-            self._failed(error)
-            if not isinstance(error, PyconsulError):
-                raise
-
-
 class Replica:
     """Propose commands, confirm leadership, and know what is applied.
 
@@ -77,7 +59,9 @@ class Replica:
     :ivar became_ready: called when this leader has applied an entry of its own term, so that its
         store holds everything that any earlier leader acknowledged.
     :param address: where others reach this server's Raft.
-    :ivar recovered: what the log was at the start. :ivar started_from: the snapshot that it followed.
+    :ivar reopened: called when the disk had failed, and core and driver are new ones.
+    :ivar recovered: what the log was when it was opened. :ivar started_from: the snapshot that it
+        followed.
     """
 
     def __init__(
@@ -91,23 +75,65 @@ class Replica:
         address: str = "",
     ) -> None:
         self._log = make_logger("agent.server.raft")
+        self._environment = environment
         self._clock = environment.clock
-        self._storage = storage
+        self._server_id = server_id
+        self._address = address
+        self._timing = timing
+        self._settings = settings or SnapshotSettings()
         self.machine = StateMachine(fsm)
         assert environment.raft_transport is not None
         self._transport = environment.raft_transport
         self._transport.received = self._received
         self._transport.unreachable = self._peer_unreachable
+        self.role_changed: Callable[[events.RoleChanged], None] = lambda change: None
+        self.configuration_changed: Callable[[events.ConfigurationChanged], None] = lambda change: None
+        self.became_ready: Callable[[], None] = lambda: None
+        self.reopened: Callable[[], None] = lambda: None
+        self.ready = False
+        """This server leads and its store is up to date; the default reads may be served."""
+        self._barrier = 0
+        self._gathering: list[tuple[bytes, Deferred[Any]]] = []
+        self._proposing: deque[list[Deferred[Any]]] = deque()
+        self._waiters: deque[_Waiter] = deque()
+        self._reads: dict[int, list[Deferred[int]]] = {}
+        self._confirming: list[Deferred[int]] | None = None
+        self._reads_waiting = 0
+        self._next_token = 1
+        self._until_applied: deque[tuple[int, Deferred[None]]] = deque()
+        self._transfers: deque[Deferred[None]] = deque()
+        self._restoring: Restoring | None = None
+        self._stopped = self._ended = False
+        self._hearsay = Hearsay(environment.clock, timing)
+        work = None if environment.disk is None else self._make_work(environment.disk)
+        self._mending: Mending | None = None
+        if environment.disk is not None:
+            make_work = partial(self._make_work, environment.disk)
+            self._mending = Mending(environment.disk, environment.clock, make_work, self._reopen)
+        found = storage.recover()
+        snapshot = None if work is None else self._recover(storage, work, found)
+        self._open(storage, work, found, snapshot)
+        self.applied_index = self.core.last_applied
+
+    def _open(
+        self,
+        storage: RaftStorage,
+        work: Snapshotting | None,
+        found: Recovered,
+        snapshot: SnapshotInfo | None,
+    ) -> None:
+        """Make a core of what is on the disk. Raises ``OSError`` or ``StorageDamaged``."""
+        left = after(found, snapshot)
+        rng = self._environment.rng
+        self.core = RaftCore(self._timing, rng, self._server_id, left or found, storage.read, snapshot)
+        self.recovered = left or found
+        self._drops_log = left is not None
+        self.started_from = snapshot
+        self._work = work
+        self._storage = storage
         storage.persisted = self._persisted
         storage.failed = self._storage_failed
-        self._work = self._make_work(environment)
-        self.recovered = storage.recover()
-        self._drops_log = False
-        self.started_from = self._restore_snapshot(environment, Server(server_id, address))
-        self.core = RaftCore(
-            timing, environment.rng, server_id, self.recovered, storage.read, self.started_from
-        )
-        self.driver = _RaftDriver(
+        self.driver = RaftDriver(
             self._driver_failed,
             self.core,
             {
@@ -127,72 +153,47 @@ class Replica:
                 events.LeadershipRefused: self._unconfirmed,
                 events.TransferEnded: self._transfer_ended,
             },
-            environment.clock,
+            self._clock,
             events.Tick(),
         )
-        self.role_changed: Callable[[events.RoleChanged], None] = lambda change: None
-        self.configuration_changed: Callable[[events.ConfigurationChanged], None] = lambda change: None
-        self.became_ready: Callable[[], None] = lambda: None
-        self.applied_index = self.core.last_applied
-        self.ready = False
-        """This server leads and its store is up to date; the default reads may be served."""
-        self._barrier = 0
-        self._gathering: list[tuple[bytes, Deferred[Any]]] = []
-        self._proposing: deque[list[Deferred[Any]]] = deque()
-        self._waiters: deque[_Waiter] = deque()
-        self._reads: dict[int, list[Deferred[int]]] = {}
-        self._confirming: list[Deferred[int]] | None = None
-        self._reads_waiting = 0
-        self._next_token = 1
-        self._until_applied: deque[tuple[int, Deferred[None]]] = deque()
-        self._transfers: deque[Deferred[None]] = deque()
-        self._restoring: Restoring | None = None
-        self._stopped = False
         self.policy: SnapshotPolicy | None = None
-        if self._work is not None:
+        if work is not None:
             self.policy = SnapshotPolicy(
-                settings or SnapshotSettings(),
-                environment.clock,
-                environment.rng,
+                self._settings,
+                self._clock,
+                rng,
                 self.core,
                 storage,
-                self._work,
+                work,
                 self.machine,
                 lambda: self.applied_index,
             )
 
-    def _make_work(self, environment: Environment) -> Snapshotting | None:
-        """What is done with snapshots; nothing without a disk."""
-        if environment.disk is None:
-            return None
+    def _make_work(self, disk: Disk) -> Snapshotting:
+        """What is done with snapshots."""
         return Snapshotting(
-            environment.disk,
+            disk,
             SNAPSHOT_FOLDER,
-            environment.clock,
-            environment.wall_time,
+            self._clock,
+            self._environment.wall_time,
             self.machine,
             self._transport,
             lambda event: self.driver.feed(event),
             self._taken,
         )
 
-    def _restore_snapshot(self, environment: Environment, server: Server) -> SnapshotInfo | None:
-        """Bring the store to where the newest snapshot is, and the log to where it goes on.
+    def _recover(self, storage: RaftStorage, work: Snapshotting, found: Recovered) -> SnapshotInfo | None:
+        """At the start: bring the store to where the newest snapshot is.
 
-        After an outage an operator may have written a configuration, which ``server`` goes on from then.
+        After an outage an operator may have written a configuration, which this server goes on from then.
         """
-        if self._work is None or environment.disk is None:
-            return None
-        snapshot = self._work.recover(self.recovered)
-        recovery = ConfigurationRecovery(
-            PeersFile(environment.disk, FOLDER), self._work.files, self._storage, self.machine, server
-        )
-        snapshot = recovery.run(self.recovered, snapshot, int(environment.wall_time() * 1000)) or snapshot
-        left = after(self.recovered, snapshot)
-        if left is not None:
-            self.recovered = left
-            self._drops_log = True
-        return snapshot
+        environment = self._environment
+        assert environment.disk is not None
+        snapshot = work.recover(found)
+        peers = PeersFile(environment.disk, FOLDER)
+        server = Server(self._server_id, self._address)
+        recovery = ConfigurationRecovery(peers, work.files, storage, self.machine, server)
+        return recovery.run(found, snapshot, int(environment.wall_time() * 1000)) or snapshot
 
     # ------------------------------------------------------------ life
 
@@ -205,12 +206,17 @@ class Replica:
         """Begin to take part."""
         if self._drops_log:  # not before: this takes the disk's thread, and twistd forks until now
             self._storage.reset(0, self.recovered.snapshot_index, self.recovered.snapshot_term)
+            if self._stopped:  # the disk failed
+                return
         self.driver.start()
         if self.policy is not None:
             self.policy.start()
 
     def stop(self) -> None:
         """Take part no longer. Whoever waits is told that the outcome is unknown."""
+        self._ended = True
+        if self._mending is not None:
+            self._mending.stop()
         self._end()
         self._storage.close()
         self._fail_all()
@@ -228,11 +234,56 @@ class Replica:
 
     def _give_up(self) -> None:
         """End by ourselves. What the core believes does not count any more, and all are told so."""
-        if self._stopped:
-            return
         self._end()
         self._fail_all()
         self._tell(self.role_changed, events.RoleChanged(Role.FOLLOWER, self.core.term, "", ""))
+
+    # ------------------------------------------------------------ a disk that fails
+
+    def _storage_failed(self, seq: int, error: BaseException) -> None:
+        """Without its disk a server can promise nothing: it takes no part until the disk works."""
+        if self._stopped:
+            return
+        mending = self._mending
+        if mending is None:
+            self._bug(error)
+            return
+        self._log.error(
+            "the log cannot be used: {error}; this server takes no part in consensus, and looks every "
+            "{wait_s} s whether it can again",
+            error=said(error),
+            wait_s=LOOK_S,
+        )
+        mending.begin(self._storage, self.applied_index, error)
+        self._give_up()
+
+    def _reopen(self, opened: Opened) -> None:
+        """The disk works again. What this server applied stays, whatever of it is in the log here."""
+        if self.policy is not None:
+            self._settings = self.policy.settings
+        info, state = opened.snapshot if opened.snapshot is not None else (None, None)
+        self._open(opened.storage, opened.work, opened.found, info)
+        if info is not None and info.index > self.applied_index:
+            self.machine.restore(state)  # type: ignore[arg-type]  # there is one
+            self._advance_to(info.index)
+        self._stopped = False
+        self._log.info(
+            "the log can be used again, up to entry {last}; this server takes part in consensus again",
+            last=self.core.last_log_index,
+        )
+        for note in (*opened.storage.notes, *opened.work.notes):
+            self._log.warn("{note}", note=note)
+        self._tell(self.reopened)
+        self.start()
+
+    @property
+    def trouble(self) -> str:
+        """Why this server takes no part in consensus for now: file and error; else empty."""
+        return "" if self._mending is None else self._mending.error
+
+    def no_leader(self) -> NoLeader:
+        """The error of who finds no leader here."""
+        return NoLeader(f"No cluster leader: {self.trouble}") if self.trouble else NoLeader()
 
     # ------------------------------------------------------------ asking
 
@@ -243,18 +294,18 @@ class Replica:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether this server takes no part in consensus, any more."""
-        return self._stopped
+        """Whether this server takes no part in consensus any more, until it is restarted."""
+        return self._stopped and (self._ended or not self.trouble)
 
     @property
     def leader_id(self) -> str:
         """The leader's id; empty if none is known."""
-        return "" if self._stopped else self.core.leader_id
+        return self._hearsay.leader_id if self._stopped else self.core.leader_id
 
     @property
     def leader_address(self) -> str:
         """``ip:port`` of the leader; empty if none is known."""
-        return "" if self._stopped else self.core.leader_address
+        return self._hearsay.address if self._stopped else self.core.leader_address
 
     def propose(self, command: bytes) -> Deferred[Any]:
         """Append ``command``; fires with what applying it returned.
@@ -264,7 +315,7 @@ class Replica:
         """
         deferred: Deferred[Any] = Deferred()
         if not self.is_leader:
-            deferred.errback(NoLeader())
+            deferred.errback(self.no_leader())
             return deferred
         if len(self._waiters) + len(self._gathering) >= PROPOSALS_WAITING_MAX:
             deferred.errback(Refused("too many writes are waiting; try again later"))
@@ -280,8 +331,8 @@ class Replica:
         Everybody who asks in one turn of the reactor shares one round.
         """
         deferred: Deferred[int] = Deferred()
-        if self._stopped or not self.is_leader:
-            deferred.errback(NoLeader())
+        if not self.is_leader:
+            deferred.errback(self.no_leader())
             return deferred
         if self._reads_waiting >= READS_WAITING_MAX:
             deferred.errback(Refused("too many reads are waiting; try again later"))
@@ -312,7 +363,7 @@ class Replica:
         """Change one server of the configuration; fires when that is committed."""
         deferred: Deferred[Any] = Deferred()
         if self._stopped:
-            deferred.errback(NoLeader())
+            deferred.errback(self.no_leader())
             return deferred
         self._proposing.append([deferred])
         self.driver.feed(change)
@@ -322,7 +373,7 @@ class Replica:
         """Hand leadership over to ``target``, or to whoever is most up to date."""
         deferred: Deferred[None] = Deferred()
         if self._stopped:
-            deferred.errback(NoLeader())
+            deferred.errback(self.no_leader())
         elif self._transfers:
             deferred.errback(Refused(TRANSFER_IN_PROGRESS))
         else:
@@ -337,7 +388,7 @@ class Replica:
         ``NoLeader`` if nothing has changed, with ``LeadershipLost`` if that is not known.
         """
         if not self.ready:
-            return fail(NoLeader())
+            return fail(self.no_leader())
         if self._restoring is not None:
             return fail(Refused("another snapshot is being restored"))
         self._restoring = Restoring(self._clock, self._propose_piece)
@@ -351,7 +402,7 @@ class Replica:
     def _propose_piece(self, data: bytes) -> Deferred[Any]:
         deferred: Deferred[Any] = Deferred()
         if not self.is_leader:
-            deferred.errback(NoLeader())
+            deferred.errback(self.no_leader())
         else:
             self._proposing.append([deferred])
             self.driver.feed(events.Propose([data], RESTORE))
@@ -377,6 +428,8 @@ class Replica:
     def _received(self, sender: str, message: Message) -> None:
         if not self._stopped:
             self.driver.feed(events.MessageReceived(sender, message))
+        elif not self.is_stopped:
+            self._hearsay.heard(sender, message)
 
     def _peer_unreachable(self, peer: str) -> None:
         if not self._stopped:
@@ -386,15 +439,13 @@ class Replica:
         if not self._stopped:
             self.driver.feed(events.Persisted(seq))
 
-    def _storage_failed(self, seq: int, error: BaseException) -> None:
-        """Without its disk a server can promise nothing: it stops taking part and says so."""
-        self._log.error(
-            "log storage failed, this server takes no part in consensus until it is restarted: {error}",
-            error=error,
-        )
-        self._give_up()
-
     def _driver_failed(self, error: Exception) -> None:
+        if isinstance(error, OSError | StorageDamaged):
+            self._storage_failed(0, error)
+        elif not self._stopped:
+            self._bug(error)
+
+    def _bug(self, error: BaseException) -> None:
         self._log.error(
             "this server takes no part in consensus until it is restarted: {error!r}", error=error
         )
@@ -422,13 +473,16 @@ class Replica:
             self._work.store(effect)
 
     def _restored(self, effect: events.RestoreSnapshot) -> None:
-        """The leader's snapshot has come, and is the state from now on."""
+        """The leader's snapshot has come, and is the state from now on, unless ours is newer."""
         if self._stopped:
             return
         assert self._work is not None
-        self._work.restore(effect)
-        self._storage.reset(effect.seq, effect.info.index, effect.info.term)
-        self._advance_to(effect.info.index)
+        index = effect.info.index
+        if index > self.applied_index:
+            self._work.restore(effect)
+        self._storage.reset(effect.seq, index, effect.info.term)
+        if index > self.applied_index:
+            self._advance_to(index)
 
     def _proposed(self, effect: events.Proposed) -> None:
         if self._stopped:  # the disk failed within this very step
@@ -453,6 +507,8 @@ class Replica:
         apply = self.machine.apply
         for entry in effect.entries:
             index = entry.index
+            if index <= self.applied_index:  # before the disk failed
+                continue
             result = apply(entry)
             self.applied_index = index
             if waiters and waiters[0].index <= index:
@@ -528,7 +584,7 @@ class Replica:
 
     def _fail_waiters(self) -> None:
         waiters, self._waiters = self._waiters, deque()
-        _fail((waiter.deferred for waiter in waiters), LeadershipLost)
+        _fail((waiter.deferred for waiter in waiters), self._unknown)
 
     def _fail_all(self) -> None:
         self._fail_waiters()
@@ -539,55 +595,20 @@ class Replica:
         self._reads_waiting = 0
         applied, self._until_applied = self._until_applied, deque()
         transfers, self._transfers = self._transfers, deque()
-        _fail((deferred for _, deferred in gathering), NoLeader)
-        _fail((deferred for batch in proposing for deferred in batch), LeadershipLost)
-        _fail((deferred for waiting in reads.values() for deferred in waiting), NoLeader)
-        _fail(confirming, NoLeader)
-        _fail((deferred for _, deferred in applied), LeadershipLost)
-        _fail(transfers, LeadershipLost)
+        _fail((deferred for _, deferred in gathering), self.no_leader)
+        _fail((deferred for batch in proposing for deferred in batch), self._unknown)
+        _fail((deferred for waiting in reads.values() for deferred in waiting), self.no_leader)
+        _fail(confirming, self.no_leader)
+        _fail((deferred for _, deferred in applied), self._unknown)
+        _fail(transfers, self._unknown)
+
+    def _unknown(self) -> LeadershipLost:
+        """The error of who may have been served, or not."""
+        lost = LeadershipLost()
+        return LeadershipLost(f"{lost}: {self.trouble}") if self.trouble else lost
 
 
-def _fail(deferreds: Any, error: type[NoLeader] | type[LeadershipLost]) -> None:
+def _fail(deferreds: Any, error: Callable[[], PyconsulError]) -> None:
     for deferred in list(deferreds):
         if not deferred.called:
             deferred.errback(error())
-
-
-def stats(replica: Replica, now: float) -> dict[str, str]:
-    """The ``raft`` section of ``/v1/agent/self`` and ``pyconsul info`` (specs of the raft view)."""
-    core = replica.core
-    contact = core.last_contact
-    if replica.is_leader:
-        last_contact = "0"
-    elif contact is None:
-        last_contact = "never"
-    else:
-        last_contact = f"{max(0.0, now - contact) * 1000:.3f}ms"
-    return {
-        "applied_index": str(replica.applied_index),
-        "commit_index": str(core.commit_index),
-        "fsm_pending": str(max(0, core.commit_index - replica.applied_index)),
-        "last_contact": last_contact,
-        "last_log_index": str(core.last_log_index),
-        "last_log_term": str(core.last_log_term),
-        "last_snapshot_index": str(core.snapshot.index if core.snapshot else 0),
-        "last_snapshot_term": str(core.snapshot.term if core.snapshot else 0),
-        "latest_configuration": _show(core.configuration),
-        "latest_configuration_index": str(core.configuration_index),
-        "num_peers": str(max(0, len(core.configuration.servers) - 1)),
-        "protocol_version": "3",
-        "protocol_version_max": "3",
-        "protocol_version_min": "0",
-        "snapshot_version_max": "1",
-        "snapshot_version_min": "0",
-        "state": "Shutdown" if replica.is_stopped else core.role.value,
-        "term": str(core.term),
-    }
-
-
-def _show(configuration: Configuration) -> str:
-    servers: Sequence[str] = [
-        f"{{Suffrage:{'Nonvoter' if server.suffrage else 'Voter'} ID:{server.id} Address:{server.address}}}"
-        for server in configuration.servers
-    ]
-    return f"[{' '.join(servers)}]"

@@ -23,7 +23,8 @@ from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
 from pyconsul.agent.joining import RetryJoin
 from pyconsul.agent.keyring import KeyringOperations
 from pyconsul.agent.leader import LeaderDuties
-from pyconsul.agent.replica import Replica, stats
+from pyconsul.agent.raft_stats import stats
+from pyconsul.agent.replica import Replica
 from pyconsul.agent.router import Router
 from pyconsul.agent.servers import raft_servers, servers_of
 from pyconsul.agent.sessions import LockDelays, SessionTimers
@@ -516,7 +517,7 @@ class ServerAgent(BaseAgent):
             heard = self._standing.hearsay()
             return heard.addCallback(lambda leader: self._forwarder.call(leader, method, request))
         if self.raft.is_leader or not address:
-            raise NoLeader()
+            raise self.raft.no_leader()
         return self._forwarder.call(address, method, request)
 
     def _propose(self, method: Method, request: Any) -> Any:

@@ -457,13 +457,14 @@ class RaftCore:
         """What a snapshot of the state at ``index``, applied, is to say; its size is not known yet.
 
         ``None`` if none can be taken now: the configuration in force at ``index`` is not known any
-        more, or not all of it is on our own disk, so that after a restart the log could end before
+        more or not yet, or not all of it is on our own disk, so that after a restart the log could end before
         the snapshot, or we could be in a term before its.
         """
         s = self._s
         configuration_index, configuration = s.membership.committed
         term = s.log.term_at(index)
-        if not (0 < configuration_index <= index <= s.durable_index) or not s.state_is_durable or not term:
+        known = min(s.commit_index, s.durable_index)
+        if not (0 < configuration_index <= index <= known) or not s.state_is_durable or not term:
             return None
         return SnapshotInfo(index, term, configuration, configuration_index, 0, 0)
 

@@ -119,12 +119,14 @@ class Scan(NamedTuple):
 
     :ivar end: offset behind the last good frame.
     :ivar sealed: there is a seal at ``end``.
+    :ivar durable: the highest index that they call durable, else 0.
     """
 
     offsets: array[int]
     terms: array[int]
     end: int
     sealed: bool
+    durable: int
 
 
 def scan(data: bytes, header: SegmentHeader, before: int, path: str) -> Scan:
@@ -134,11 +136,11 @@ def scan(data: bytes, header: SegmentHeader, before: int, path: str) -> Scan:
     """
     offsets, terms = array("Q"), array("Q")
     view = memoryview(data)
-    end, index, term = HEADER_BYTES, header.first, header.prev_term
+    end, index, term, durable = HEADER_BYTES, header.first, header.prev_term, 0
     while index < before and (found := _frame_at(view, end, header.marker)) is not None:
-        next_end, kind, found_term, found_index, _ = found
+        next_end, kind, found_term, found_index, known = found
         if kind == SEAL and found_index == index - 1:
-            return Scan(offsets, terms, end, True)
+            return Scan(offsets, terms, end, True, found_index)
         if found_index != index or found_term < term or kind == SEAL:
             raise StorageDamaged(
                 f"{path}: damaged at offset {end}: entry {found_index} of term {found_term} "
@@ -146,8 +148,8 @@ def scan(data: bytes, header: SegmentHeader, before: int, path: str) -> Scan:
             )
         offsets.append(end)
         terms.append(found_term)
-        end, index, term = next_end, index + 1, found_term
-    return Scan(offsets, terms, end, False)
+        end, index, term, durable = next_end, index + 1, found_term, known
+    return Scan(offsets, terms, end, False, durable)
 
 
 def durable_after(data: bytes, marker: int, start: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from pyconsul.raft.messages import Entry
 
@@ -23,6 +24,8 @@ class Nothing:
 
 class MemoryStorage:
     """A ``RaftStorage`` that calls everything durable at once."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self) -> None:
         self._entries: list[Entry] = []
@@ -72,4 +75,14 @@ class MemoryStorage:
         return found
 
     def close(self) -> None:
+        """Nothing to do."""
+
+    def probe(self) -> None:
+        """There is no disk that could fail."""
+
+    def reopened(self) -> Self:
+        """One that has forgotten everything."""
+        return type(self)()
+
+    def abandon(self) -> None:
         """Nothing to do."""

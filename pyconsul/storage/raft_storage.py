@@ -6,15 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
+from typing import Self
 
 from pyconsul.errors import StorageDamaged
 from pyconsul.interfaces import Disk
 from pyconsul.raft.messages import Entry
-from pyconsul.storage.segment import SUFFIX
-from pyconsul.storage.segments import SEGMENT_BYTES, SegmentedLog
+from pyconsul.storage.recovery import REJOIN, TEMPORARY_SUFFIX
+from pyconsul.storage.segment import SUFFIX, naming
+from pyconsul.storage.segments import SEGMENT_BYTES, SegmentedLog, allocated
 from pyconsul.storage.stable import StableState
 
 FOLDER = "raft"
+PROBE = "probe" + TEMPORARY_SUFFIX
+PROBE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +59,18 @@ class SegmentedStorage:
 
     :ivar notes: what ``recover`` wants people to know, one text each.
     :ivar persisted: see ``interfaces.RaftStorage``, as for ``failed``. After a failure nothing is
-        written any more: what a failed fdatasync left in the page cache cannot be known.
+        written any more: what a failed fdatasync left in the page cache cannot be known. What is
+        on the disk is for ``reopened`` to find.
     """
 
     def __init__(
         self, disk: Disk, rng: Random, folder: str = FOLDER, segment_bytes: int = SEGMENT_BYTES
     ) -> None:
         self._disk = disk
+        self._rng = rng
         self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._promised = 0
         self._log = SegmentedLog(disk, folder, rng, segment_bytes)
         self._state = StableState(disk, folder)
         self.persisted: Callable[[int], None] = lambda seq: None
@@ -77,8 +85,14 @@ class SegmentedStorage:
     def recover(self) -> RecoveredLog:
         """Open or create what is there. Blocks for the disk.
 
-        :raises StorageDamaged: naming file and offset.
+        :raises StorageDamaged: naming file and offset, and what to do.
         """
+        try:
+            return self._recover()
+        except StorageDamaged as error:
+            raise StorageDamaged(f"{error}; {REJOIN}") from error
+
+    def _recover(self) -> RecoveredLog:
         disk, folder, log = self._disk, self._folder, self._log
         disk.make_folder(folder)
         disk.sync_folder("")
@@ -93,6 +107,12 @@ class SegmentedStorage:
             raise StorageDamaged(f"{folder}: the log is missing, though there is a term")
         term, voted_for = state
         found = log.recover()
+        if log.last_index < self._promised:
+            raise StorageDamaged(
+                f"{folder}: the log ends with entry {log.last_index}, "
+                f"though entry {self._promised} was durable"
+            )
+        self._promised = 0
         self.notes = found.notes
         last_term = found.terms[-1] if found.terms else log.base_term
         if last_term > term:  # the entries outran the term, and nobody was told of either
@@ -102,6 +122,34 @@ class SegmentedStorage:
         return RecoveredLog(
             term, voted_for, log.first_index, log.last_index, log.first_index - 1, log.base_term, found.terms
         )
+
+    # ------------------------------------------------------------ after a failure
+
+    def probe(self) -> None:
+        """Find out whether a file can be written and synced. Blocks; raises ``OSError``, naming it."""
+        disk, folder = self._disk, self._folder
+        for name in disk.list(folder):
+            if name.endswith(TEMPORARY_SUFFIX):  # space that the log had reserved
+                disk.remove(f"{folder}/{name}")
+        path = f"{folder}/{PROBE}"
+        file = allocated(disk, path, self._segment_bytes)
+        with naming(path):
+            try:
+                file.write((bytes(PROBE_BYTES),), 0)
+                file.sync()
+                disk.sync_folder(folder)
+            finally:
+                file.close()
+                disk.remove(path)
+
+    def reopened(self) -> Self:
+        """Another storage over the same folder, to recover what is there once this one is closed.
+
+        It will not recover less than this one knows to be durable.
+        """
+        fresh = type(self)(self._disk, self._rng, self._folder, self._segment_bytes)
+        fresh._promised = max(self._promised, self._log.durable_index)
+        return fresh
 
     # ------------------------------------------------------------ changing
 
@@ -173,7 +221,16 @@ class SegmentedStorage:
             self._accepting = False
             self._log.close()
             self._disk.submit(partial(self._run, self._log.take_steps()), _ignore)
+        else:
+            self._log.abandon()
         self._disk.submit(self._log.close_files, _ignore)
+
+    def abandon(self) -> None:
+        """Give the files back at once, of a storage that was recovered and never used."""
+        self._accepting = False
+        self._closed = True
+        self._log.abandon()
+        self._log.close_files()
 
     # ------------------------------------------------------------ group commit
 

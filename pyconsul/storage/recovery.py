@@ -15,10 +15,19 @@ from pyconsul.errors import StorageDamaged
 from pyconsul.interfaces import Disk
 from pyconsul.storage import frames
 from pyconsul.storage.frames import HEADER_BYTES
-from pyconsul.storage.segment import SUFFIX, Segment, segment_name
+from pyconsul.storage.segment import SUFFIX, Segment, naming, segment_name
 
 TEMPORARY_SUFFIX = ".new"
 _INDEX_MAX = 1 << 63
+
+REJOIN = (
+    "this server must not go on without what is missing. If others of its datacenter run, let it join "
+    "them anew: stop it, empty its data folder (node-id included, so that it comes as a new server), "
+    "start it, and if the dead one stays in `operator raft list-peers`, "
+    "`operator raft remove-peer -id=<its id>`. If it was the only server, start it with an empty data "
+    "folder and `snapshot restore` the newest snapshot that was saved"
+)
+"""What mends a damaged log: nothing but the copies of others."""
 
 
 @dataclass(slots=True)
@@ -71,8 +80,10 @@ def remove(disk: Disk, folder: str, segments: list[Segment]) -> None:
 
 def _open(disk: Disk, folder: str, name: str) -> Segment:
     path = f"{folder}/{name}"
-    file = disk.open(path)
-    header = frames.decode_header(file.read(HEADER_BYTES, 0), path)
+    with naming(path):
+        file = disk.open(path)
+        data = file.read(HEADER_BYTES, 0)
+    header = frames.decode_header(data, path)
     if segment_name(header) != name:
         raise StorageDamaged(f"{path}: damaged at offset 0: the header is that of {segment_name(header)}")
     return Segment(folder, file, header)
@@ -98,7 +109,8 @@ def _chain(everything: list[Segment]) -> tuple[list[Segment], list[Segment]]:
 
 def _read_finished(segment: Segment, following: Segment, found: Found) -> None:
     """Read a segment that must reach up to the one that follows."""
-    data = segment.file.read(segment.file.size(), 0)
+    with naming(segment.path):
+        data = segment.file.read(segment.file.size(), 0)
     scan = frames.scan(data, segment.header, following.first, segment.path)
     segment.offsets, segment.end = scan.offsets, scan.end
     found.terms += scan.terms
@@ -117,7 +129,8 @@ def _read_finished(segment: Segment, following: Segment, found: Found) -> None:
 def _read_last(segment: Segment, found: Found) -> None:
     """Read the segment that may end in what a crash left, and clear that away."""
     file = segment.file
-    data = file.read(file.size(), 0)
+    with naming(segment.path):
+        data = file.read(file.size(), 0)
     scan = frames.scan(data, segment.header, _INDEX_MAX, segment.path)
     segment.offsets, segment.end = scan.offsets, scan.end
     found.terms += scan.terms
@@ -133,5 +146,19 @@ def _read_last(segment: Segment, found: Found) -> None:
                 f"{segment.path}: cut at offset {scan.end}, after entry {segment.last}: "
                 f"{junk_end - scan.end} bytes were not completely written"
             )
+    with naming(segment.path):
         file.write((bytes(junk_end - scan.end),), scan.end)
-    file.sync()  # after a crash of the process alone, what was read may not be durable yet
+        _write_again(segment, data, scan.durable)
+        file.sync()  # after a crash of the process alone, what was read may not be durable yet
+
+
+def _write_again(segment: Segment, data: bytes, durable: int) -> None:
+    """Write the entries behind ``durable`` once more, as they were read.
+
+    A sync that failed may have left them in the page cache alone, and called clean: a later sync
+    would say that all is well, and a power cut would show that it is not.
+    """
+    known = max(0, durable + 1 - segment.first)
+    if known < len(segment.offsets):
+        start = segment.offsets[known]
+        segment.file.write((data[start : segment.end],), start)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pyconsul.errors import StorageDamaged
 from pyconsul.interfaces import DiskFile
@@ -21,9 +23,10 @@ class Segment:
     :ivar first: index of its first entry.
     :ivar offsets: where each entry's frame begins.
     :ivar end: where the frames that count end; in the last segment the next one goes there.
+    :ivar full_at: from this size on the next entries go to another file.
     """
 
-    __slots__ = ("end", "file", "first", "header", "offsets", "path")
+    __slots__ = ("end", "file", "first", "full_at", "header", "offsets", "path")
 
     def __init__(self, folder: str, file: DiskFile, header: SegmentHeader) -> None:
         self.path = f"{folder}/{segment_name(header)}"
@@ -32,11 +35,18 @@ class Segment:
         self.first = header.first
         self.offsets = array("Q")
         self.end = HEADER_BYTES
+        size = file.size()
+        self.full_at = size - min(size // 8, 1 << 20)
 
     @property
     def last(self) -> int:
         """Index of the last entry; one less than ``first`` if there is none."""
         return self.first + len(self.offsets) - 1
+
+    def sync(self) -> None:
+        """As ``DiskFile.sync``; an error names the file."""
+        with naming(self.path):
+            self.file.sync()
 
     def drop_from(self, index: int) -> None:
         """Forget the entries from ``index`` on."""
@@ -64,12 +74,23 @@ class Segment:
         offsets = self.offsets
         start, high = offsets[first - self.first], end - self.first
         stop = offsets[high] if high < len(offsets) else self.end
-        entries = frames.decode(self.file.read(stop - start, start), self.header.marker, first, end - first)
+        with naming(self.path):
+            data = self.file.read(stop - start, start)
+        entries = frames.decode(data, self.header.marker, first, end - first)
         if entries is None:
             raise StorageDamaged(
                 f"{self.path}: damaged at offset {start} or behind: cannot read entries {first} to {end - 1}"
             )
         return entries
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Errors of the file in there get its name, which a descriptor does not know."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def segment_name(header: SegmentHeader) -> str:

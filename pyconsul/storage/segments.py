@@ -18,8 +18,10 @@ What has to be done in the sync thread is gathered in ``steps``; ``SegmentedStor
 
 from __future__ import annotations
 
+import errno
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from random import Random
@@ -27,13 +29,15 @@ from random import Random
 from pyconsul.interfaces import Disk, DiskFile
 from pyconsul.raft.messages import Entry
 from pyconsul.storage import frames
-from pyconsul.storage.frames import SegmentHeader
+from pyconsul.storage.frames import HEADER_BYTES, SegmentHeader
 from pyconsul.storage.recent import RecentEntries
 from pyconsul.storage.recovery import TEMPORARY_SUFFIX, Found, find_log, remove
-from pyconsul.storage.segment import Segment
+from pyconsul.storage.segment import Segment, naming
 
 SEGMENT_BYTES = 16 << 20
 RECENT_BYTES_MAX = 8 << 20
+SMALL_SEGMENTS = 16
+"""On a disk with no room for a whole segment, one of this part of its size has to do."""
 
 
 class SegmentedLog:
@@ -58,7 +62,6 @@ class SegmentedLog:
         self._folder = folder
         self._rng = rng
         self._segment_bytes = segment_bytes
-        self._full_at = segment_bytes - min(segment_bytes // 8, 1 << 20)
         self.first_index, self.last_index = 1, 0
         self._last_term = 0
         self._durable = self._syncing = 0
@@ -90,6 +93,11 @@ class SegmentedLog:
         return found
 
     @property
+    def durable_index(self) -> int:
+        """The log is on the disk up to here, for certain."""
+        return self._durable
+
+    @property
     def base_term(self) -> int:
         """The term of the entry before the first one."""
         return self._segments[0].header.prev_term
@@ -102,16 +110,16 @@ class SegmentedLog:
         :raises OSError: nothing was appended.
         """
         active = self._segments[-1]
-        if active.end >= self._full_at:
+        if active.end >= active.full_at:
             active = self._begin(SegmentHeader(0, self.last_index + 1, self._last_term, 0))
         offsets = active.offsets
         count = len(offsets)
         data = frames.encode(entries, active.header.marker, self._durable, active.end, offsets)
         try:
             active.file.write((data,), active.end)
-        except OSError:
+        except OSError as error:
             del offsets[count:]
-            raise
+            raise OSError(error.errno, error.strerror, active.path) from error
         size = len(data)
         active.end += size
         last = entries[-1]
@@ -120,8 +128,8 @@ class SegmentedLog:
         self._recent.append(entries, size)
         if not self._sync_is_due:
             self._sync_is_due = True
-            self.steps.append(active.file.sync)
-        if active.end * 2 >= self._segment_bytes and self._prepared_for != self._next_sequence:
+            self.steps.append(active.sync)
+        if active.end * 2 >= active.full_at and self._prepared_for != self._next_sequence:
             self._prepare()
         return size
 
@@ -141,7 +149,6 @@ class SegmentedLog:
         """Drop everything; the log goes on after entry ``index``, which had ``term``."""
         self._cut([], SegmentHeader(0, index + 1, term, 0, restart=True), self._segments)
         self.first_index = index + 1
-        self._durable = self._syncing = index
 
     def compact(self, first_kept: int) -> None:
         """Drop whole segments in which every entry lies before ``first_kept``."""
@@ -215,11 +222,15 @@ class SegmentedLog:
         end = active.end
 
         def last_step() -> None:
-            active.file.sync()  # what the seal vouches for
+            active.sync()  # what the seal vouches for
             active.file.write((seal,), end)
-            active.file.sync()
+            active.sync()
 
         self.steps.append(last_step)
+
+    def abandon(self) -> None:
+        """There is nothing to be sealed: the disk failed, and what is on it has to be found again."""
+        self._closed = True
 
     def close_files(self) -> None:
         """Give the files back. Runs in the sync thread, which may be using them until then."""
@@ -234,7 +245,8 @@ class SegmentedLog:
         """Make a new segment the active one. Sequence and marker are set here."""
         path, file = self._spares.pop() if self._spares else self._make_file()
         header = header._replace(sequence=self._next_sequence, marker=self._rng.getrandbits(32) or 1)
-        file.write((header.encode(),), 0)
+        with naming(path):
+            file.write((header.encode(),), 0)
         segment = Segment(self._folder, file, header)
         self._next_sequence += 1
         self.created += 1
@@ -246,7 +258,7 @@ class SegmentedLog:
 
     def _publish(self, segment: Segment, path: str, old: Segment | None, old_end: int) -> None:
         """Step: give a segment its name. All steps for older ones have been done before."""
-        segment.file.sync()
+        segment.sync()
         self._disk.rename(path, segment.path)
         self._disk.sync_folder(self._folder)
         if old is not None:
@@ -254,9 +266,7 @@ class SegmentedLog:
 
     def _make_file(self) -> tuple[str, DiskFile]:
         path = self._temporary()
-        file = self._disk.open(path, create=True)
-        file.allocate(self._segment_bytes)
-        return path, file
+        return path, allocated(self._disk, path, self._segment_bytes)
 
     def _prepare(self) -> None:
         """Have the sync thread make the file of the next segment, before it is needed."""
@@ -265,8 +275,7 @@ class SegmentedLog:
         made: list[DiskFile] = []
 
         def make() -> None:
-            made.append(self._disk.open(path, create=True))
-            made[0].allocate(self._segment_bytes)
+            made.append(allocated(self._disk, path, self._segment_bytes))
             made[0].sync()
 
         def done(error: BaseException | None) -> None:
@@ -280,6 +289,33 @@ class SegmentedLog:
     def _temporary(self) -> str:
         self._temporaries += 1
         return f"{self._folder}/{self._temporaries}{TEMPORARY_SUFFIX}"
+
+
+def allocated(disk: Disk, path: str, size: int) -> DiskFile:
+    """A new file of ``size``, or of a part of that if there is not so much room.
+
+    :raises OSError: naming it; nothing is left of it then.
+    """
+    with naming(path):
+        file = disk.open(path, create=True)
+        try:
+            _allocate(file, size)
+        except OSError:
+            file.close()
+            with suppress(OSError):
+                disk.remove(path)
+            raise
+    return file
+
+
+def _allocate(file: DiskFile, size: int) -> None:
+    try:
+        file.allocate(size)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        file.truncate(0)
+        file.allocate(max(size // SMALL_SEGMENTS, 2 * HEADER_BYTES))
 
 
 _first_of = attrgetter("first")

@@ -238,6 +238,7 @@ class Draft:
         """Remove what was written."""
         if self._file is not None:
             self._file.close()
+        if self._path.rpartition("/")[2] in self._disk.list(self._folder):
             for file in self._disk.list(self._path):
                 self._disk.remove(f"{self._path}/{file}")
             self._disk.remove(self._path)

@@ -6,6 +6,7 @@ concerns the disk in jobs of its thread, so that neither waits long for the othe
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from pyconsul.log import make_logger
 from pyconsul.raft import events
 from pyconsul.raft.events import PieceStored, SnapshotFailed, SnapshotReady, SnapshotTaken
 from pyconsul.raft.snapshot import SnapshotInfo
+from pyconsul.storage.recovery import REJOIN
 from pyconsul.storage.snapshots import READ_BYTES, Draft, SnapshotFiles, SnapshotName
 
 WRITE_BYTES = 1024 * 1024
@@ -155,29 +157,52 @@ class Snapshotting:
         :param found: the log, which has to go on where the snapshot ends or before.
         :raises StorageDamaged: naming a file, if what is left does not make a whole.
         """
+        snapshot = self.find(found)
+        if snapshot is None:
+            return None
+        info, state = snapshot
+        self._machine.restore(state)
+        return info
+
+    def find(self, found: Recovered, have: int = -1) -> tuple[SnapshotInfo, Any] | None:
+        """The newest snapshot that can be used, and its state; as ``recover``, but changes no state.
+
+        :param have: up to where the machine is: what is not above that is checked, but not decoded.
+        :raises OSError: it cannot be read now; that is no damage yet, and mends itself perhaps.
+        """
         damage = ""
+        unread: OSError | None = None
         for name in self.files.recover():
             try:
                 info = self.files.info(name)
-                decoder = self._machine.decoder()
-                for piece in self.files.pieces(name, info):
-                    decoder.feed(piece)
-                state = decoder.finish()
+                state = self._read(name, info, info.index > have)
             except StorageDamaged as error:
+                cause = error.__cause__
+                if isinstance(cause, OSError) and cause.errno != errno.ENOENT:
+                    unread = OSError(cause.errno, cause.strerror, f"{self.files.folder}/{name}")
                 damage = damage or f"{self.files.folder}/{name}: {error}"
                 self.notes.append(f"snapshot {name} cannot be used: {error}")
                 continue
             if info.index < found.first_index - 1:
                 break
-            self._machine.restore(state)
-            return info
+            return info, state
         if found.first_index > 1:
+            if unread is not None:
+                raise unread
             raise StorageDamaged(
                 (damage or f"{self.files.folder}: the snapshot is missing")
-                + f"; the log begins with entry {found.first_index}, and no usable snapshot reaches it; to "
-                "let this server join the others anew, empty its data folder"
+                + f"; the log begins with entry {found.first_index}, and no usable snapshot reaches it; "
+                + REJOIN
             )
         return None
+
+    def _read(self, name: SnapshotName, info: SnapshotInfo, wanted: bool) -> Any:
+        """Check a snapshot; its state, if that is wanted."""
+        decoder = self._machine.decoder()
+        for piece in self.files.pieces(name, info):
+            if wanted:
+                decoder.feed(piece)
+        return decoder.finish() if wanted else None
 
     # ------------------------------------------------------------ taking
 

@@ -7,6 +7,7 @@ from zlib import crc32
 
 from pyconsul.errors import StorageDamaged
 from pyconsul.interfaces import Disk
+from pyconsul.storage.segment import naming
 
 NAME = "state"
 TEMPORARY = NAME + ".new"
@@ -33,11 +34,12 @@ class StableState:
         """
         if NAME not in self._disk.list(self._folder):
             return None
-        file = self._disk.open(self.path)
-        try:
-            data = file.read(_head.size + VOTE_BYTES_MAX + _crc.size + 1, 0)
-        finally:
-            file.close()
+        with naming(self.path):
+            file = self._disk.open(self.path)
+            try:
+                data = file.read(_head.size + VOTE_BYTES_MAX + _crc.size + 1, 0)
+            finally:
+                file.close()
         if len(data) >= _head.size + _crc.size:
             magic, version, size, term = _head.unpack_from(data)
             end = _head.size + size
@@ -53,12 +55,13 @@ class StableState:
         vote = voted_for.encode()
         body = _head.pack(MAGIC, VERSION, len(vote), term) + vote
         temporary = f"{self._folder}/{TEMPORARY}"
-        file = self._disk.open(temporary, create=True)
-        try:
-            file.truncate(0)
-            file.write([body, _crc.pack(crc32(body))], 0)
-            file.sync()
-        finally:
-            file.close()
+        with naming(self.path):
+            file = self._disk.open(temporary, create=True)
+            try:
+                file.truncate(0)
+                file.write([body, _crc.pack(crc32(body))], 0)
+                file.sync()
+            finally:
+                file.close()
         self._disk.rename(temporary, self.path)
         self._disk.sync_folder(self._folder)

@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent import replica as module
 from pyconsul.agent.environment import Environment
-from pyconsul.agent.replica import COMMANDS_PER_PROPOSAL_MAX, Replica, stats
+from pyconsul.agent.raft_stats import stats
+from pyconsul.agent.replica import COMMANDS_PER_PROPOSAL_MAX, Replica
 from pyconsul.errors import BadRequest, LeadershipLost, NoLeader, Refused, StorageDamaged
 from pyconsul.raft.configuration import Configuration, Server
 from pyconsul.raft.events import ChangeConfiguration, ChangeKind, Role, RoleChanged

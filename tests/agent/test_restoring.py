@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.machine import RestorePiece
-from pyconsul.agent.replica import Replica, stats
+from pyconsul.agent.raft_stats import stats
+from pyconsul.agent.replica import Replica
 from pyconsul.agent.restoring import WINDOW, Restoring
 from pyconsul.errors import LeadershipLost, NoLeader, Refused
 from pyconsul.raft.configuration import Configuration, Server

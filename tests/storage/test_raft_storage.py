@@ -261,7 +261,7 @@ class ChangingTests(SynchronousTestCase):
         world.append(2, [entry(2, data=bytes(500))])
         before = world.disk.operations
         world.storage.append(3, [entry(3, data=bytes(10))])
-        self.assertEqual(world.disk.operations - before, 2)  # header and frames: no file was made
+        self.assertEqual(world.disk.operations - before, 3)  # header, size, frames: no file was made
         world.settle()
         self.assertEqual(len(world.segments()), 2)
         self.assertEqual(world.disk.open("raft/" + world.segments()[0]).size(), 64 + 2 * 540)
@@ -340,13 +340,15 @@ class FailureTests(SynchronousTestCase):
         """Reported once; nothing is called durable or written any more, whatever comes."""
         world = World()
         world.append(1, [entry(1)])
-        error = world.disk.faults["sync"] = OSError(5, "Input/output error")
+        world.disk.faults["sync"] = OSError(5, "Input/output error")
         storage = world.storage
         storage.append(2, [entry(2)])
         storage.append(3, [entry(3)])
         world.settle()
         world.disk.faults.clear()
-        self.assertEqual((world.persisted, world.failures), ([1], [(2, error)]))
+        name = world.segments()[-1]
+        self.assertEqual(world.persisted, [1])
+        self.assertEqual(world.said(), [(2, f"raft/{name}: Input/output error")])
         before = world.disk.operations
         storage.append(4, [entry(4)])
         storage.save_state(5, 2, "me")
@@ -362,16 +364,18 @@ class FailureTests(SynchronousTestCase):
 
     def test_write_fails(self) -> None:
         """A full disk is noticed at once; jobs under way report no success afterwards."""
-        for fault, call in (
-            ("write", lambda storage: storage.append(2, [entry(2)])),
-            ("write", lambda storage: storage.reset(2, 5, 1)),
-            ("open", lambda storage: storage.truncate(2, 1)),
+        for fault, call, file in (
+            ("write", lambda storage: storage.append(2, [entry(2)]), "0+1-0+1.segment"),
+            ("write", lambda storage: storage.reset(2, 5, 1), "[12].new"),
+            ("open", lambda storage: storage.truncate(2, 1), "[12].new"),
         ):
             world = World()
             world.storage.append(1, [entry(1)])
-            error = world.disk.faults[fault] = OSError(28, "No space left on device")
+            world.disk.faults[fault] = OSError(28, "No space left on device")
             call(world.storage)
-            self.assertEqual(world.failures, [(2, error)])
+            [(seq, text)] = world.said()
+            self.assertEqual(seq, 2)
+            self.assertRegex(text, f"^raft/{file}: No space left on device$")
             world.disk.faults.clear()
             world.storage.append(3, [entry(3)])
             world.settle()

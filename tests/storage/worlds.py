@@ -8,6 +8,7 @@ from random import Random
 from twisted.internet.task import Clock
 
 from pyconsul.raft.messages import Entry
+from pyconsul.storage.mending import said
 from pyconsul.storage.raft_storage import RecoveredLog, SegmentedStorage
 from pyconsul.testing.disk import SimDisk
 
@@ -43,6 +44,10 @@ class World:
         self.storage.failed = lambda seq, error: self.failures.append((seq, error))
         self.recovered = self.storage.recover()
         return self.recovered
+
+    def said(self) -> list[tuple[int, str]]:
+        """What failed, as people are told."""
+        return [(seq, said(error)) for seq, error in self.failures]
 
     def settle(self) -> None:
         """Let all jobs end."""
