@@ -6,6 +6,10 @@ what was written before the job was submitted: no more than a real one promises.
 
 Nothing is copied for this: a write remembers what it replaced until it is synced, a power cut
 undoes the unsynced writes and does again those that survive. Allocated zeros take no memory.
+
+Disks also fill up and fail. On a full one nothing grows, and a write that would is done in part. A
+sync that fails loses what it should have made durable: it can still be read, as from the page cache
+of a real system, but a later sync does not see it any more, and a power cut may lose it.
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ Latency: TypeAlias = Callable[[Random], float]
 
 IN_JOB = 0
 ALL = 1 << 63
+FORSAKEN = ALL + 1
+"""The stamp of writes that no sync covers any more."""
+
 OPERATIONS_IN_CUT_JOB_MAX = 12
 
 
@@ -49,12 +56,13 @@ class _Write(NamedTuple):
 class _Node:
     """A file: its bytes (what is missing up to ``size`` is zeros), and what is not synced yet."""
 
-    __slots__ = ("data", "pending", "size")
+    __slots__ = ("data", "forsaken", "pending", "size")
 
     def __init__(self) -> None:
         self.data = bytearray()
         self.size = 0
         self.pending: list[_Write] = []
+        self.forsaken = False
 
     def write(self, offset: int, new: bytes) -> bytes:
         """Write; returns what was there."""
@@ -78,15 +86,41 @@ class _Node:
     def settle(self, limit: int) -> list[_Node | _Folder]:
         """What was written up to the stamp ``limit`` is durable."""
         pending = self.pending
-        if pending[-1].stamp <= limit:  # a job's own write at the end: it settles the ones before
+        if self.forsaken:
+            self._settle_some(limit)
+        elif pending[-1].stamp <= limit:  # a job's own write at the end: it settles the ones before
             pending.clear()
         else:
             pending[:] = [write for write in pending if write.stamp > limit]
         return []
 
+    def _settle_some(self, limit: int) -> None:
+        """As ``settle``; what was written over forsaken writes makes up for them."""
+        kept: list[_Write] = []
+        for write in self.pending:
+            if write.stamp > limit:
+                kept.append(write)
+                continue
+            place = write.offset
+            end = ALL if write.new is None else place + len(write.new)
+            size = place if write.new is None else max(write.old_size, end)
+            kept = [
+                piece._replace(old_size=size)
+                for other in kept
+                for piece in (_without(other, place, end) if other.stamp == FORSAKEN else (other,))
+            ]
+        self.pending = kept
+        self.forsaken = any(write.stamp == FORSAKEN for write in kept)
+
+    def forsake(self, limit: int) -> None:
+        """What was written up to the stamp ``limit`` will never be durable by itself."""
+        self.pending = [_forsaken(write) if write.stamp <= limit else write for write in self.pending]
+        self.forsaken = bool(self.pending)
+
     def cut_power(self, survive: Callable[[bytes | None], Sequence[tuple[int, int]]]) -> None:
         """Keep of each write that is not durable the pieces that ``survive`` names."""
         writes, self.pending = self.pending, []
+        self.forsaken = False
         for write in reversed(writes):
             if write.new is not None:
                 self.data[write.offset : write.offset + len(write.new)] = write.old
@@ -100,6 +134,27 @@ class _Node:
                     self.write(write.offset + start, write.new[start:end])
                 else:
                     self.resize(write.offset)
+
+
+def _forsaken(write: _Write) -> _Write:
+    """The same write, to be undone even if others behind it in the file stay."""
+    old = write.old if write.new is None else write.old.ljust(len(write.new), b"\0")
+    return write._replace(stamp=FORSAKEN, old=old)
+
+
+def _without(write: _Write, start: int, end: int) -> list[_Write]:
+    """What is left of ``write`` beside the bytes from ``start`` to ``end``."""
+    if write.new is None:
+        return [write]
+    first, last = write.offset, write.offset + len(write.new)
+    pieces = []
+    if first < start:
+        cut = min(last, start) - first
+        pieces.append(write._replace(old=write.old[:cut], new=write.new[:cut]))
+    if end < last:
+        cut = max(first, end) - first
+        pieces.append(write._replace(offset=first + cut, old=write.old[cut:], new=write.new[cut:]))
+    return pieces
 
 
 class _Folder:
@@ -154,10 +209,21 @@ class SimFile:
         self._life = disk.life
 
     def write(self, parts: Sequence[bytes], offset: int) -> None:
-        self._check("write")
+        disk = self._disk
+        new = parts[0] if len(parts) == 1 else b"".join(parts)
+        try:
+            self._check("write")
+            if disk.full and offset + len(new) > self._node.size:
+                raise _no_room()
+        except OSError:
+            if disk.short_writes and self._life == disk.life:
+                self._write(new[: disk.some_of(len(new))], offset)
+            raise
+        self._write(new, offset)
+
+    def _write(self, new: bytes, offset: int) -> None:
         node = self._node
         size = node.size
-        new = parts[0] if len(parts) == 1 else b"".join(parts)
         self._disk.wrote(node, offset, node.write(offset, new), new, size)
 
     def read(self, size: int, offset: int) -> bytes:
@@ -170,6 +236,7 @@ class SimFile:
     def allocate(self, size: int) -> None:
         self._check("allocate")
         if size > self._node.size:
+            self._disk.must_have_room()
             self._resize(size)
 
     def truncate(self, size: int) -> None:
@@ -185,7 +252,11 @@ class SimFile:
         return self._node.size
 
     def sync(self) -> None:
-        self._check("sync")
+        try:
+            self._check("sync")
+        except OSError:
+            self._disk.forsake(self._node)
+            raise
         self._disk.settle(self._node)
 
     def close(self) -> None:
@@ -203,7 +274,8 @@ class SimDisk:
 
     :ivar clock: when jobs end; a process that starts again brings its own by ``attach``.
     :ivar faults: errors to raise instead of doing an operation, by its name in ``Disk`` or
-        ``DiskFile``, until removed again.
+        ``DiskFile``, until removed again. :ivar fault_chance: how often they are.
+    :ivar full: nothing may grow. :ivar short_writes: a write that fails is done in part.
     :ivar operations: how many have been done.
     :param latency: seconds that a job takes, drawn anew for each.
     """
@@ -211,6 +283,9 @@ class SimDisk:
     def __init__(self, clock: IReactorTime, rng: Random, latency: Latency = flash) -> None:
         self.clock = clock
         self.faults: dict[str, OSError] = {}
+        self.fault_chance = 1.0
+        self.full = False
+        self.short_writes = False
         self.life = 0
         self.operations = 0
         self._rng = rng
@@ -233,6 +308,7 @@ class SimDisk:
         if node is None:
             if not create:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            self.must_have_room()
             node = _Node()
             self._change(folder, {name: node})
         if isinstance(node, _Folder):
@@ -250,6 +326,7 @@ class SimDisk:
         self.begin("make_folder")
         folder, name = self._place(path)
         if name not in folder.names:
+            self.must_have_room()
             self._change(folder, {name: _Folder()})
 
     def rename(self, old: str, new: str) -> None:
@@ -337,6 +414,34 @@ class SimDisk:
 
     # ------------------------------------------------------------ what goes wrong
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is set to go wrong."""
+        return not self.faults and not self.full
+
+    def mend(self) -> None:
+        """Nothing goes wrong any more; what has been lost stays lost."""
+        self.faults.clear()
+        self.fault_chance = 1.0
+        self.full = self.short_writes = False
+
+    def wipe(self) -> None:
+        """A new disk, for a process to come."""
+        self._root = _Folder()
+        self._dirty.clear()
+
+    def files(self, folder: str) -> Sequence[tuple[str, int]]:
+        """The paths of all files in ``folder`` and below, and up to where each is written."""
+        found: list[tuple[str, int]] = []
+        node = self._root if not folder else self._folder(folder)
+        for name, child in sorted(node.names.items()):
+            path = f"{folder}/{name}" if folder else name
+            if isinstance(child, _Folder):
+                found += self.files(path)
+            else:
+                found.append((path, len(child.data)))
+        return found
+
     def attach(self, clock: IReactorTime) -> None:
         """A process starts again on what its predecessor left."""
         self.clock = clock
@@ -401,7 +506,17 @@ class SimDisk:
                 raise _PowerCut
             self._budget -= 1
         if self.faults and operation in self.faults:
-            raise self.faults[operation]
+            if self.fault_chance >= 1.0 or self._rng.random() < self.fault_chance:
+                raise self.faults[operation].with_traceback(None)
+
+    def must_have_room(self) -> None:
+        """Something is to grow."""
+        if self.full:
+            raise _no_room()
+
+    def some_of(self, size: int) -> int:
+        """How much of a write that fails is done."""
+        return self._rng.randrange(size + 1)
 
     def wrote(self, node: _Node, offset: int, old: bytes, new: bytes | None, old_size: int) -> None:
         """Remember a write until it is synced."""
@@ -416,11 +531,20 @@ class SimDisk:
             if not node.pending:
                 self._dirty.pop(node, None)
 
+    def forsake(self, node: _Node) -> None:
+        """A sync failed."""
+        if node.pending:
+            node.forsake(self._limit)
+
     def _next_stamp(self) -> int:
         if self._limit != ALL:
             return IN_JOB
         self._stamp += 1
         return self._stamp
+
+
+def _no_room() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _survival(rng: Random) -> Callable[[bytes | None], Sequence[tuple[int, int]]]:

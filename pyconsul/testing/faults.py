@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Generic, TypeVar
 
+from pyconsul.errors import StorageDamaged
 from pyconsul.testing.clock import SimCall
 from pyconsul.testing.kernel import Process, SimNode, Simulation
 
 P = TypeVar("P", bound=Process)
+
+
+DISK_KINDS = ("disk_full", "disk_errors", "bit_rot")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +49,32 @@ class FaultPlan:
         ("slow_network", 1.0),
         ("slow_disk", 1.0),
         ("clock_step", 0.3),
+        ("disk_full", 1.0),
+        ("disk_errors", 1.5),
+        ("bit_rot", 0.3),
     )
 
 
 PLAN = FaultPlan()
+SOUND_DISKS = FaultPlan(weights=tuple(w for w in PLAN.weights if w[0] not in DISK_KINDS))
+
+
+DISK_FAULTS = ("open", "write", "sync", "read", "allocate", "rename", "remove", "sync_folder", "make_folder")
+LOOK_S = 0.5
 
 
 class Faults(Generic[P]):
-    """Does one thing after the other to the nodes, and mends each after a while."""
+    """Does one thing after the other to the nodes, and mends each after a while.
+
+    :ivar refusals: how often a server would not start, as what its disk holds is damaged.
+    :ivar rotten: the one whose disk has lost something, until a new server has taken its place. One at
+        a time: Raft stands the loss of a minority, and others may be down meanwhile.
+    """
 
     def __init__(self, world: Simulation[P], rng: Random, plan: FaultPlan = PLAN) -> None:
         self.count = 0
+        self.refusals = 0
+        self.rotten: SimNode[P] | None = None
         self._world = world
         self._rng = rng
         self._plan = plan
@@ -81,8 +102,11 @@ class Faults(Generic[P]):
         for node in world.nodes:
             node.slowness = 1.0
             node.tripwire = None
+            node.disk.mend()
             node.clock.resume()
-            world.boot(node)
+            self._boot(node)
+        if self.rotten is not None:
+            self._restart_rotten(self.rotten)
 
     def _strike(self) -> None:
         self.start()
@@ -112,7 +136,7 @@ class Faults(Generic[P]):
     def _down(self, node: SimNode[P] | None, power_cut: bool) -> None:
         if node is not None:
             self._world.crash(node, power_cut)
-            self._later(lambda: self._world.boot(node), self._rng.choice((0.05, 0.5, 1.0, 2.0)))
+            self._later(lambda: self._boot(node), self._rng.choice((0.05, 0.5, 1.0, 2.0)))
 
     def _power_cut(self) -> None:
         self._down(self._one(), True)
@@ -135,7 +159,7 @@ class Faults(Generic[P]):
 
         def strike(node: SimNode[P]) -> None:
             world.crash(node)
-            self._later(lambda: world.boot(node), 0.02)
+            self._later(lambda: self._boot(node), 0.02)
 
         def trip(node: SimNode[P]) -> None:
             world.clock.root.callLater(rng.choice((0.0002, 0.001, 0.005, 0.2)) * rng.random(), strike, node)
@@ -148,7 +172,7 @@ class Faults(Generic[P]):
         node = self._one()
         if node is not None:
             self._world.stop(node)
-            self._later(lambda: self._world.boot(node), 0.2)
+            self._later(lambda: self._boot(node), 0.2)
 
     def _pause(self) -> None:
         node = self._one()
@@ -167,6 +191,83 @@ class Faults(Generic[P]):
         seconds = self._rng.uniform(-0.5, 0.5)
         self._world.note(f"clock of {node} steps by {seconds:.3f} s")
         node.clock.step_by(seconds)
+
+    # ------------------------------------------------------------ disks
+
+    def _boot(self, node: SimNode[P]) -> None:
+        """Start a process; later if the disk does not work, on a new disk if it has lost something."""
+        try:
+            self._world.boot(node)
+        except OSError:
+            if node.disk.is_sound:
+                raise
+            self._later(lambda: self._boot(node), 0.5)
+        except StorageDamaged:
+            if node is not self.rotten or node.wiped:
+                raise
+            self.refusals += 1
+            self._world.wipe(node)
+            self._boot(node)
+
+    def _disk_full(self) -> None:
+        node = self._rng.choice(self._world.nodes)
+        self._world.note(f"full disk of {node}")
+        node.disk.full = node.disk.short_writes = True
+        self._later(partial(self._mend_disk, node))
+
+    def _disk_errors(self) -> None:
+        rng, node = self._rng, self._rng.choice(self._world.nodes)
+        disk = node.disk
+        kinds = rng.sample(DISK_FAULTS, rng.choice((1, 1, 2, len(DISK_FAULTS))))
+        self._world.note(f"disk of {node} fails to {kinds}")
+        for kind in kinds:
+            disk.faults[kind] = OSError(errno.EIO, os.strerror(errno.EIO))
+        disk.fault_chance = rng.choice((0.05, 0.3, 1.0))
+        disk.short_writes = rng.random() < 0.5
+        self._later(partial(self._mend_disk, node))
+
+    def _mend_disk(self, node: SimNode[P]) -> None:
+        self._world.note(f"disk of {node} works")
+        node.disk.mend()
+
+    def _bit_rot(self) -> None:
+        """A byte changes in what has long been durable; the next start finds out."""
+        world = self._world
+        node = self._one()
+        if self.rotten is not None or node is None or len(world.nodes) < 3 or not world.has_back(node):
+            return
+        segments = [path for path, _ in node.disk.files("raft") if path.endswith(".segment")]
+        last = max(segments, key=lambda path: path.rpartition("-")[2], default="")
+        files = [file for file in node.disk.files("raft") if file[1] and file[0] != last]
+        if not files:
+            return
+        path, size = self._rng.choice(files)
+        self._world.note(f"bit rot in {path} of {node}")
+        node.disk.damage(path, self._rng.randrange(size), 1 << self._rng.randrange(8))
+        self.rotten = node
+        node.wiped = False
+        self._later(partial(self._restart_rotten, node), 0.5)
+
+    def _restart_rotten(self, node: SimNode[P]) -> None:
+        world = self._world
+        if not node.wiped:
+            world.crash(node, power_cut=False)
+            self._boot(node)
+            if not node.up:
+                self._later(partial(self._restart_rotten, node), 0.5)
+                return
+        if not node.wiped:  # what is damaged is not needed now; but some day it may be
+            world.crash(node, power_cut=False)
+            world.wipe(node)
+            self._boot(node)
+        self._watch_rotten(node)
+
+    def _watch_rotten(self, node: SimNode[P]) -> None:
+        """Wait until all is as it was."""
+        if self._world.has_back(node):
+            self.rotten = None
+        else:
+            self._world.clock.root.callLater(LOOK_S, self._watch_rotten, node)
 
     # ------------------------------------------------------------ network
 

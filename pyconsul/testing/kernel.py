@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
+from pyconsul.errors import StorageDamaged
 from pyconsul.raft.events import PersistState, PersistTruncation
 from pyconsul.testing.clock import NodeClock, SimClock
 from pyconsul.testing.disk import SimDisk, flash
@@ -51,7 +52,7 @@ class SimNode(Generic[P]):
     """A machine: its disk outlives the processes on it.
 
     :ivar process: what runs on it; ``None`` while it is down.
-    :ivar slowness: factor of all times of its disk.
+    :ivar slowness: factor of all times of its disk. :ivar wiped: it is a new server on a new disk.
     :ivar tripwire: called once, at the next moment at which a crash hurts most.
     """
 
@@ -62,6 +63,7 @@ class SimNode(Generic[P]):
         self.id = str(UUID(int=rng.getrandbits(128), version=4))
         self.rng = rng
         self.slowness = 1.0
+        self.wiped = False
         self.tripwire: Callable[[], None] | None = None
         self.disk = SimDisk(clock.root, rng, lambda rng: flash(rng) * self.slowness)
         self.clock = NodeClock(clock)
@@ -131,7 +133,10 @@ class Simulation(Generic[P]):
         raise NotImplementedError
 
     def boot(self, node: SimNode[P]) -> None:
-        """Start a process on ``node``, unless there is one."""
+        """Start a process on ``node``, unless there is one.
+
+        :raises OSError: its disk does not work. :raises StorageDamaged: or has lost something.
+        """
         if node.up:
             return
         self.note(f"boot {node}")
@@ -140,7 +145,13 @@ class Simulation(Generic[P]):
         node.clock = NodeClock(self.clock, 1.0 + drift, 100.0 * node.number)
         node.disk.attach(node.clock)
         node.stack = self.network.plug(node.ip, node.clock)
-        node.process = self.make_process(node, node.stack)
+        try:
+            node.process = self.make_process(node, node.stack)
+        except (OSError, StorageDamaged) as error:
+            self.note(f"{node} refuses to start: {error}")
+            self._end(node)
+            node.disk.crash(power_cut=False)
+            raise
         node.process.start()
 
     def crash(self, node: SimNode[P], power_cut: bool = True) -> None:
@@ -172,6 +183,20 @@ class Simulation(Generic[P]):
         node.process = node.stack = None
         self.clock.forget_killed()
         self._collecting = collecting
+
+    def wipe(self, node: SimNode[P]) -> None:
+        """Give ``node`` a new disk and a new id: what comes up there is a server that nobody knows."""
+        self.note(f"new disk for {node}")
+        node.disk.wipe()
+        node.id = str(UUID(int=node.rng.getrandbits(128), version=4))
+        node.wiped = True
+
+    def has_back(self, node: SimNode[P]) -> bool:
+        """Whether the server on ``node`` votes, and none that was there before.
+
+        Where new servers do not take the place of old ones, no disk rots.
+        """
+        return False
 
     def pause(self, node: SimNode[P]) -> None:
         """Stop the process on ``node`` from running, for a time."""

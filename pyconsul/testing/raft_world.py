@@ -16,15 +16,17 @@ import msgspec
 from msgspec import Struct
 from twisted.internet.defer import Deferred, fail
 
+from pyconsul.agent.raft_driver import RaftDriver
 from pyconsul.errors import LeadershipLost, NoLeader, StorageDamaged
-from pyconsul.interfaces import RaftStorage
-from pyconsul.net.driver import Driver
+from pyconsul.interfaces import RaftStorage, Recovered
 from pyconsul.raft import events
 from pyconsul.raft.configuration import VOTER, Configuration, Server
 from pyconsul.raft.core import RaftCore
 from pyconsul.raft.events import ChangeKind, Role
 from pyconsul.raft.messages import COMMAND, Entry
+from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.raft.timing import Timing
+from pyconsul.storage.mending import Mending, Opened
 from pyconsul.storage.raft_storage import SegmentedStorage
 from pyconsul.storage.snapshot_policy import SnapshotPolicy, SnapshotSettings
 from pyconsul.storage.snapshotting import Snapshotting, after
@@ -115,30 +117,54 @@ class RaftProcess:
 
     def __init__(self, node: SimNode[RaftProcess], stack: Stack, world: RaftWorld) -> None:
         self.machine = DataMachine()
+        self.applied_index = 0
         self._world = world
         self._node = node
         self._transport = RaftSocket(stack, node.id)
-        self._storage = world.make_storage(node.disk, node.rng)
-        storage = self._storage
+        self._transport.received = lambda sender, m: self.driver.feed(events.MessageReceived(sender, m))
+        self._transport.unreachable = lambda peer: self.driver.feed(events.Unreachable(peer))
+        self._mending = Mending(node.disk, node.clock, self._make_work, self._reopen)
+        self.failed = False
+        self._proposing: deque[Deferred[Any]] = deque()
+        self._waiting: deque[tuple[int, int, Deferred[Any]]] = deque()
+        self._reads: dict[int, tuple[str, Deferred[Any]]] = {}
+        self._ready: deque[tuple[int, str, Deferred[Any]]] = deque()
+        self._token = 0
+        storage = world.make_storage(node.disk, node.rng)
         found = storage.recover()
-        self._work = Snapshotting(
-            node.disk,
+        work = self._make_work()
+        snapshot = work.recover(found)
+        self._open(storage, work, found, snapshot)
+
+    def _make_work(self) -> Snapshotting:
+        return Snapshotting(
+            self._node.disk,
             "raft/snapshots",
-            node.clock,
-            world.wall_time,
+            self._node.clock,
+            self._world.wall_time,
             self.machine,
             self._transport,
             lambda event: self.driver.feed(event),
             lambda info: self._policy.taken(info),
         )
-        snapshot = self._work.recover(found)
+
+    def _open(
+        self, storage: RaftStorage, work: Snapshotting, found: Recovered, snapshot: SnapshotInfo | None
+    ) -> None:
+        """Make a core of what is on the disk, as ``Replica`` does."""
+        world, node = self._world, self._node
+        errors: list[BaseException] = []
+        storage.failed = lambda seq, error: errors.append(error)
         left = after(found, snapshot)
         if left is not None:
             storage.reset(0, left.snapshot_index, left.snapshot_term)
-        self.core = world.make_core(world.timing, node.rng, node.id, left or found, storage.read, snapshot)
-        self.applied_index = 0 if snapshot is None else snapshot.index
+        if errors:
+            raise errors[0]
+        core = world.make_core(world.timing, node.rng, node.id, left or found, storage.read, snapshot)
+        self.core, self._storage, self._work = core, storage, work
+        self.applied_index = max(self.applied_index, 0 if snapshot is None else snapshot.index)
         world.checker.started(node.id, self.core, left or found, snapshot)
-        self._states = States(world.checker, node.id, self.machine, snapshot)
+        self._states = States(world.checker, node.id, self.machine, snapshot, lambda: self.applied_index)
         self._policy = SnapshotPolicy(
             world.snapshots,
             node.clock,
@@ -149,7 +175,8 @@ class RaftProcess:
             self.machine,
             lambda: self.applied_index,
         )
-        self.driver = Driver(
+        self.driver = RaftDriver(
+            self._driver_failed,
             self.core,
             {
                 events.Send: lambda e: self._transport.send(e.to, e.address, e.message),
@@ -165,36 +192,73 @@ class RaftProcess:
                 events.Proposed: self._proposed,
                 events.ProposalRefused: self._refused,
                 events.LeadershipConfirmed: self._confirmed,
-                events.LeadershipRefused: lambda e: self._reads.pop(e.token)[1].errback(NoLeader()),
+                events.LeadershipRefused: self._unconfirmed,
                 events.TransferEnded: lambda e: None,
             },
             node.clock,
             events.Tick(),
         )
         self.driver.observer = self._observe
-        self._transport.received = lambda sender, m: self.driver.feed(events.MessageReceived(sender, m))
-        self._transport.unreachable = lambda peer: self.driver.feed(events.Unreachable(peer))
         storage.persisted = lambda seq: self.driver.feed(events.Persisted(seq))
-        storage.failed = self._storage_failed
-        self._proposing: deque[Deferred[Any]] = deque()
-        self._waiting: deque[tuple[int, int, Deferred[Any]]] = deque()
-        self._reads: dict[int, tuple[str, Deferred[Any]]] = {}
-        self._ready: deque[tuple[int, str, Deferred[Any]]] = deque()
-        self._token = 0
+        storage.failed = lambda seq, error: self._suspend(error)
 
     def start(self) -> None:
         """Take part."""
         self.driver.start()
         self._policy.start()
-        if self.core.last_log_index == 0:
+        if self.core.last_log_index == 0 and not self._node.wiped:
             self.driver.feed(events.Bootstrap(self._world.configuration))
 
     def stop(self) -> None:
         """Take part no longer."""
+        self._mending.stop()
+        self._end()
+        self._storage.close()
+
+    def _end(self) -> None:
         self.driver.stop()
         self._policy.stop()
         self._work.stop()
-        self._storage.close()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this server leads, as far as it knows."""
+        return not self.failed and self.core.role is Role.LEADER
+
+    # ------------------------------------------------------------ a disk that fails
+
+    def _driver_failed(self, error: Exception) -> None:
+        if isinstance(error, OSError | StorageDamaged):
+            self._suspend(error)
+
+    def _suspend(self, error: BaseException) -> None:
+        if self.failed:
+            return
+        self._world.note(f"the disk of {self._node} failed: {error}")
+        self.failed = True
+        self._mending.begin(self._storage, self.applied_index, error)
+        self._end()
+        waiting = [deferred for _, _, deferred in self._waiting]
+        reads = [deferred for _, deferred in self._reads.values()]
+        reads += [deferred for _, _, deferred in self._ready]
+        waiting += self._proposing
+        for queue in (self._waiting, self._reads, self._ready, self._proposing):
+            queue.clear()
+        for deferred in waiting:
+            deferred.errback(LeadershipLost())
+        for deferred in reads:
+            deferred.errback(NoLeader())
+
+    def _reopen(self, opened: Opened) -> None:
+        """The disk works again."""
+        self._world.note(f"the disk of {self._node} works again")
+        info, state = opened.snapshot if opened.snapshot is not None else (None, None)
+        if info is not None and info.index > self.applied_index:
+            self.machine.restore(state or {})
+        self._open(opened.storage, opened.work, opened.found, info)
+        self.failed = False
+        self.start()
+        self._answer_reads()
 
     @property
     def data(self) -> Data:
@@ -212,7 +276,7 @@ class RaftProcess:
 
     def perform(self, operation: Operation, version: int | None) -> Deferred[Any]:
         """Do one operation of a client."""
-        if self.core.role is not Role.LEADER:
+        if not self.leads:
             return fail(NoLeader())
         deferred: Deferred[Any] = Deferred()
         if operation.kind == GET:
@@ -227,6 +291,8 @@ class RaftProcess:
 
     def change(self, kind: ChangeKind, server: Server) -> None:
         """Ask for a change of the configuration, as an operator would."""
+        if self.failed:
+            return
         ignored: Deferred[Any] = Deferred()
         ignored.addErrback(lambda failure: None)
         self._proposing.append(ignored)
@@ -237,12 +303,22 @@ class RaftProcess:
         self.driver.feed(events.TransferLeadership())
 
     def _proposed(self, effect: events.Proposed) -> None:
+        if self.failed:  # within this very step
+            return
         self._waiting.append((effect.first_index, effect.term, self._proposing.popleft()))
 
     def _refused(self, effect: events.ProposalRefused) -> None:
+        if self.failed:
+            return
         self._proposing.popleft().errback(NoLeader())
 
+    def _unconfirmed(self, effect: events.LeadershipRefused) -> None:
+        if not self.failed:
+            self._reads.pop(effect.token)[1].errback(NoLeader())
+
     def _confirmed(self, effect: events.LeadershipConfirmed) -> None:
+        if self.failed:
+            return
         key, deferred = self._reads.pop(effect.token)
         self._ready.append((effect.index, key, deferred))
         self._answer_reads()
@@ -255,13 +331,21 @@ class RaftProcess:
     # ------------------------------------------------------------ the machine
 
     def _restored(self, effect: events.RestoreSnapshot) -> None:
-        self._work.restore(effect)
-        self._storage.reset(effect.seq, effect.info.index, effect.info.term)
-        self.applied_index = effect.info.index
+        if self.failed:
+            return
+        index = effect.info.index
+        if index > self.applied_index:
+            self._work.restore(effect)
+        self._storage.reset(effect.seq, index, effect.info.term)
+        self.applied_index = max(self.applied_index, index)
         self._answer_reads()
 
     def _apply(self, effect: events.Apply) -> None:
+        if self.failed:
+            return
         for entry in effect.entries:
+            if entry.index <= self.applied_index:
+                continue
             result = self._apply_one(entry) if entry.kind == COMMAND else None
             self.applied_index = entry.index
             self._states.applied(entry.index)
@@ -289,9 +373,6 @@ class RaftProcess:
             for _, _, deferred in waiting:
                 deferred.errback(LeadershipLost())
 
-    def _storage_failed(self, seq: int, error: BaseException) -> None:
-        raise error
-
 
 class RaftFaults(Faults[RaftProcess]):
     """Operators are trouble, too: they hand leadership over, and change who takes part."""
@@ -303,6 +384,8 @@ class RaftFaults(Faults[RaftProcess]):
             node.process.transfer()
 
     def _change(self) -> None:
+        if self.rotten is not None:  # one thing after the other: a minority of two is none
+            return
         for node in self._world.leaders():
             assert node.process is not None
             kind = self._rng.choice(list(ChangeKind))
@@ -354,9 +437,7 @@ class RaftWorld(Simulation[RaftProcess]):
 
     def leaders(self) -> list[SimNode[RaftProcess]]:
         """The nodes whose core leads."""
-        return [
-            node for node in self.nodes if node.process is not None and node.process.core.role is Role.LEADER
-        ]
+        return [node for node in self.nodes if node.process is not None and node.process.leads]
 
     def trouble(self, seconds: float) -> None:
         """Start all servers, let faults and clients loose on them, then see that all is well."""
@@ -384,21 +465,32 @@ class RaftWorld(Simulation[RaftProcess]):
 
     def _lack_voters(self) -> bool:
         """Whether some servers are no voters; if so, the leader is told to add them."""
-        for node in self.leaders():
-            process = node.process
-            assert process is not None
-            voters = {server.id for server in process.core.configuration.servers if server.suffrage == VOTER}
-            missing = [server for server in self.configuration.servers if server.id not in voters]
-            if not missing:
-                return False
+        return not any(self.complete(node) for node in self.leaders())
+
+    def has_back(self, node: SimNode[RaftProcess]) -> bool:
+        """See ``Simulation``; here nobody but us looks after that."""
+        return any(self.complete(leader) for leader in self.leaders())
+
+    def complete(self, leader: SimNode[RaftProcess]) -> bool:
+        """Whether the servers that there are, and no others, vote for ``leader``; if not, it is told to."""
+        process = leader.process
+        assert process is not None
+        wanted = {node.id: Server(node.id, f"{node.ip}:8300") for node in self.nodes}
+        servers = process.core.configuration.servers
+        voters = {server.id for server in servers if server.suffrage == VOTER}
+        gone = [server for server in servers if server.id not in wanted]
+        missing = [server for identity, server in wanted.items() if identity not in voters]
+        if gone:
+            process.change(ChangeKind.REMOVE_SERVER, gone[0])
+        elif missing:
             process.change(ChangeKind.ADD_VOTER, missing[0])
-        return True
+        return not gone and not missing
 
     def _equal(self) -> bool:
         processes = [node.process for node in self.nodes]
         first = processes[0]
         return all(
-            p is not None and first is not None
+            p is not None and first is not None and not p.failed
             and p.applied_index == first.applied_index == len(self.checker.committed)
             and p.data == first.data
             for p in processes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from zlib import crc32
 
@@ -21,14 +21,23 @@ def fingerprint(slices: Iterable[bytes]) -> int:
 
 
 class States:
-    """Tells the checker of the states that snapshots are made of, and of those made of snapshots."""
+    """Tells the checker of the states that snapshots are made of, and of those made of snapshots.
+
+    :param have: up to where the machine is.
+    """
 
     def __init__(
-        self, checker: SafetyChecker, server: str, machine: Machine, started_from: SnapshotInfo | None
+        self,
+        checker: SafetyChecker,
+        server: str,
+        machine: Machine,
+        started_from: SnapshotInfo | None,
+        have: Callable[[], int],
     ) -> None:
         self._checker = checker
         self._server = server
         self._machine = machine
+        self._have = have
         self._restored = 0 if started_from is None else started_from.index
         self._look()
 
@@ -46,6 +55,6 @@ class States:
         self._checker.state_is(self._server, index, fingerprint(self._machine.slices()))
 
     def _look(self) -> None:
-        if self._restored:
+        if self._restored and self._restored == self._have():  # not above what it had already applied
             self._checker.state_is(self._server, self._restored, fingerprint(self._machine.slices()))
-            self._restored = 0
+        self._restored = 0

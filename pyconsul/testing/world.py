@@ -10,6 +10,7 @@ Only five things are exchanged: the clock, chance, the network, the disk and the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random
 from time import process_time
 from typing import Any
@@ -18,10 +19,11 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred
 
 from pyconsul.agent.environment import Environment
+from pyconsul.agent.replica import Replica
 from pyconsul.agent.server import ServerAgent
 from pyconsul.config.groups import Performance
 from pyconsul.config.schema import AgentConfig
-from pyconsul.raft.events import Role
+from pyconsul.raft.configuration import VOTER
 from pyconsul.serf.members import Status
 from pyconsul.storage.raft_storage import RecoveredLog, SegmentedStorage
 from pyconsul.structs.kv import DirEntry, IndexedDirEntries, KeyRequest, KVSRequest
@@ -83,7 +85,7 @@ class ServerProcess:
     @property
     def leads(self) -> bool:
         """Whether this server's Raft core leads."""
-        return self.agent.raft.core.role is Role.LEADER
+        return self.agent.raft.is_leader
 
     def perform(self, operation: Operation, version: int | None) -> Any:
         """One operation of a client, as its HTTP request would do it."""
@@ -214,10 +216,14 @@ class World(Simulation[ServerProcess]):
         )
         others = [other.ip for other in self.nodes if other is not node]
         agent = make_agent(node, environment, storage, others, len(self.nodes))
-        raft, checker, identity = agent.raft, self.checker, node.id
-        core = raft.core
+        self._observe(node, agent.raft)
+        return ServerProcess(agent)
+
+    def _observe(self, node: SimNode[ServerProcess], raft: Replica) -> None:
+        """Look at every event of the core, and of the one that follows when the disk has failed."""
+        checker, identity, core = self.checker, node.id, raft.core
         checker.started(identity, core, raft.recovered, raft.started_from)
-        states = States(checker, identity, raft.machine, raft.started_from)
+        states = States(checker, identity, raft.machine, raft.started_from, lambda: raft.applied_index)
 
         def observe(event: object, effects: Iterable[Any]) -> None:
             states.observe(event, effects)
@@ -225,12 +231,21 @@ class World(Simulation[ServerProcess]):
             if node.tripwire is not None:
                 node.trip(effects)
 
-        agent.raft.driver.observer = observe
-        return ServerProcess(agent)
+        raft.driver.observer = observe
+        raft.reopened = partial(self._observe, node, raft)
 
     def leaders(self) -> list[SimNode[ServerProcess]]:
         """The nodes whose Raft core leads."""
         return [node for node in self.nodes if node.process is not None and node.process.leads]
+
+    def has_back(self, node: SimNode[ServerProcess]) -> bool:
+        """See ``Simulation``; Autopilot looks after that."""
+        identities = {one.id for one in self.nodes}
+        configurations = [self.agent(leader.number).raft.core.configuration for leader in self.leaders()]
+        return any(
+            {server.id for server in configuration.servers if server.suffrage == VOTER} == identities
+            for configuration in configurations
+        )
 
     def agent(self, number: int) -> ServerAgent:
         """The agent on the node with ``number``, from 1; it must be up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from random import Random
 
@@ -372,3 +373,134 @@ class JobTests(SynchronousTestCase):
         self.assertGreater(times[0], 0)
         self.assertLess(times[900], 0.004)
         self.assertGreater(times[-1], 0.05)
+
+
+class FailingTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.disk = SimDisk(Clock(), Random(1))
+        self.file = self.disk.open("f", create=True)
+        self.file.allocate(8)
+        self.file.write([b"abcd"], 0)
+        self.file.sync()
+        self.disk.sync_folder("")
+
+    def fail_sync(self) -> None:
+        self.disk.faults["sync"] = OSError(errno.EIO, "Input/output error")
+        self.assertRaises(OSError, self.file.sync)
+        self.disk.mend()
+
+    def contents(self) -> set[bytes]:
+        """What power cuts leave, again and again."""
+        found = set()
+        for seed in range(60):
+            again = FailingTests("again")
+            again.setUp()
+            again.disk._rng = Random(seed)
+            self.prepare(again)
+            again.disk.crash()
+            found.add(content(again.disk))
+        return found
+
+    def prepare(self, again: FailingTests) -> None:
+        raise NotImplementedError
+
+    def again(self) -> None:
+        """Not a test, but the name of one for ``contents``."""
+
+    def test_full(self) -> None:
+        """Nothing grows; what has its place already is written; room comes back."""
+        self.disk.full = True
+        self.file.write([b"xy"], 6)
+        for grow in (
+            lambda: self.file.write([b"z"], 8),
+            lambda: self.file.allocate(9),
+            lambda: self.disk.open("g", create=True),
+            lambda: self.disk.make_folder("h"),
+        ):
+            self.assertEqual(self.assertRaises(OSError, grow).errno, errno.ENOSPC)
+        self.assertEqual((content(self.disk), self.disk.list("")), (b"abcd\0\0xy", ["f"]))
+        self.assertFalse(self.disk.is_sound)
+        self.disk.mend()
+        self.assertTrue(self.disk.is_sound)
+        self.file.write([b"z"], 8)
+
+    def test_short_writes(self) -> None:
+        """A write that fails may have been done in part."""
+        self.disk.full = self.disk.short_writes = True
+        sizes = set()
+        for _ in range(50):
+            self.assertRaises(OSError, self.file.write, [b"123456"], 4)
+            sizes.add(len(content(self.disk)))
+            self.file.truncate(8)
+        self.assertEqual(sizes, {8, 9, 10})
+
+    def test_now_and_then(self) -> None:
+        """An operation may fail not always."""
+        self.disk.faults["read"] = OSError(errno.EIO, "Input/output error")
+        self.disk.fault_chance = 0.5
+        failures = 0
+        for _ in range(100):
+            try:
+                self.file.read(1, 0)
+            except OSError:
+                failures += 1
+        self.assertTrue(20 < failures < 80)
+
+    def test_forsaken(self) -> None:
+        """What a failed sync did not reach can be read, but a later sync does not make it durable."""
+
+        def prepare(again: FailingTests) -> None:
+            again.file.write([b"1234"], 2)
+            again.fail_sync()
+            again.file.sync()
+            assert content(again.disk) == b"ab1234\0\0"
+
+        self.prepare = prepare  # type: ignore[method-assign]
+        found = self.contents()
+        self.assertIn(b"abcd\0\0\0\0", found)
+        self.assertIn(b"ab1234\0\0", found)
+
+    def test_written_again(self) -> None:
+        """What is written over it and synced is durable, and so much only."""
+
+        def prepare(again: FailingTests) -> None:
+            again.file.write([b"123456"], 1)
+            again.fail_sync()
+            again.file.write([b"34"], 3)
+            again.file.write([b"9"], 8)
+            again.file.sync()
+
+        self.prepare = prepare  # type: ignore[method-assign]
+        found = self.contents()
+        self.assertEqual({(data[3:5], data[8:]) for data in found}, {(b"34", b"9")})
+        self.assertIn(b"abc34\0\0\x009", found)
+        self.assertIn(b"a123456\x009", found)
+
+    def test_written_again_later(self) -> None:
+        """A write that is not synced does not make up for anything; one of the whole does."""
+
+        def prepare(again: FailingTests) -> None:
+            again.file.write([b"12"], 2)
+            again.fail_sync()
+            again.disk.submit(again.file.sync, lambda error: None)
+            again.file.write([b"12"], 2)
+            again.disk._jobs[0][1]()  # the first job covers what was written before it was submitted
+
+        self.prepare = prepare  # type: ignore[method-assign]
+        self.assertIn(b"ab12\0\0\0\0", self.contents())
+        self.file.write([b"12"], 2)
+        self.fail_sync()
+        self.file.truncate(4)
+        self.file.write([b"xx"], 2)
+        self.file.sync()
+        self.disk.crash()
+        self.assertEqual(content(self.disk), b"abxx")
+
+    def test_files_and_wipe(self) -> None:
+        """All files are found below a folder; a new disk has none."""
+        self.disk.make_folder("a")
+        self.disk.open("a/b", create=True).write([b"12"], 0)
+        self.assertEqual(self.disk.files(""), [("a/b", 2), ("f", 4)])
+        self.assertEqual(self.disk.files("a"), [("a/b", 2)])
+        self.disk.wipe()
+        self.assertEqual((self.disk.files(""), self.disk.list("")), ([], []))

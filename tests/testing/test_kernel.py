@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.errors import NotSent
+from pyconsul.errors import NotSent, StorageDamaged
 from pyconsul.raft.events import PersistState, Tick
 from pyconsul.testing.faults import PLAN, FaultPlan, Faults
 from pyconsul.testing.kernel import SimNode, Simulation, SimulationFailed
@@ -17,10 +18,18 @@ from pyconsul.testing.transports import RpcSocket
 class Counter:
     """A process that counts seconds, on its disk as well, and answers with the count."""
 
-    def __init__(self, node: SimNode[Counter], stack: Stack) -> None:
+    def __init__(self, node: SimNode[Counter], stack: Stack, world: Counters) -> None:
         self.node = node
         self.count = 0
         self.stopped = False
+        if world.sums_up and node.disk.list("raft"):
+            file = node.disk.open("raft/1.segment")
+            if sum(file.read(100, 0)) != 36:
+                raise StorageDamaged("raft/1.segment: damaged")
+        elif world.sums_up:
+            node.disk.make_folder("raft")
+            node.disk.open("raft/1.segment", create=True).write([bytes(range(9))], 0)
+            node.disk.open("raft/2.segment", create=True)
         self.rpc = RpcSocket(stack)
         self.rpc.handler = lambda method, body: b"%d" % self.count
 
@@ -29,9 +38,10 @@ class Counter:
 
     def turn(self) -> None:
         self.count += 1
-        file = self.node.disk.open("count", create=True)
-        file.write([b"%d" % self.count], 0)
-        file.close()
+        with contextlib.suppress(OSError):
+            file = self.node.disk.open("count", create=True)
+            file.write([b"%d" % self.count], 0)
+            file.close()
         self.start()
 
     def stop(self) -> None:
@@ -39,8 +49,15 @@ class Counter:
 
 
 class Counters(Simulation[Counter]):
+    """:ivar sums_up: whether the processes look at a file, so that it is noticed if that rots."""
+
+    sums_up = False
+
     def make_process(self, node: SimNode[Counter], stack: Stack) -> Counter:
-        return Counter(node, stack)
+        return Counter(node, stack, self)
+
+    def has_back(self, node: SimNode[Counter]) -> bool:
+        return self.sums_up
 
     def leaders(self) -> list[SimNode[Counter]]:
         return [node for node in self.nodes[:1] if node.up]
@@ -296,6 +313,60 @@ class FaultsTests(KernelTestCase):
         self.one("clock_step")
         self.assertNotEqual([node.clock.offset for node in self.world.nodes], before)
 
+    def test_bad_disks(self) -> None:
+        """Disks fill up and fail for a while; a process that cannot start meanwhile comes later."""
+        self.one("disk_full")
+        self.assertEqual([node.disk.full for node in self.world.nodes].count(True), 1)
+        self.mended()
+        faults = self.one("disk_errors")
+        [bad] = [node for node in self.world.nodes if not node.disk.is_sound]
+        self.world.sums_up = True
+        bad.disk.faults["list"] = OSError(5, "Input/output error")
+        bad.disk.fault_chance = 1.0
+        self.world.crash(bad)
+        faults._boot(bad)
+        self.assertFalse(bad.up)
+        self.mended()
+        self.assertEqual([node.disk.is_sound for node in self.world.nodes], [True] * 3)
+        self.world.crash(bad)
+        self.patch(self.world, "make_process", self.refuse)
+        self.assertRaises(OSError, faults._boot, bad)
+
+    def refuse(self, node: SimNode[Counter], stack: Stack) -> Counter:
+        raise OSError(5, "for no reason")
+
+    def test_rot(self) -> None:
+        """A server that finds damage does not start, and a new one takes its place: one at a time."""
+        self.world.sums_up = True
+        identities = {node.id for node in self.world.nodes}
+        faults = self.one("bit_rot")
+        self.assertIsNotNone(faults.rotten)
+        faults._bit_rot()
+        self.assertEqual(sum("bit rot" in line for line in self.world.log), 1)
+        self.mended()
+        self.assertIsNone(faults.rotten)
+        self.assertEqual(faults.refusals, 1)
+        self.assertEqual(len(identities & {node.id for node in self.world.nodes}), 2)
+
+    def test_rot_that_nobody_sees(self) -> None:
+        """What is damaged and not needed is replaced as well, before anybody needs it."""
+        self.world.sums_up = True
+        faults = self.one("bit_rot")
+        node = faults.rotten
+        assert node is not None
+        node.disk.open("raft/1.segment").write([bytes(range(9))], 0)
+        faults.stop()
+        self.assertEqual((faults.refusals, node.wiped, node.up), (0, True, True))
+
+    def test_damage_is_a_bug(self) -> None:
+        """Where nothing rots nothing may be damaged."""
+        self.world.sums_up = True
+        faults = self.one("bit_rot", 1e9)
+        [other, *_] = [node for node in self.world.nodes if node is not faults.rotten]
+        self.world.crash(other, power_cut=False)
+        other.disk.damage("raft/1.segment", 3)
+        self.assertRaises(StorageDamaged, faults._boot, other)
+
     def test_everything(self) -> None:
         """All kinds occur by themselves, and ``stop`` mends what is left."""
         self.boot()
@@ -317,6 +388,8 @@ class FaultsTests(KernelTestCase):
             "loss",
             "disorder",
             "slow disk",
+            "full disk",
+            "fails to",
             "steps by",
         ):
             self.assertTrue(any(word in line for line in self.world.log), word)
