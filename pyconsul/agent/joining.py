@@ -52,7 +52,9 @@ class RetryJoin:
     """Joins through ``addresses``, again every ``interval_s`` until it worked.
 
     Consul waits the whole interval (30 s) after the first failure, so servers started together by
-    hand find each other late. The first few retries here come sooner.
+    hand find each other late. The first few retries here come sooner. And it goes on quietly until
+    as many have answered as there are addresses: halves that started while they were cut off
+    from each other know nothing of each other, and nothing else would bring them together.
 
     :param cluster: ``LAN`` or ``WAN``, for the log.
     :param attempts_max: give up after so many failures; 0 means never.
@@ -76,6 +78,7 @@ class RetryJoin:
         self._attempts_max = attempts_max
         self._clock = clock
         self._attempt = 0
+        self._has_joined = False
         self._call: IDelayedCall | None = None
         self._stopped = False
         self.gave_up: Callable[[], None] = lambda: None
@@ -98,10 +101,20 @@ class RetryJoin:
         self._join(self._addresses).addCallbacks(self._joined, self._failed)
 
     def _joined(self, count: int) -> None:
+        if self._stopped:
+            return
+        if count < len(self._addresses):
+            self._call = self._clock.callLater(self._interval_s, self._try)
+        if self._has_joined:
+            return
+        self._has_joined = True
         self._log.info("({cluster}) joined: number_of_nodes={count}", cluster=self._cluster, count=count)
 
     def _failed(self, failure: Failure) -> None:
         if self._stopped:
+            return
+        if self._has_joined:
+            self._call = self._clock.callLater(self._interval_s, self._try)
             return
         if self._attempts_max and self._attempt + 1 >= self._attempts_max:
             self._log.error("max join {cluster} retry exhausted, exiting", cluster=self._cluster)

@@ -51,6 +51,20 @@ class JoiningTests(SynchronousTestCase):
         self.joining(addresses=())
         self.assertEqual((self.pool.attempts, self.clock.getDelayedCalls()), ([], []))
 
+    def test_some_did_not_answer(self) -> None:
+        """Who was not there yet is asked again, quietly and for good, until all have answered."""
+        self.joining(attempts_max=1)
+        self.pool.attempts.pop()[1].callback(1)
+        self.clock.advance(30.0)
+        self.fail_next()
+        self.clock.advance(30.0)
+        self.pool.attempts.pop()[1].callback(2)
+        self.assertEqual((self.clock.getDelayedCalls(), self.gave_up), ([], 0))
+        stopped = self.joining()
+        stopped.stop()
+        self.pool.attempts.pop()[1].callback(1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_joined(self) -> None:
         """All addresses are tried; once it worked that is all."""
         self.joining()

@@ -84,6 +84,16 @@ class WorldTests(WorldTestCase):
         world.boot(victim)
         world.run_while(lambda: health() != "passing", 60.0, "its return")
 
+    def test_halves(self) -> None:
+        """Servers that start while they are cut off from each other come together."""
+        world = World(4, 5, plan=CALM_PLAN)
+        here, there = ([node.ip for node in part] for part in (world.nodes[:2], world.nodes[2:]))
+        world.network.partition(here, there)
+        world.start()
+        world.run(20.0)
+        world.network.heal()
+        world.run_while(lambda: not world._all_alive(), 60.0, "one pool")
+
     def test_same_everywhere(self) -> None:
         """A seed means one run, whatever the hashes of the process are."""
         program = (
