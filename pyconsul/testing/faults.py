@@ -218,7 +218,7 @@ class Faults(Generic[P]):
     def _disk_errors(self) -> None:
         rng, node = self._rng, self._rng.choice(self._world.nodes)
         disk = node.disk
-        kinds = rng.sample(DISK_FAULTS, rng.choice((1, 1, 2, len(DISK_FAULTS))))
+        kinds = rng.sample(DISK_FAULTS, min(rng.choice((1, 1, 2, 9)), len(DISK_FAULTS)))
         self._world.note(f"disk of {node} fails to {kinds}")
         for kind in kinds:
             disk.faults[kind] = OSError(errno.EIO, os.strerror(errno.EIO))

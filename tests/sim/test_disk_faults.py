@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pyconsul.errors import PyconsulError, StorageDamaged
 from pyconsul.storage import recovery
 from pyconsul.storage.raft_storage import SegmentedStorage
+from pyconsul.testing import faults
 from pyconsul.testing.faults import DISK_KINDS, PLAN, FaultPlan
 from pyconsul.testing.kernel import SimulationFailed
 from pyconsul.testing.raft_world import PLAN_WITH_OPERATORS, RaftProcess, RaftWorld
@@ -27,6 +28,7 @@ def with_bad_disks(plan: FaultPlan, times: float, **changes: Any) -> FaultPlan:
 
 
 ALONE = with_bad_disks(PLAN_WITH_OPERATORS, 4.0, gap_s=1.0, length_s=1.0)
+SYNC_AND_POWER = FaultPlan(0.7, 0.7, (("disk_errors", 4.0), ("power_cut", 4.0), ("power_cut_many", 2.0)))
 WHOLE = with_bad_disks(PLAN, 3.0, gap_s=4.0, length_s=3.0)
 
 
@@ -114,8 +116,14 @@ class PlantedBugTests(SynchronousTestCase):
 
     def test_page_cache_believed(self) -> None:
         """After a sync that failed the log is read again, but what only the page cache has is believed."""
+        self.patch(faults, "DISK_FAULTS", ("sync",))
+        self.group(2).trouble(40.0)
         self.patch(recovery, "_write_again", lambda segment, data, durable: None)
-        self.finds(raft_world, 80)
+        self.finds(self.group, 30)
+
+    def group(self, seed: int) -> RaftWorld:
+        """A group whose disks fail to sync, and lose power."""
+        return RaftWorld(seed, (5, 3, 1)[seed % 3], plan=SYNC_AND_POWER)
 
     def test_applied_again(self) -> None:
         """A server that forgets what it has applied."""
