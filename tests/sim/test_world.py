@@ -89,7 +89,8 @@ class WorldTests(WorldTestCase):
         world = World(4, 5, plan=CALM_PLAN)
         here, there = ([node.ip for node in part] for part in (world.nodes[:2], world.nodes[2:]))
         world.network.partition(here, there)
-        world.start()
+        for node in world.nodes:
+            world.boot(node)
         world.run(20.0)
         world.network.heal()
         world.run_while(lambda: not world._all_alive(), 60.0, "one pool")
