@@ -42,6 +42,8 @@ PREFIX = "/v1/stream/"
 EVENTS = b"text/event-stream"
 LAST_EVENT_ID = b"last-event-id"
 ROWS_PER_EVENT = 500
+EVENT_BYTES = 256 * 1024
+"""What an event is meant to have at most; one row may be larger."""
 HEARTBEAT_S = 15.0
 HEARTBEAT_MIN_S, HEARTBEAT_MAX_S = 1.0, 300.0
 PAUSE_S, PAUSE_MAX_S = 0.5, 15.0
@@ -248,11 +250,20 @@ def events(reply: Any) -> Iterator[bytes]:
 
 
 def _parts(rows: Any) -> Iterator[Any]:
-    """A list or a mapping in pieces of the same kind."""
+    """A list or a mapping in pieces of the same kind; the rows of a list are encoded already."""
     if isinstance(rows, dict):
         items = iter(rows.items())
         while piece := dict(islice(items, ROWS_PER_EVENT)):
             yield piece
-    else:
-        for start in range(0, len(rows), ROWS_PER_EVENT):
-            yield rows[start : start + ROWS_PER_EVENT]
+        return
+    part: list[msgspec.Raw] = []
+    size = 0
+    for row in rows:
+        encoded = _encode(row)
+        if part and (len(part) >= ROWS_PER_EVENT or size + len(encoded) > EVENT_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(msgspec.Raw(encoded))
+        size += len(encoded)
+    if part:
+        yield part

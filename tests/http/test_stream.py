@@ -129,6 +129,12 @@ class StreamTests(Base):
         self.assertEqual([event["Reset"] for event in shown], [True, False])
         self.assertNotIn("DeletedPrefixes", shown[1])
 
+    def test_large_rows(self) -> None:
+        """An event has few of them, and one at least."""
+        self.patch(stream, "EVENT_BYTES", 250)
+        found = self.read(self.opened(reply=keys("a/1", "a/2", "a/3", "b" * 400, reset=True)))
+        self.assertEqual([len(event.data["Changed"]) for event in found], [2, 1, 1])
+
     def test_empty(self) -> None:
         """That nothing is there is told, too."""
         (event,) = self.read(self.opened(reply=keys(reset=True)))
