@@ -35,6 +35,13 @@ STATES_S = 1.0
 DURATIONS = ("Interval", "Timeout", "TTL", "DeregisterCriticalServiceAfter")
 ELSEWHERE = ("ID", "ServiceID", "Token", "Args")
 """Fields of a definition that Consul keeps in other places of the file, or under another name."""
+CONSULS = frozenset((
+    "CheckID", "Name", "Status", "Notes", "ScriptArgs", "HTTP", "Header", "Method", "Body", "TCP", "Interval",
+    "AliasNode", "AliasService", "DockerContainerID", "Shell", "GRPC", "GRPCUseTLS", "TLSSkipVerify",
+    "Timeout", "TTL", "SuccessBeforePassing", "FailuresBeforeCritical", "DeregisterCriticalServiceAfter",
+    "OutputMaxSize",
+))  # fmt: skip
+"""Fields that Consul 1.8.7 knows. It cannot read a file with any other: those are written where used."""
 
 Kept = TypeVar("Kept", bound=Struct)
 
@@ -292,8 +299,11 @@ def _check_type(definition: CheckDefinition) -> dict[str, Any]:
     """A definition as Consul keeps it: arguments under one name, durations in nanoseconds."""
     fields: dict[str, Any] = msgspec.to_builtins(definition)
     fields["ScriptArgs"] = definition.args or definition.script_args
-    for name in ELSEWHERE:
-        fields.pop(name, None)
+    fields = {
+        name: value
+        for name, value in fields.items()
+        if name in CONSULS or (value and name not in ELSEWHERE)
+    }
     for name in DURATIONS:
         value = fields[name]
         if isinstance(value, str):

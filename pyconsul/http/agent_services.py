@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from klein import Klein
 from msgspec import UNSET, Struct, field
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest, Refused
@@ -80,9 +81,21 @@ def show(service: NodeService) -> AgentService:
         tagged_addresses=service.tagged_addresses or UNSET,
         weights=service.weights or WEIGHTS,
         enable_tag_override=service.enable_tag_override,
-        proxy=service.proxy if service.kind else UNSET,
+        proxy=_proxy(service.proxy) if service.kind else UNSET,
         connect=service.connect or UNSET,
     )
+
+
+def _proxy(proxy: Proxy) -> Proxy:
+    """Without what its upstreams leave out, which the catalog may show."""
+    upstreams = proxy.upstreams
+    if not upstreams:
+        return proxy
+    shown = [
+        {name: value for name, value in upstream.items() if value or name == "MeshGateway"}
+        for upstream in upstreams
+    ]
+    return replace(proxy, upstreams=shown)
 
 
 def with_hash(service: NodeService) -> AgentService:

@@ -124,10 +124,20 @@ class FileTests(Base):
         kept = self.read("checks/" + file_name("h"))
         wanted = CHECK_OF_CONSUL["ChkType"]
         assert isinstance(wanted, dict)
-        self.assertEqual(kept["ChkType"].keys() & wanted.keys(), wanted.keys() - {"ProxyHTTP", "ProxyGRPC"})
+        self.assertEqual(kept["ChkType"].keys(), wanted.keys() - {"ProxyHTTP", "ProxyGRPC"})
         self.assertEqual((kept["ChkType"]["Interval"], kept["ChkType"]["Timeout"]), (10**10, 2 * 10**9))
         self.assertEqual((kept["Token"], kept["Source"]), ("u", "remote"))
         self.assertEqual((kept["Check"]["Status"], kept["Check"]["ServiceID"]), (CRITICAL, "redis1"))
+        self.local.stop()
+
+    def test_newer_fields(self) -> None:
+        """What Consul 1.8.7 does not know is written only where it is used, for it refuses such files."""
+        self.check(h2ping="192.0.2.1:1", ttl=0, interval="24h")
+        kept = self.read("checks/" + file_name("c"))["ChkType"]
+        self.assertEqual(kept["H2PING"], "192.0.2.1:1")
+        self.assertNotIn("UDP", kept)
+        self.restart()
+        self.assertEqual(self.local.checks["c"].check.type, "h2ping")
         self.local.stop()
 
     def test_arguments(self) -> None:

@@ -332,11 +332,20 @@ class ServiceTests(Base):
     def test_mesh(self) -> None:
         """Proxies show what they are for, native services that they are."""
         proxy = NodeService(
-            id="p", service="p", kind="connect-proxy", proxy=Proxy(destination_service_name="web")
+            id="p",
+            service="p",
+            kind="connect-proxy",
+            proxy=Proxy(
+                destination_service_name="web",
+                upstreams=[{"DestinationName": "db", "Datacenter": "", "Config": None, "MeshGateway": {}}],
+            ),
         )
         self.agent.services = {"p": proxy, "n": NodeService(id="n", service="n", connect={"Native": True})}
         found = self.get("services")
         self.assertEqual(found["p"]["Proxy"]["DestinationServiceName"], "web")
+        self.assertEqual(
+            found["p"]["Proxy"]["Upstreams"], [{"DestinationName": "db", "MeshGateway": {}}]
+        )
         self.assertNotIn("Connect", found["p"])
         self.assertEqual(found["n"]["Connect"], {"Native": True})
         self.assertNotIn("Proxy", found["n"])
