@@ -30,7 +30,7 @@ def add_routes(app: Klein, agent: LocalAgent) -> None:
         # like Consul, which looks at the selectors only once there is a row to try them on
         return Answer(json=chosen(query, rows, HealthCheck) if rows else rows)
 
-    @route(app, "/v1/agent/check/register", ["PUT"])
+    @hot(app, "/v1/agent/check/register", ["PUT"])
     def register(query: Query) -> Result:
         """Register a check of the node or of a service here."""
         definition = decode(query.body, CheckDefinition, snake_case=True)
@@ -40,7 +40,7 @@ def add_routes(app: Klein, agent: LocalAgent) -> None:
         agent.register_check(definition)
         return empty()
 
-    @route(app, "/v1/agent/check/deregister/<path:check_id>", ["PUT"])
+    @hot(app, "/v1/agent/check/deregister/<path:check_id>", ["PUT"])
     def deregister(query: Query, check_id: str) -> Result:
         """Stop and remove a check."""
         if not check_id:

@@ -219,7 +219,7 @@ def _plain(check: HealthCheck) -> dict[str, Any]:
 
 
 def _add_writes(app: Klein, agent: LocalAgent) -> None:
-    @route(app, "/v1/agent/service/register", ["PUT"])
+    @hot(app, "/v1/agent/service/register", ["PUT"])
     def register(query: Query) -> Result:
         """Register a service, with checks."""
         definition = decode(query.body, ServiceDefinition, snake_case=True)
@@ -229,7 +229,7 @@ def _add_writes(app: Klein, agent: LocalAgent) -> None:
         agent.register_service(definition, query.flag("replace-existing-checks") or False)
         return empty()
 
-    @route(app, "/v1/agent/service/deregister/<path:service_id>", ["PUT"])
+    @hot(app, "/v1/agent/service/deregister/<path:service_id>", ["PUT"])
     def deregister(query: Query, service_id: str) -> Result:
         """Remove a service and its checks."""
         if not service_id:
