@@ -9,7 +9,7 @@ from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import Answer, empty, text
 from pyconsul.http.query import Query
 from pyconsul.http.reads import chosen
-from pyconsul.http.routes import hot, route
+from pyconsul.http.routes import hot
 from pyconsul.interfaces import LocalAgent
 from pyconsul.structs.agent import CheckDefinition, CheckUpdate
 from pyconsul.structs.bodies import decode
