@@ -152,7 +152,6 @@ class ServerAgent(BaseAgent):
             environment, self.datacenter, self.store, self.raft, self._forwarder, config.data_dir
         )
         self.snapshots.route = lambda datacenter: self.router.route(datacenter).address
-        self.snapshots.install = lambda snapshot: self.raft.restore(snapshot).addCallback(lambda _: None)
         self.registry = Registry(
             [
                 KVS(self.store, self.lock_delays.holds),

@@ -45,9 +45,8 @@ RESTORE_TIMEOUT_S = 600.0
 SAVING_MAX = 8
 SPOOL_IN_MEMORY_BYTES = 8 * 1024 * 1024
 RESTORE_FAILED = "Raft error when restoring snapshot: "
-NOT_YET = "this server cannot put a snapshot into its Raft log"
 
-Install = Callable[[store.Snapshot], Deferred[None]]
+Install = Callable[[store.Snapshot], Deferred[Any]]
 """Makes a snapshot the state of all servers, on the leader: Raft's user restore.
 
 Fires once every later read sees it; fails with ``PyconsulError``, ``NoLeader`` if nothing was changed.
@@ -257,7 +256,7 @@ class ServerSnapshots:
         self._folder = folder or None
         self._saving: set[LocalStream] = set()
         self._restoring: Deferred[Any] | None = None
-        self.install: Install = _not_yet
+        self.install: Install = raft.restore
         self.route: Callable[[str], str] = _no_path
         self.endpoints = Snapshot(
             self._asked_to_save, self._asked_to_restore, self._clock, environment.rng, self._spool
@@ -397,10 +396,6 @@ def _feed(decoder: records.Decoder, pieces: Iterator[bytes]) -> Generator[None, 
         size += len(piece)
         yield
     return size
-
-
-def _not_yet(snapshot: store.Snapshot) -> Deferred[None]:
-    return fail(Refused(RESTORE_FAILED + NOT_YET))
 
 
 def _no_path(datacenter: str) -> str:

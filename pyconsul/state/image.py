@@ -158,6 +158,10 @@ class Decoder(Generic[S]):
         else:
             self._values[path] = part
 
+    def rows(self, path: str) -> Any:
+        """What has come so far of the list or dict at ``path``; it grows while more is fed."""
+        return self._values[path]
+
     def finish(self) -> S:
         """The state, once everything was fed.
 

@@ -16,7 +16,7 @@ one step when graves are collected.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import NamedTuple
@@ -45,6 +45,23 @@ class KVSnapshot(Struct):
     graves: dict[str, int]
     trees: dict[str, int]
     floor: int
+
+
+class KVDraft:
+    """A table that is put together some rows at a time, since many at once would take long."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, DirEntry] = {}
+        self.keys: SortedList = SortedList()
+        self.held: dict[str, dict[str, None]] = {}
+
+    def add(self, entries: Sequence[DirEntry]) -> None:
+        """Take rows over, best in the order of their keys."""
+        self.keys.update([row.key for row in entries if row.key not in self.rows])
+        for row in entries:
+            self.rows[row.key] = row
+            if row.session:
+                self.held.setdefault(row.session, {})[row.key] = None
 
 
 def after_prefix(prefix: str) -> str | None:
@@ -423,17 +440,18 @@ class KVTable:
             entries = list(map(rows.__getitem__, self._keys))
         return KVSnapshot(entries, dict(self._graves), dict(self._trees), self._floor)
 
-    def restore(self, snapshot: KVSnapshot) -> None:
-        """Become what the snapshot holds; watchers are the caller's affair."""
-        self._rows = {row.key: row for row in snapshot.entries}
-        self._keys = SortedList(self._rows)
+    def restore(self, snapshot: KVSnapshot, draft: KVDraft | None = None) -> None:
+        """Become what the snapshot holds; watchers are the caller's affair.
+
+        :param draft: of all its rows, if they were put together before; it is used up.
+        """
+        if draft is None:
+            draft = KVDraft()
+            draft.add(snapshot.entries)
+        self._rows, self._keys, self._held = draft.rows, draft.keys, draft.held
         self._graves, self._trees, self._floor = dict(snapshot.graves), dict(snapshot.trees), snapshot.floor
         self._grave_keys, self._tree_keys = SortedList(self._graves), SortedList(self._trees)
-        self._held = {}
         self._recent = None
-        for row in snapshot.entries:
-            if row.session:
-                self._held.setdefault(row.session, {})[row.key] = None
 
 
 def _behind(keys: SortedList, prefix: str, after: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from pyconsul.state.autopilot import AutopilotTable
 from pyconsul.state.catalog import Catalog, CatalogSnapshot
 from pyconsul.state.coordinate import CoordinateSnapshot, CoordinateTable
-from pyconsul.state.kv import KVSnapshot, KVTable
+from pyconsul.state.kv import KVDraft, KVSnapshot, KVTable
 from pyconsul.state.queries import QuerySnapshot, QueryTable
 from pyconsul.state.session import SessionSnapshot, SessionTable
 from pyconsul.state.watches import Watches
@@ -64,10 +64,13 @@ class Store:
             self.queries.snapshot(),
         )
 
-    def restore(self, snapshot: Snapshot) -> None:
-        """Become what ``snapshot`` holds, and wake everybody."""
+    def restore(self, snapshot: Snapshot, kv: KVDraft | None = None) -> None:
+        """Become what ``snapshot`` holds, and wake everybody.
+
+        :param kv: see ``KVTable.restore``.
+        """
         self.index = self.known_since = snapshot.index
-        self.kv.restore(snapshot.kv)
+        self.kv.restore(snapshot.kv, kv)
         self.catalog.restore(snapshot.catalog)
         self.sessions.restore(snapshot.sessions)
         self.coordinates.restore(snapshot.coordinates)

@@ -2,11 +2,21 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.agent.machine import INTERRUPTED, Image, RestorePiece, StateMachine, _encode, abort, pieces
+from pyconsul.agent.machine import (
+    INTERRUPTED,
+    Image,
+    RestorePiece,
+    StateDecoder,
+    StateMachine,
+    _encode,
+    abort,
+    pieces,
+)
 from pyconsul.errors import Refused
 from pyconsul.raft.messages import COMMAND, CONFIGURATION, NOOP, RESTORE, Entry
-from pyconsul.state import commands, image
+from pyconsul.state import commands
 from pyconsul.state.fsm import FSM
+from pyconsul.state.kv import KVDraft
 from pyconsul.state.store import Store
 from tests.agent.fixture import put
 
@@ -129,7 +139,7 @@ class SnapshotTests(MachineTestCase):
         """The leader's snapshot is of another time than the pieces that came."""
         first, second, *_ = pieces(state(2, 3000).snapshot())
         self.apply(RESTORE, first)
-        self.machine.restore(Image(0, Store().snapshot()))
+        self.machine.restore((Image(0, Store().snapshot()), KVDraft()))
         self.assertEqual((self.replaced, self.machine.is_whole), (1, True))
         self.assertEqual(str(self.apply(RESTORE, second)), INTERRUPTED)
 
@@ -146,4 +156,4 @@ class SnapshotTests(MachineTestCase):
             machine.apply(Entry(1, 60, COMMAND, commands.encode_kv(put("k3"))))
             machine.apply(Entry(1, 61, COMMAND, commands.encode_kv(put("new"))))
         self.assertEqual(b"".join(self.machine.slices()), b"".join(other.slices()))
-        self.assertIsInstance(other.decoder(), image.Decoder)
+        self.assertIsInstance(other.decoder(), StateDecoder)

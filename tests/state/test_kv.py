@@ -360,6 +360,24 @@ class IndexTests(KVTestCase):
         self.assertEqual(self.kv.get("7")[0], 0)
 
 
+class DraftTests(KVTestCase):
+    def test_some_at_a_time(self) -> None:
+        """What was put together in parts, and in any order, is the same as all at once."""
+        for number in range(50):
+            self.do("set", f"k{number:02d}", b"v")
+        for key in ("k03", "k41"):
+            self.kv.lock(60, key, b"", 0, S1)
+        snapshot = self.kv.snapshot()
+        draft = kv.KVDraft()
+        for start in (30, 0, 20, 40, 10, 0):
+            draft.add(snapshot.entries[start : start + 10])
+        other = KVTable(Watches())
+        other.restore(snapshot, draft)
+        self.assertEqual(other.snapshot(), snapshot)
+        self.assertEqual(other.held_by(S1), ["k03", "k41"])
+        self.assertEqual(other.names("", "")[1], [f"k{number:02d}" for number in range(50)])
+
+
 class WatchTests(KVTestCase):
     def woken_by(self, op: str, key: str, value: bytes | None = None, **more: Any) -> set[Any]:
         """Which of a set of watches a command wakes."""
