@@ -38,6 +38,7 @@ from pyconsul.errors import Refused
 from pyconsul.interfaces import AnswerWatcher, SnapshotStream
 from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
+from pyconsul.net.networks import within
 from pyconsul.serf.coordinates import CoordinateClient, NoCoordinates
 from pyconsul.serf.members import REAP, Member, Status
 from pyconsul.storage.gossip_snapshot import SnapshotFile
@@ -120,6 +121,7 @@ class BaseAgent(MultiService):
             verify_incoming=config.encrypt_verify_incoming,
             verify_outgoing=config.encrypt_verify_outgoing,
             accept_member=self._accept_member,
+            allowed=within(config.serf_lan_allowed_cidrs),
             on_event=self._heard,
             on_user_event=lambda event: self.events.received(event),
             advertise=(config.advertise_addr, environment.gossip_transport.address[1]),

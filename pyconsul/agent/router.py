@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from pyconsul.agent.forwarding import FROM_AFAR, Forwarder
 from pyconsul.agent.servers import ServerRecord, parse
 from pyconsul.endpoints.base import Method
-from pyconsul.errors import NoPath, NotSent, PyconsulError, Unreachable
+from pyconsul.errors import NoPath, NotSent, PyconsulError, Refused, Unreachable
 from pyconsul.log import make_logger
 from pyconsul.serf.members import FAILED, LEAVE, REAP, MemberEvent
 
@@ -112,13 +112,13 @@ class Router:
         """The server of another datacenter to ask now.
 
         :raises NoPath: if the datacenter is unknown.
-        :raises Unreachable: if none of its servers answers.
+        :raises Refused: if none of its servers answers.
         """
         found = self._known.get(datacenter)
         if found is None or datacenter == self._datacenter:
             raise NoPath()
         if not found.online:
-            raise Unreachable(OFFLINE)
+            raise Refused(OFFLINE)
         return found.servers[0]
 
     # ------------------------------------------------------------ asking
@@ -135,7 +135,8 @@ class Router:
             # A name means a node of the datacenter in which it was said.
             request = replace(request, source=replace(source, datacenter=self._datacenter))
         server = self.route(request.datacenter)
-        return self._attempt(server, method, request).addErrback(self._again, server, method, request)
+        answer = self._attempt(server, method, request).addErrback(self._again, server, method, request)
+        return answer.addErrback(_out_of_reach)
 
     def _attempt(self, server: ServerRecord, method: Method, request: Any) -> Deferred[Any]:
         answer = self._forwarder.call(server.address, method, request)
@@ -200,3 +201,8 @@ class Router:
         if self._call is not None and found.servers:
             found.online = False
             self._log.warn("no server of datacenter {name} answers", name=name)
+
+
+def _out_of_reach(failure: Failure) -> Failure:
+    """Nothing is amiss between whoever asked and this server, so there is no use in asking another one."""
+    return failure if failure.check(Unreachable) is None else Failure(Refused(str(failure.value)))

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pyconsul import __version__
@@ -16,22 +16,19 @@ from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.blocking import Parking
 from pyconsul.agent.bootstrap import Bootstrap
 from pyconsul.agent.coordinates import BATCH_DEV_S, BATCH_S, CoordinateBatches
-from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import NEW_LEADER, PREFIX
+from pyconsul.agent.federation import Federation
 from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
-from pyconsul.agent.joining import RetryJoin
 from pyconsul.agent.keyring import KeyringOperations
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.raft_stats import stats
 from pyconsul.agent.replica import Replica
-from pyconsul.agent.router import Router
 from pyconsul.agent.servers import raft_servers, servers_of
 from pyconsul.agent.sessions import LockDelays, SessionTimers
 from pyconsul.agent.snapshots import ServerSnapshots
 from pyconsul.agent.standing import HAND_OVER_ATTEMPTS, Standing
 from pyconsul.agent.tombstones import Tombstones
-from pyconsul.agent.wan import WanPool
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Answered, Method, Read, Registry
 from pyconsul.endpoints.catalog import Catalog
@@ -47,18 +44,16 @@ from pyconsul.endpoints.status import Status, StatusRequest
 from pyconsul.endpoints.txn import Txn
 from pyconsul.errors import BadRequest, NoLeader, PyconsulError, Refused
 from pyconsul.interfaces import AnswerWatcher, RaftStorage
-from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
+from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.configuration import Configuration, Server
 from pyconsul.raft.events import RoleChanged
 from pyconsul.raft.leader import HEARTBEATS_PER_TIMEOUT
 from pyconsul.raft.timing import Timing
-from pyconsul.serf.members import JOIN, REAP, Member
+from pyconsul.serf.members import REAP, Member
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Store
 from pyconsul.storage.snapshot_policy import SnapshotSettings
-from pyconsul.structs.coordinate import DatacenterMap
-from pyconsul.structs.keyring import KeyringRequest, KeyringResponses
 from pyconsul.structs.operator import RaftServer, RaftStats, RaftStatsRequest
 from pyconsul.structs.session import Session
 from pyconsul.swim.keyring import Keyring
@@ -142,16 +137,18 @@ class ServerAgent(BaseAgent):
             self.raft.propose, environment.clock, BATCH_DEV_S if config.dev else BATCH_S
         )
         self.events.new_leader = lambda name: None  # Raft has told
-        self.router = Router(
-            self.datacenter, self._forwarder, self._ping, environment.clock, environment.rng
+        self.federation = Federation(
+            config, environment, self.pool, self._forwarder, lambda: self.name_lost(), wan_keyring, resolver
         )
-        self.wan = self._make_wan(wan_keyring, resolver)
-        keyring_operations = KeyringOperations(self.datacenter, self._pools, self._keyrings_elsewhere)
+        self.joins += self.federation.retry_join()
+        keyring_operations = KeyringOperations(
+            self.datacenter, self.federation.pools, self.federation.keyrings_elsewhere
+        )
         self.autopilot = self._make_autopilot()
         self.snapshots: ServerSnapshots = ServerSnapshots(
             environment, self.datacenter, self.store, self.raft, self._forwarder, config.data_dir
         )
-        self.snapshots.route = lambda datacenter: self.router.route(datacenter).address
+        self.snapshots.route = self.federation.route
         self.registry = Registry(
             [
                 KVS(self.store, self.lock_delays.holds),
@@ -162,11 +159,11 @@ class ServerAgent(BaseAgent):
                     self.session_timers.renew,
                     round(config.session_ttl_min * 1e9),
                 ),
-                Catalog(self.store, self.datacenter, self._datacenters),
+                Catalog(self.store, self.datacenter, self.federation.datacenters),
                 Health(self.store, self.datacenter),
                 Changes(self.store),
                 PreparedQueries(self.store, self.datacenter, environment.rng),
-                Coordinates(self.store, self.coordinate_batches.gather, self._datacenter_maps),
+                Coordinates(self.store, self.coordinate_batches.gather, self.federation.maps),
                 Internal(self._fire_event, keyring_operations.run),
                 Status(lambda: self.raft.leader_address, self._peers, self._raft_stats),
                 Operator(
@@ -229,13 +226,11 @@ class ServerAgent(BaseAgent):
         if self._alone:
             self.raft.bootstrap(Configuration([Server(self.node_id, self.rpc_address)]))
         super().startService()
-        self.router.start()
         self._bootstrap.look()
 
     def _start_gossip(self) -> None:
         super()._start_gossip()
-        if self.wan is not None:
-            self.wan.start()
+        self.federation.start()
 
     def stopService(self) -> Deferred[None]:
         """End at once. What was acknowledged is on the disk."""
@@ -243,9 +238,7 @@ class ServerAgent(BaseAgent):
         self._lead_no_more()
         self.snapshots.stop()
         self.raft.stop()
-        self.router.stop()
-        if self.wan is not None:
-            self.wan.stop()
+        self.federation.stop()
         self._forwarder.stop()
         self.store.watches.wake_all()  # whoever is parked here is told that there is no leader now
         self._wheel.stop()
@@ -259,8 +252,7 @@ class ServerAgent(BaseAgent):
         """A leader hands over first; who is on the way here has some time left to get his answer."""
         others = self._standing.others
         await self._standing.hand_over(HAND_OVER_ATTEMPTS)
-        if self.wan is not None:
-            await self.wan.leave()
+        await self.federation.leave()
         await super()._leave()
         if others:
             drained: Deferred[None] = Deferred()
@@ -285,8 +277,7 @@ class ServerAgent(BaseAgent):
     def _member_event(self, event: MemberEvent) -> None:
         self._bootstrap.look()
         self._duties.member_changed(event.member, event.kind == REAP)
-        if self.wan is not None and event.kind == JOIN:
-            self.wan.flood()
+        self.federation.heard(event)
 
     def _role_changed(self, change: RoleChanged) -> None:
         if change.leader and change.leader != self._last_leader:
@@ -343,65 +334,21 @@ class ServerAgent(BaseAgent):
 
     # ------------------------------------------------------------ other datacenters
 
-    def _make_wan(self, keyring: Keyring | None, resolver: Resolver) -> WanPool | None:
-        transport = self.environment.wan_transport
-        if transport is None:
-            return None
-        config = self.config
-        join = Discovery(self.join_wan, config.retry_join_wan, self.clock, "WAN")
-        retry = config.retry_join_wan, config.retry_interval_wan, config.retry_max_wan
-        self.joins.append(RetryJoin(join, *retry, self.clock, "WAN"))
-        return WanPool(
-            config, self.environment, transport, self.pool.tags, self.pool.members,
-            self.router.heard, lambda: self.name_lost(), keyring, resolver,
-        )  # fmt: skip
-
     def wan_members(self) -> list[Member] | None:
         """See ``pyconsul.interfaces.LocalAgent``."""
-        return None if self.wan is None else self.wan.pool.members()
+        return self.federation.members()
 
     def join_wan(self, addresses: Sequence[str]) -> Deferred[int]:
         """See ``pyconsul.interfaces.LocalAgent``."""
-        if self.wan is None:
-            return fail(Refused("WAN Federation is disabled"))
-        return self.wan.pool.join(addresses)
+        return self.federation.join(addresses)
 
     def force_leave(self, name: str, prune: bool = False, wan: bool = False) -> None:
         """See ``pyconsul.interfaces.LocalAgent``."""
         if not wan:
             super().force_leave(name, prune)
-        if self.wan is not None:
-            pool = self.wan.pool
-            there = name if wan else self.wan.name_of(name)
-            if pool.member(there) is not None:
-                pool.force_leave(there, prune)
-                return
-        if wan:
+            self.federation.force_leave_node(name, prune)
+        elif not self.federation.force_leave(name, prune):
             raise Refused(f"agent: No node found with name '{name}'")
-
-    def _datacenters(self) -> list[str]:
-        return [self.datacenter] if self.wan is None else self.wan.datacenters()
-
-    def _datacenter_maps(self) -> list[DatacenterMap]:
-        return [] if self.wan is None else self.wan.maps()
-
-    def _pools(self) -> list[tuple[bool, GossipPool]]:
-        lan = [(False, self.pool)]
-        return lan if self.wan is None else [(True, self.wan.pool), *lan]
-
-    def _ping(self, address: str) -> Deferred[Any]:
-        method = self.registry.get("Status.Ping")
-        assert method is not None
-        return self._forwarder.call(address, method, StatusRequest(), DEADLINE_S)
-
-    def _keyrings_elsewhere(self, request: KeyringRequest) -> list[Deferred[KeyringResponses]]:
-        """Have each other datacenter do the same in its LAN pool."""
-        method = self.registry.get("Internal.KeyringOperation")
-        assert method is not None
-        return [
-            self.router.ask(method, replace(request, datacenter=name, forwarded=True))
-            for name in self.router.others()
-        ]
 
     # ------------------------------------------------------------ servers of this datacenter
 
@@ -460,7 +407,7 @@ class ServerAgent(BaseAgent):
             raise Refused(f"rpc: can't find service {method}")
         datacenter = request.datacenter
         if datacenter and datacenter != self.datacenter:
-            return self.router.ask(declared, request)
+            return self.federation.ask(declared, request)
         if declared.kind == "read":
             if request.allow_stale and self.raft.leader_id:
                 return self._serve(declared, request, watcher)
@@ -575,10 +522,8 @@ class ServerAgent(BaseAgent):
 
     def stats(self) -> dict[str, dict[str, str]]:
         """A client's sections and Raft's."""
-        sections = {**super().stats(), "raft": stats(self.raft, self.clock.seconds())}
-        if self.wan is not None:
-            sections["serf_wan"] = self.wan.pool.stats()
-        return sections
+        raft = stats(self.raft, self.clock.seconds())
+        return {**super().stats(), "raft": raft, **self.federation.stats()}
 
     def gauges(self) -> dict[str, float]:
         """A client's, Raft's and those of sessions."""
@@ -601,7 +546,7 @@ class ServerAgent(BaseAgent):
         return {
             "acl": "disabled",
             "bootstrap": "true" if self._alone and not self.config.dev else "false",
-            "known_datacenters": str(len(self._datacenters())),
+            "known_datacenters": str(len(self.federation.datacenters())),
             "leader": "true" if self.raft.is_leader else "false",
             "leader_addr": self.raft.leader_address,
             "server": "true",

@@ -21,6 +21,7 @@ from pyconsul.config.schema import AgentConfig
 from pyconsul.interfaces import GossipTransport
 from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver
+from pyconsul.net.networks import within
 from pyconsul.serf.coordinates import CoordinateClient, NoCoordinates
 from pyconsul.serf.members import Member, Status
 from pyconsul.storage.gossip_snapshot import SnapshotFile
@@ -96,6 +97,7 @@ class WanPool:
             verify_incoming=config.encrypt_verify_incoming,
             verify_outgoing=config.encrypt_verify_outgoing,
             accept_member=_accept_member,
+            allowed=within(config.serf_wan_allowed_cidrs),
             on_event=on_event,
             on_name_lost=on_name_lost,
             resolve_conflicts=True,

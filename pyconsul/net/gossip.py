@@ -18,6 +18,7 @@ from pyconsul.net.driver import Driver
 from pyconsul.net.gossip_joins import PoolJoins, Resolver, literals_only
 from pyconsul.net.gossip_problems import Problems
 from pyconsul.net.gossip_queries import AnswerHook, PoolQueries, filters_of
+from pyconsul.net.networks import anywhere
 from pyconsul.serf.coordinates import CoordinateClient, CoordinateSource
 from pyconsul.serf.core import SerfCore
 from pyconsul.serf.events import (
@@ -117,6 +118,7 @@ class GossipPool:
     :param transport: already listening; it belongs to the caller, who closes it after ``stop``.
     :param accept_member: why a member may not be in this pool, or ``None``; asked about every member
         that is new or has news, and about all members of another pool before it is merged.
+    :param allowed: whether members may be at an IP address.
     :param advertise: where others reach this node; by default where the transport listens.
     :param random_bytes: nonces of the encryption; a simulation may take its own.
     :param versions: protocol min, max, current and those of the serf layer.
@@ -140,6 +142,7 @@ class GossipPool:
         verify_outgoing: bool = True,
         compress: bool = False,
         accept_member: Callable[[Member], str | None] = _accept_all,
+        allowed: Callable[[str], bool] = anywhere,
         on_event: Callable[[MemberEvent], None] = _ignore,
         on_user_event: Callable[[UserEvent], None] = _ignore,
         on_query: AnswerHook = _ignore,
@@ -162,7 +165,7 @@ class GossipPool:
         self._clock = clock
         self._rng = rng
         self._timing = timing
-        self._accept_member = accept_member
+        self._accept_member, self._allowed = accept_member, allowed
         self._advertise = advertise
         self.coordinates: CoordinateSource = coordinates or CoordinateClient(rng)
         self._layers = Layers(
@@ -213,6 +216,7 @@ class GossipPool:
             self._layers,
             self._rng,
             refuse=self._accept_member,
+            allowed=self._allowed,
             coordinates=self.coordinates,
             versions=self._versions,
             previous=previous,

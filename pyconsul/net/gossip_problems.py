@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.interfaces import IReactorTime
 
 from pyconsul.log import make_logger
 from pyconsul.swim.events import Problem
 
-_WARNINGS_PER_S = 10
-"""Warnings about what others send; further ones within a second are only counted."""
+_LINES_PER_S = 10
+"""Lines of one level about what others send; further ones within a second are only counted."""
+
+
+class _Level:
+    """The lines of one level. :ivar write: logs one, with a field ``text``."""
+
+    __slots__ = ("count", "since", "write")
+
+    def __init__(self, write: Callable[..., None]) -> None:
+        self.write = write
+        self.since, self.count = 0.0, 0
+
+    def add(self, now: float, text: str) -> None:
+        if now - self.since >= 1.0:
+            if self.count > _LINES_PER_S:
+                self.write("gossip: {text}", text=f"{self.count - _LINES_PER_S} more lines like these")
+            self.since, self.count = now, 0
+        self.count += 1
+        if self.count <= _LINES_PER_S:
+            self.write("gossip: {text}", text=text)
 
 
 class Problems:
     """Logs the problems of one pool."""
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._log = make_logger("gossip")
+        log = make_logger("gossip")
         self._clock = clock
-        self._since, self._warnings = 0.0, 0
+        self._warnings, self._details = _Level(log.warn), _Level(log.debug)
 
     def add(self, problem: Problem) -> None:
         """Log a problem, or count it."""
-        if not problem.notable:
-            self._log.debug("gossip: {text}", text=problem.text)
-            return
-        now = self._clock.seconds()
-        if now - self._since >= 1.0:
-            if self._warnings > _WARNINGS_PER_S:
-                self._log.warn("gossip: {count} more warnings", count=self._warnings - _WARNINGS_PER_S)
-            self._since, self._warnings = now, 0
-        self._warnings += 1
-        if self._warnings <= _WARNINGS_PER_S:
-            self._log.warn("gossip: {text}", text=problem.text)
+        level = self._warnings if problem.notable else self._details
+        level.add(self._clock.seconds(), problem.text)

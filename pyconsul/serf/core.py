@@ -75,6 +75,10 @@ def _take_all(member: Member) -> str | None:
     return None
 
 
+def _anywhere(address: str) -> bool:
+    return True
+
+
 class SerfCore:
     """A member of a pool.
 
@@ -83,6 +87,7 @@ class SerfCore:
     :ivar queries: questions to the pool and their answers.
     :param refuse: asked about each member that is new or has news, and about all members of a pool
         before it is merged.
+    :param allowed: whether nodes at an IP address are taken in; others stay unknown, also in a merge.
     :param previous: what this member knew before it was restarted.
     :param saves_keys: each ``KeyringChanged`` is followed by ``KeyringSaved``.
     :param resolve_conflicts: let the others vote when another node uses this one's name; whoever
@@ -100,6 +105,7 @@ class SerfCore:
         rng: Random,
         *,
         refuse: Refuse = _take_all,
+        allowed: Callable[[str], bool] = _anywhere,
         coordinates: CoordinateSource | None = None,
         versions: bytes = VERSIONS,
         previous: Previous | None = None,
@@ -115,7 +121,7 @@ class SerfCore:
         self.coordinates: CoordinateSource = coordinates or NoCoordinates()
         self.roster = Roster(self.swim.context, self.coordinates.forget)
         self._ctx = self.swim.context
-        self._refuse = refuse
+        self._refuse, self._allowed = refuse, allowed
         self._events: RecentBuffer[tuple[str, bytes]] = RecentBuffer()
         self._resolves = resolve_conflicts
         self._internal = InternalQueries(self._ctx, self.roster, saves_keys)
@@ -178,9 +184,12 @@ class SerfCore:
 
     def refuse_alive(self, message: Alive) -> str:
         try:
-            return self._refuse(member_of_message(message)) or ""
+            member = member_of_message(message)
         except DecodeError as error:
             return str(error)
+        if not self._allowed(member.addr):
+            return f"{member.addr} is not allowed"
+        return self._refuse(member) or ""
 
     def refuse_merge(self, states: Sequence[NodeState]) -> str:
         try:

@@ -121,6 +121,7 @@ class AskTests(RouterTestCase):
         self.answer(Unreachable("timeout"))
         text = "rpc error making call: n2: timeout"
         self.assertEqual((str(answers[0]), self.rpc.calls), (text, []))
+        self.assertIsInstance(answers[0], Refused)  # a client agent need not go to another server with it
 
     def test_a_write_that_may_have_been_made(self) -> None:
         answers = self.ask("KVS.Apply", put("a", datacenter="dc2"))
@@ -174,7 +175,7 @@ class RebalanceTests(RouterTestCase):
         for _ in range(3):
             self.assertTrue(self.first())
             self.pings.pop()[1].errback(NotSent("refused"))
-        self.assertRaisesRegex(Unreachable, OFFLINE, self.first)
+        self.assertRaisesRegex(Refused, OFFLINE, self.first)
         self.assertRaises(PyconsulError, self.router.ask, self.methods["KVS.Get"], get("a", datacenter="dc2"))
         self.heard(JOIN, 2)
         self.assertTrue(self.first())

@@ -136,8 +136,8 @@ class PoolTests(WanTestCase):
         joined = here.pool.join(["10.0.0.3"])
         self.world.until(lambda: joined.called and self.sees(there, "n3.dc1"), 5.0)
         self.world.kill(third)
-        assert here.wan is not None
-        here.wan.pool.force_leave("n3.dc1", prune=True)
+        assert here.federation.wan is not None
+        here.federation.wan.pool.force_leave("n3.dc1", prune=True)
         self.world.run_for(2 * FLOOD_S)
         self.assertFalse(self.sees(there, "n3.dc1"))
 
@@ -297,9 +297,9 @@ class DistanceTests(WanTestCase):
         self.world.until(lambda: len(here.wan_members() or ()) == 6)
         ask = lambda: here.ask("Catalog.ListDatacenters", DCSpecificRequest())  # noqa: E731
         self.assertEqual(ask(), ["dc1", "aa", "bb", "dc5", "dc9"])
-        assert here.wan is not None and here.wan.coordinates is not None
+        assert here.federation.wan is not None and here.federation.wan.coordinates is not None
         for name, far in (("n2.dc9", 0.01), ("n5.dc9", 0.03), ("n3.dc5", 0.02), ("n6.bb", 0.5)):
-            here.wan.coordinates.peers[name] = Coordinate(height=far)
+            here.federation.wan.coordinates.peers[name] = Coordinate(height=far)
         self.assertEqual(ask(), ["dc1", "dc5", "dc9", "bb", "aa"])
 
     def test_without_coordinates(self) -> None:
