@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": BASE,
     "client": BASE,
     "http": CORES | DRIVERS | {"log"},
-    "agent": CORES | DRIVERS | {"log", "config", "http"},
+    "agent": CORES | DRIVERS | {"log", "config", "http", "client"},
     "testing": CORES | DRIVERS | {"log", "config", "http", "agent", "client"},
     "cli": CORES | DRIVERS | {"log", "config", "http", "agent", "client", "testing"},
     "__main__": {"cli"},
@@ -170,13 +170,13 @@ class LayerTests(SynchronousTestCase):
     def test_packages_say_what_they_are(self) -> None:
         """A package's own module has a docstring and nothing else.
 
-        Two have more: the version is in the topmost, and ``testing`` offers what users want of it.
+        Three have more: the version is in the topmost, and ``agent`` and ``testing`` offer what users want.
         """
         for dotted, path in modules():
             if path.name == "__init__.py":
                 first, *rest = ast.parse(path.read_text("utf-8")).body
                 self.assertIsInstance(getattr(first, "value", None), ast.Constant, dotted)
-                if dotted not in (PACKAGE, f"{PACKAGE}.testing"):
+                if dotted not in (PACKAGE, f"{PACKAGE}.agent", f"{PACKAGE}.testing"):
                     self.assertEqual(rest, [], dotted)
 
     def test_the_rules_point_one_way(self) -> None:
