@@ -102,6 +102,21 @@ class ReplacingTests(Base):
         self.world.until(lambda: moved.store.digest() == self.leader.store.digest(), 5.0)
 
 
+    def test_same_name(self) -> None:
+        """A new machine elsewhere takes over the name of a dead one, in gossip, catalog and Raft."""
+        dead = self.one
+        self.world.kill(dead)
+        new = self.start(9, dead.node_name, node_id(77))
+        self.world.until(lambda: node_id(77) in self.in_force(), 150.0)
+        self.world.until(lambda: self.in_force()[node_id(77)].suffrage == VOTER, 20.0)
+        self.assertNotIn(dead.node_id, self.in_force())
+        row = self.leader.store.catalog.node(dead.node_name)
+        assert row is not None
+        self.assertEqual((row.id, row.address), (node_id(77), "10.0.0.9"))
+        self.write()
+        self.world.until(lambda: new.store.digest() == self.leader.store.digest(), 5.0)
+
+
 class PatientTests(Base):
     stable_s = 120.0
 
