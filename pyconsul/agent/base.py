@@ -15,7 +15,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from pyconsul import __version__
 from pyconsul.agent.antientropy import AntiEntropy
 from pyconsul.agent.coordinates import CoordinateSender
-from pyconsul.agent.describe import config_summary, debug_config, tagged_addresses
+from pyconsul.agent.debug_config import debug_config
+from pyconsul.agent.describe import config_summary, tagged_addresses
 from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import Events
@@ -425,7 +426,9 @@ class BaseAgent(MultiService):
         """See ``pyconsul.interfaces.LocalAgent``."""
         shown = {
             "Config": config_summary(self.config, self.node_id),
-            "DebugConfig": debug_config(self.reloading.config),
+            "DebugConfig": debug_config(
+                self.reloading.config, self.node_id, self.node.tagged_addresses or {}
+            ),
             "Coord": None if self.coordinates is None else self.coordinates.coordinate,
             "Member": self.pool.local,
             "Stats": self.stats(),

@@ -2,58 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from pyconsul import __version__
-from pyconsul.config.kinds import DURATION, DURATION_MAP, Kind
 from pyconsul.config.schema import AgentConfig
-from pyconsul.config.setting import declared
-from pyconsul.structs.durations import format_ns
-
-HIDDEN = "hidden"
-
-
-def debug_config(config: AgentConfig) -> dict[str, Any]:
-    """Every setting by its key in files; secrets are hidden, durations are texts."""
-    shown: dict[str, Any] = {}
-    for item in declared(config):
-        group = shown
-        *path, name = item.path.split(".")
-        for part in path:
-            group = group.setdefault(part, {})
-        value = item.default
-        if item.setting.secret and value:
-            value = HIDDEN
-        group[name] = _show(value, item.setting.kind)
-    return shown
-
-
-def _show(value: Any, kind: Kind) -> Any:
-    if kind is DURATION:
-        return format_ns(int(value * 1e9))
-    if kind is DURATION_MAP:
-        return {name: format_ns(int(seconds * 1e9)) for name, seconds in value.items()}
-    if isinstance(value, float) and math.isinf(value):
-        return -1  # as it is written in files; JSON has no infinity
-    return _without_secrets(value)
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return [_without_secrets(item) for item in value]
-    if isinstance(value, dict):
-        return {
-            name: HIDDEN if item and _is_secret(name) else _without_secrets(item)
-            for name, item in value.items()
-        }
-    return value
-
-
-def _is_secret(name: Any) -> bool:
-    """Whether what has this name, in a definition or a header, gives somebody away."""
-    lower = str(name).lower()
-    return any(word in lower for word in ("token", "secret", "password", "authorization"))
 
 
 def config_summary(config: AgentConfig, node_id: str) -> dict[str, Any]:

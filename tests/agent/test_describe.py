@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul import __version__
-from pyconsul.agent.describe import HIDDEN, config_summary, debug_config, tagged_addresses
+from pyconsul.agent.describe import config_summary, tagged_addresses
 from pyconsul.config.schema import AgentConfig
-
-KEY = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
 
 
 class DescribeTests(SynchronousTestCase):
@@ -26,33 +23,6 @@ class DescribeTests(SynchronousTestCase):
                 "Version": __version__,
             },
         )
-
-    def test_settings(self) -> None:
-        """Groups are nested, durations are texts, lists are lists; all of it can be written as JSON."""
-        shown = debug_config(AgentConfig(recursors=("192.0.2.1",)))
-        self.assertEqual(shown["ports"]["http"], 8500)
-        self.assertEqual(shown["retry_interval"], "30s")
-        self.assertEqual(shown["recursors"], ["192.0.2.1"])
-        self.assertIs(shown["server"], False)
-        msgspec.json.encode(shown)
-
-    def test_secrets(self) -> None:
-        """Keys and tokens are hidden wherever they stand; that there is none may be known."""
-        config = AgentConfig(
-            encrypt=KEY,
-            services=({"name": "web", "token": "deadbeef", "check": {"Token": "deadbeef", "ttl": "1s"}},),
-            checks=({"name": "c", "header": {"X-Consul-Token": ["deadbeef"]}, "token": ""},),
-        )
-        shown = debug_config(config)
-        self.assertEqual(shown["encrypt"], HIDDEN)
-        text = msgspec.json.encode(shown).decode()
-        self.assertNotIn(KEY, text)
-        self.assertNotIn("deadbeef", text)
-        self.assertEqual(
-            shown["services"], [{"name": "web", "token": HIDDEN, "check": {"Token": HIDDEN, "ttl": "1s"}}]
-        )
-        self.assertEqual(shown["checks"][0]["token"], "")
-        self.assertEqual(debug_config(AgentConfig())["encrypt"], "")
 
 
 class TaggedAddressTests(SynchronousTestCase):
