@@ -24,7 +24,7 @@ from pyconsul.agent.client import ClientAgent
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.identity import node_id
 from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
-from pyconsul.agent.listening import HttpService, dns_settings
+from pyconsul.agent.listening import HttpService, dns_settings, http_settings
 from pyconsul.agent.notify import notify
 from pyconsul.agent.reloading import Settings
 from pyconsul.agent.server import ServerAgent
@@ -166,11 +166,26 @@ def _assemble(
                 log.warn("{note}", note=note)
     transports = [gossip] if wan is None else [gossip, wan]
     children: list[Any] = [Sockets(reactor, config, transports, amp), agent]
+    return AgentService(agent, children + _interfaces(agent, config, reactor, rng), disk)
+
+
+def _interfaces(
+    agent: ServerAgent | ClientAgent, config: AgentConfig, reactor: Any, rng: Random
+) -> list[Any]:
+    """HTTP and DNS, which take over what they can of a new configuration."""
+    made: list[Any] = []
+    parts = agent.reloading.parts
     if config.ports.http >= 0:
-        children.append(HttpService(agent, config, reactor))
+        http = HttpService(agent, config, reactor)
+        made.append(http)
+        parts.append(
+            Settings(["http_config", "limits"], lambda new: http.site.surface.configure(http_settings(new)))
+        )
     if config.ports.dns >= 0:
-        children.append(make_dns(agent, dns_settings(config), reactor, reactor, rng, time.time))
-    return AgentService(agent, children, disk)
+        dns = make_dns(agent, dns_settings(config), reactor, reactor, rng, time.time)
+        made.append(dns)
+        parts.append(Settings(["dns_config"], lambda new: dns.configure(dns_settings(new))))
+    return made
 
 
 # ---------------------------------------------------------------- as a process of its own

@@ -26,7 +26,10 @@ from pyconsul.agent.maker import HAND_OVER_S, AgentService, Sockets, make_agent,
 from pyconsul.agent.server import ServerAgent
 from pyconsul.config.groups import Addresses, DnsConfig, HttpConfig, Limits, Ports
 from pyconsul.config.schema import AgentConfig
+from pyconsul.config.setting import replaced
+from pyconsul.config.sources import Sources
 from pyconsul.errors import ConfigurationError, PyconsulError, StorageDamaged
+from pyconsul.log import LOG, Sink
 from pyconsul.storage.raft_storage import SegmentedStorage
 
 ID = "0e243a1c-1e48-7a28-0dfb-191c86364e28"
@@ -154,6 +157,18 @@ class MakeTests(SynchronousTestCase):
         self.successResultOf(service.stopService())
         self.reactor.advance(0)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_new_settings(self) -> None:
+        """HTTP and DNS take over what may change while they run."""
+        service = self.make()
+        old = service.agent.config
+        new = replaced(old, {"limits.http_max_conns_per_client": 7, "dns_config.only_passing": True})
+        for part in service.agent.reloading.parts:
+            if part.changes(old, new):
+                part.apply(old, new)
+        http, dns = list(service)[-2:]
+        self.assertEqual(http.site.surface.settings.connections_per_client_max, 7)
+        self.assertTrue(dns.responder.settings.only_passing)
 
     def test_where_it_listens(self) -> None:
         """Addresses and ports are settings; a port of -1 turns a listener off."""
@@ -391,10 +406,32 @@ class RunTests(SynchronousTestCase):
             self.assertEqual(self.run_agent(server=True), 1)
 
     def test_hang_up(self) -> None:
-        """SIGHUP is no reason to end."""
+        """SIGHUP is no reason to end, also if there is nothing to be read again, or it is wrong."""
         self.signal(signal.SIGHUP)
         self.run_agent()
         self.assertEqual(self.reactor.stops, 0)
+
+    def test_log_level(self) -> None:
+        """A reload changes the level of the sinks that the agent was given."""
+        levels: list[tuple[str, tuple[Sink, ...]]] = []
+        sink = Sink("INFO", lambda line: None)
+        self.patch(LOG, "set_level", lambda level, *sinks: levels.append((level, sinks)))
+
+        def files(sources: Sources) -> AgentConfig:
+            return replaced(config(), {"log_level": "warn"})
+
+        made: list[AgentService] = []
+        make = module.make_agent
+
+        def noting(*arguments: Any) -> AgentService:
+            made.append(make(*arguments))
+            made[-1].agent.reloading._read = files
+            return made[-1]
+
+        self.patch(module, "make_agent", noting)
+        self.signal(signal.SIGHUP)
+        run(config(sources=Sources()), [sink])
+        self.assertEqual(levels, [("WARN", (sink,))])
 
     def test_cannot_start(self) -> None:
         """A port that is taken is told in a line, and ends the agent."""
