@@ -381,6 +381,9 @@ class Registrations:
         local = self._local.checks[planned.health.check_id]
         check = replace(local.check, status=planned.health.status, output="")
         persistence.save_check(check, planned.definition, planned.token)
+        if planned.kind.kind == TTL and local.check.status != CRITICAL:  # good for a TTL, like a report
+            state = local.check
+            persistence.save_state(state.check_id, state.status, state.output, planned.kind.ttl_s)
 
     def _alias_of(self, node: str, service_id: str) -> list[HealthCheck] | Deferred[Any] | None:
         """The checks that an alias check of this node stands for."""

@@ -336,6 +336,16 @@ class StateTests(Base):
         self.clock.advance(2)
         self.assertEqual(self.local.checks["c"].check.status, CRITICAL)
 
+    def test_registered(self) -> None:
+        """The state that a check was registered with counts as a report."""
+        self.check(ttl="100s", status=PASSING)
+        self.settle()
+        self.wall += 60
+        self.restart()
+        self.assertEqual(self.local.checks["c"].check.status, PASSING)
+        self.clock.advance(41)
+        self.assertEqual(self.local.checks["c"].check.status, CRITICAL)
+
     def test_in_files(self) -> None:
         """That holds for TTL checks of files, too."""
         definition = {"name": "f", "ttl": "100s"}
