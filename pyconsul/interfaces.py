@@ -302,6 +302,10 @@ class Agent(Protocol):
         """
         ...
 
+    def holds_lease(self) -> bool:
+        """Whether no other node can lead now: what this one answers from its own store is linearizable."""
+        ...
+
     def forget(self, watcher: AnswerWatcher) -> None:
         """Take back the registration of an armed ``watcher`` that was not woken."""
         ...

@@ -473,6 +473,10 @@ class BaseAgent(MultiService):
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 
+    def holds_lease(self) -> bool:
+        """See ``pyconsul.interfaces.Agent``."""
+        return False
+
     def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError

@@ -293,6 +293,11 @@ class Replica:
         return not self._stopped and self.core.role is Role.LEADER
 
     @property
+    def holds_lease(self) -> bool:
+        """Whether no other server can lead now, so that the store may answer default reads at once."""
+        return self.ready and self._clock.seconds() < self.core.reads_until
+
+    @property
     def is_stopped(self) -> bool:
         """Whether this server takes no part in consensus any more, until it is restarted."""
         return self._stopped and (self._ended or not self.trouble)

@@ -412,7 +412,7 @@ class ServerAgent(BaseAgent):
             if request.allow_stale and self.raft.leader_id:
                 return self._serve(declared, request, watcher)
             if self.raft.ready:
-                if request.require_consistent:
+                if request.require_consistent or not self.raft.holds_lease:
                     confirmed = self._serve_confirmed(declared, request, watcher)
                     return confirmed.addErrback(self._once_more, declared, request)
                 return self._serve(declared, request, watcher)
@@ -431,6 +431,10 @@ class ServerAgent(BaseAgent):
     def confirm(self) -> Deferred[None]:
         """See ``pyconsul.interfaces.Agent``."""
         return self.raft.confirm().addCallback(self._applied_here)
+
+    def holds_lease(self) -> bool:
+        """See ``pyconsul.interfaces.Agent``."""
+        return self.raft.holds_lease
 
     def _applied_here(self, index: int) -> Deferred[None] | None:
         return None if index <= self.raft.applied_index else self.raft.applied(index)
@@ -455,7 +459,7 @@ class ServerAgent(BaseAgent):
         if self.raft.ready:
             if method.kind == "write":
                 return self._propose(method, request)
-            if request.require_consistent:
+            if request.require_consistent or not self.raft.holds_lease:
                 return self._serve_confirmed(method, request, None)
             return self._serve(method, request, None)
         address = self.raft.leader_address
@@ -467,9 +471,14 @@ class ServerAgent(BaseAgent):
         return self._forwarder.call(address, method, request)
 
     def _propose(self, method: Method, request: Any) -> Any:
-        """Let the log decide; the reply at once if the leader already knows it."""
+        """Let the log decide; the reply at once if the leader already knows it, and still leads."""
         command: bytes | Answered = method.call(request)
-        return command.reply if isinstance(command, Answered) else self.raft.propose(command)
+        if not isinstance(command, Answered):
+            return self.raft.propose(command)
+        reply = command.reply
+        if isinstance(reply, Deferred) or self.raft.holds_lease:
+            return reply
+        return self.confirm().addCallback(lambda _: reply)
 
     def _serve(self, method: Method, request: Any, watcher: AnswerWatcher | None) -> Any:
         """Answer from the local store, now or when something has changed."""

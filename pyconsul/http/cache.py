@@ -3,7 +3,8 @@
 An entry is itself the watcher that the state store wakes: the first change of anything the answer
 was read from takes the entry out. So nothing has to be compared when an answer is served, and there
 is no time to live. Only answers of the leader's own store are kept; those of the consistent mode are
-served when a majority has confirmed that it still leads.
+served when a majority has confirmed that it still leads, those of the default mode also while its
+lease makes sure of that.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ class Kept:
 
     :ivar armed: set by ``Agent.ask`` once the store will call ``wake``.
     :ivar confirm: the leader has to be confirmed each time before this is served.
+    :ivar leased: the same, but while the leader's lease lasts.
     :ivar watch: for ``Agent.ask`` to leave what it registered on, so that ``Agent.forget`` can undo it.
     :ivar stale: what was read has changed.
     :ivar renderings: by ``facts.IDENTITY`` and ``facts.GZIP``; ``None`` until first needed.
     """
 
     __slots__ = (
-        "answer", "armed", "cache", "confirm", "renderings", "size_bytes", "stale", "target", "watch",
+        "answer", "armed", "cache", "confirm", "leased", "renderings", "size_bytes", "stale", "target",
+        "watch",
     )  # fmt: skip
 
     def __init__(self, cache: AnswerCache, target: bytes) -> None:
@@ -40,6 +43,7 @@ class Kept:
         self.target = target
         self.armed: Any = False
         self.confirm = False
+        self.leased = False
         self.watch: Any = None
         self.stale = False
         self.answer: Answer | None = None

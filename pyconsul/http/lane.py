@@ -32,7 +32,7 @@ class Lane:
         surface = self._surface
         if method == b"GET" and facts.variant >= 0:
             kept = surface.kept.entries.get(target)
-            if kept is not None and not kept.confirm:
+            if kept is not None and surface.is_sure(kept):
                 before, after = kept.renderings[facts.variant] or surface.rendering(kept, facts.variant)
                 return b"%b%b%b" % (before, surface.dates.value(), after)
         path = target.partition(b"?")[0]

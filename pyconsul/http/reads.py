@@ -45,6 +45,7 @@ def read(
     if query.kept is not None:
         if query.may_keep:
             query.kept.confirm = request.require_consistent
+            query.kept.leased = not (request.require_consistent or request.allow_stale)
         else:
             query.kept = None
     try:

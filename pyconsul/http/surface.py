@@ -93,11 +93,15 @@ class Surface:
         if query.method == b"GET" and query.facts.plain:
             entry = self.kept.entries.get(query.target)
             if entry is not None and entry.answer is not None:
-                if not entry.confirm:
+                if self.is_sure(entry):
                     return entry.answer
                 return self.agent.confirm().addBoth(self._confirmed, entry, route, query, parameters)
             query.kept = self.kept.place(query.target, b"cached" in query.target)
         return self._run(route, query, parameters)
+
+    def is_sure(self, kept: Kept) -> bool:
+        """Whether a kept answer may be served without asking anybody."""
+        return not kept.confirm and (not kept.leased or self.agent.holds_lease())
 
     def _confirmed(
         self, result: Failure | None, entry: Kept, route: Route, query: Query, parameters: Mapping[str, str]

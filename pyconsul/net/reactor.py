@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 from select import EPOLLIN
+from time import monotonic
 from typing import Any
 
 from twisted.internet import main, tcp
@@ -99,7 +100,12 @@ class EagerPort(tcp.Port):
 
 
 class LeanReactor(EPollReactor):
-    """Twisted's epoll reactor with a shorter way from event to ``doRead``."""
+    """Twisted's epoll reactor with a shorter way from event to ``doRead``.
+
+    Its time is the monotonic one: elections, leases and time-outs must not depend on who sets the clock.
+    """
+
+    seconds = staticmethod(monotonic)
 
     def listenTCP(
         self, port: int, factory: IProtocolFactory, backlog: int = BACKLOG, interface: str = ""

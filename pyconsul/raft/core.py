@@ -18,7 +18,7 @@ configuration
 
 (1) Asks first whether it would get votes (pre-vote, dissertation 9.6); a lone voter need not ask.
 (2) In a new term, once its own vote is durable.
-(3) Except in a vote request while a live leader is known, and in pre-votes (4.2.3, 9.6).
+(3) Except in a vote request while a leader may count on our vote, and in pre-votes (4.2.3, 9.6).
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 NOT_LEADER = "node is not the leader"
 BOOTSTRAP_TERM = 1
+NEVER = float("-inf")
 
 
 class RaftCore:
@@ -112,8 +113,8 @@ class RaftCore:
         s = self._s
         if now > s.now:
             s.now = now
-        if s.election_due is None:  # the first event: the clock is known from here on
-            s.election_due = s.random_wait(s.timing.heartbeat_timeout_s)
+        if s.election_due is None:
+            s.started()
         effects = s.effects = []
         self._on_event[type(event)](event)
         if s.applied_index < s.commit_index:
@@ -299,8 +300,7 @@ class RaftCore:
             self._become_follower(term, sender, address)
         elif s.leader_id != sender or s.leader_address != address:
             self._follow(sender, address)
-        s.last_contact = s.now
-        s.election_due = s.random_wait(s.timing.heartbeat_timeout_s)
+        s.heard_leader()
         return True
 
     def _append_entries(self, sender: ServerId, message: messages.AppendEntries) -> None:
@@ -441,6 +441,11 @@ class RaftCore:
     def lease_until(self) -> float | None:
         """When this leader steps down unless it hears from a majority; ``None`` on others."""
         return None if self._leader is None else self._leader.lease_until
+
+    @property
+    def reads_until(self) -> float:
+        """Until when no other server can lead, so that this one may answer reads by itself."""
+        return NEVER if self._leader is None else self._leader.reads_until
 
     @property
     def transfer_target(self) -> ServerId:

@@ -13,16 +13,12 @@ from pyconsul.raft.state import RaftState
 
 
 def protects_leader(s: RaftState, message: RequestVote) -> bool:
-    """Whether a live leader is known, so that nobody else may be elected unless it agreed."""
-    if message.transfer:
-        return False
-    if s.role is Role.LEADER:
-        return True
-    return (
-        s.leader_id != ""
-        and s.last_contact is not None
-        and s.now - s.last_contact < s.timing.heartbeat_timeout_s
-    )
+    """Whether a leader may count on our vote for itself, so that nobody else gets it unless that agreed.
+
+    Each sign of life of a leader that we hear is such a promise (``RaftState.promised_until``): its
+    lease rests on it, so a higher term does not break it, nor does a restart.
+    """
+    return not message.transfer and (s.role is Role.LEADER or s.now < s.promised_until)
 
 
 def deserves_vote(s: RaftState, candidate: ServerId, message: RequestVote) -> bool:

@@ -6,6 +6,7 @@ steps down when it hears no majority), 6.4 (reads); specs of Consul's Raft, sect
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -61,6 +62,9 @@ class Leader:
         "_commit_due",
         "_context",
         "_lease_due",
+        "_may_lease",
+        "_read_lease_until",
+        "_rounds",
         "_s",
         "barrier",
         "due",
@@ -75,7 +79,12 @@ class Leader:
         self.replication = Replication(s)
         self.reads = Reads(s)
         self.transfer: Transfer | None = None
+        self._read_lease_until = -NEVER
+        self._may_lease = True
+        """Nobody was told to take over: that may arrive at any time, and needs no timeout."""
         self._context = 0
+        self._rounds: deque[tuple[int, float]] = deque()
+        """Heartbeats that no majority has answered, and when they were sent; one for each time."""
         self._commit_due = NEVER
         self._lease_due = s.now + s.timing.leader_lease_timeout_s
         self.due = s.now
@@ -129,7 +138,7 @@ class Leader:
         s.effects.append(Proposed(index, 1, s.term))
         self.replication.reconfigure()
         self.replication.replicate()
-        self.reads.confirmed(self.replication.acked_context())
+        self._confirmed()
         self._serve_reads()
         self._set_due()
 
@@ -184,7 +193,7 @@ class Leader:
         self._tell(progress)
         if self.transfer is not None:
             self._push_transfer(progress)
-        self.reads.confirmed(self.replication.acked_context())
+        self._confirmed()
         self._serve_reads()
 
     def piece_answered(self, sender: ServerId, message: InstallSnapshotResponse) -> None:
@@ -214,6 +223,7 @@ class Leader:
         last = s.log.last_index
         if progress.id == self.transfer.target and progress.match_index == s.commit_index == last:
             self.transfer.sent = True
+            self._may_lease = False
             s.send(progress.id, progress.address, TimeoutNow(s.term))
 
     # ------------------------------------------------------------ commit
@@ -265,9 +275,20 @@ class Leader:
             if progress is not None:
                 self._send_heartbeat(progress)
 
+    def _confirmed(self) -> None:
+        """A majority may have answered more heartbeats: they confirm reads and renew the lease."""
+        context = self.replication.acked_context()
+        self.reads.confirmed(context)
+        rounds = self._rounds
+        while rounds and rounds[0][0] <= context:
+            _, sent_at = rounds.popleft()
+            self._read_lease_until = sent_at + self._s.timing.leader_lease_timeout_s
+
     def _send_heartbeat(self, progress: Progress) -> None:
         s = self._s
         self._context += 1
+        if not self._rounds or self._rounds[-1][1] < s.now:
+            self._rounds.append((self._context, s.now))
         commit = min(s.commit_index, progress.match_index)
         s.send(progress.id, progress.address, Heartbeat(s.term, commit, self._context, s.address))
         progress.heartbeat_sent(self._context)
@@ -315,6 +336,18 @@ class Leader:
     def lease_until(self) -> float:
         """When this leader steps down unless it hears from a majority of the voters."""
         return self.replication.contacted_at() + self._s.timing.leader_lease_timeout_s
+
+    @property
+    def reads_until(self) -> float:
+        """Until when nobody else can lead, so that reads need no question.
+
+        A majority has answered heartbeats that were sent no more than the lease before that, and each
+        has promised with its answer that it votes for nobody else during the heartbeat timeout, which is
+        longer, on its own clock.
+        """
+        if self._s.membership.voters == (self._s.server_id,):
+            return NEVER
+        return self._read_lease_until if self._may_lease else -NEVER
 
     def _set_due(self) -> None:
         due = min(self._lease_due, self._commit_due)

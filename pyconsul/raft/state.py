@@ -45,6 +45,7 @@ class RaftState:
     :ivar now: the core's clock; never goes back.
     :ivar applied_index: the last entry handed out to be applied.
     :ivar last_contact: when a leader was last heard; ``None`` if never.
+    :ivar promised_until: until then nobody gets our vote unless the leader hands over.
     :ivar election_due: when to campaign unless a leader is heard (not the leader's own).
     :ivar durable_index: the log is on the disk up to here.
     :ivar snapshot: the newest snapshot on the disk, if there is one.
@@ -68,6 +69,7 @@ class RaftState:
         "log",
         "membership",
         "now",
+        "promised_until",
         "rng",
         "role",
         "server_id",
@@ -95,6 +97,7 @@ class RaftState:
         self.leader_id: ServerId = ""
         self.leader_address = ""
         self.last_contact: float | None = None
+        self.promised_until = float("-inf")
         self.election_due: float | None = None
         self.term = recovered.term
         self.voted_for = recovered.voted_for
@@ -241,6 +244,18 @@ class RaftState:
         self.effects.append(Apply(entries))
 
     # ------------------------------------------------------------ time
+
+    def started(self) -> None:
+        """The clock is known from here on. What we promised before the start we have forgotten."""
+        self.election_due = self.random_wait(self.timing.heartbeat_timeout_s)
+        if self.term:
+            self.promised_until = self.now + self.timing.heartbeat_timeout_s
+
+    def heard_leader(self) -> None:
+        """A sign of life of the current leader: do not campaign, and do not help others to."""
+        self.last_contact = self.now
+        self.promised_until = self.now + self.timing.heartbeat_timeout_s
+        self.election_due = self.random_wait(self.timing.heartbeat_timeout_s)
 
     def random_wait(self, timeout_s: float) -> float:
         """random(T) of the specs: when a wait within [T, 2T) from now ends."""

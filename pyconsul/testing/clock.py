@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from math import ceil
+from random import Random
 from typing import Any
 
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
@@ -32,9 +33,12 @@ _CANCELLED = -2
 
 @implementer(IDelayedCall)
 class SimCall:
-    """A call to be made at a world time (``IDelayedCall``)."""
+    """A call to be made at a world time (``IDelayedCall``).
 
-    __slots__ = ("args", "clock", "func", "kwargs", "ticket", "time")
+    :ivar own: the process asked for it, as for a timer; others come from outside, as packets do.
+    """
+
+    __slots__ = ("args", "clock", "func", "kwargs", "own", "ticket", "time")
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class SimCall:
         self.func = func
         self.args = args
         self.kwargs = kwargs
+        self.own = False
 
     def getTime(self) -> float:
         """When the call is due, on the clock on which it was made."""
@@ -203,7 +208,9 @@ class NodeClock:
 
     def callLater(self, delay: float, callable: Callable[..., Any], *args: object, **kw: object) -> SimCall:
         """Call after ``delay`` local seconds."""
-        return self.world.post(delay / self.rate, self, callable, args, kw)
+        call = self.world.post(delay / self.rate, self, callable, args, kw)
+        call.own = True
+        return call
 
     def getDelayedCalls(self) -> Sequence[SimCall]:
         """This process's calls that are still to be made."""
@@ -220,12 +227,18 @@ class NodeClock:
         if self.state == RUNNING:
             self.state = PAUSED
 
-    def resume(self) -> None:
-        """Let a paused process go on: it finds everything that came due meanwhile, in order."""
+    def resume(self, rng: Random | None = None) -> None:
+        """Let a paused process go on: it finds everything that came due meanwhile, in order.
+
+        :param rng: it slept waiting for packets, so it takes those before it looks at the time; its
+            connections come in a random order.
+        """
         if self.state != PAUSED:
             return
         self.state = RUNNING
         held, self._held = self._held, []
+        if rng is not None:
+            held = _by_connection(held, rng) + [call for call in held if call.own]
         for call in held:
             if call.active():
                 self.world.move(call, self.world.now)
@@ -239,3 +252,15 @@ class NodeClock:
         """Keep a call that came due while the process does not run."""
         if self.state == PAUSED:
             self._held.append(call)
+
+
+def _by_connection(calls: Sequence[SimCall], rng: Random) -> list[SimCall]:
+    """What came from outside; a peer is told by its name in front of what it sent."""
+    connections: dict[object, list[SimCall]] = {}
+    for call in calls:
+        if not call.own:
+            peer = call.args[0] if call.args and isinstance(call.args[0], str) else call.ticket
+            connections.setdefault(peer, []).append(call)
+    order = list(connections.values())
+    rng.shuffle(order)
+    return [call for connection in order for call in connection]

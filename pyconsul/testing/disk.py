@@ -380,6 +380,12 @@ class SimDisk:
         if self._timer is None:
             self._wait()
 
+    def hurry(self) -> None:
+        """The disk is fast again: the job under way takes no longer than one that begins now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._wait()
+
     def close(self) -> None:
         """Do what is queued at once; ``attach`` opens the disk again."""
         if self._timer is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,10 +40,13 @@ class FaultPlan:
         ("power_cut_when_it_hurts", 1.5),
         ("restart", 0.5),
         ("pause", 1.0),
+        ("pause_leader", 1.0),
         ("isolate", 1.0),
         ("isolate_leader", 1.0),
         ("split", 1.5),
         ("one_way", 1.5),
+        ("mute_leader", 0.7),
+        ("deaf_leader", 0.7),
         ("bridge", 0.7),
         ("loss", 1.5),
         ("disorder", 1.5),
@@ -66,13 +70,14 @@ LOOK_S = 0.5
 class Faults(Generic[P]):
     """Does one thing after the other to the nodes, and mends each after a while.
 
+    :ivar counts: how often each kind was done.
     :ivar refusals: how often a server would not start, as what its disk holds is damaged.
     :ivar rotten: the one whose disk has lost something, until a new server has taken its place. One at
         a time: Raft stands the loss of a minority, and others may be down meanwhile.
     """
 
     def __init__(self, world: Simulation[P], rng: Random, plan: FaultPlan = PLAN) -> None:
-        self.count = 0
+        self.counts: Counter[str] = Counter()
         self.refusals = 0
         self.rotten: SimNode[P] | None = None
         self._world = world
@@ -81,6 +86,11 @@ class Faults(Generic[P]):
         self._calm = world.network.conditions
         self._next: SimCall | None = None
         self._mending: dict[SimCall, Callable[[], None]] = {}
+
+    @property
+    def count(self) -> int:
+        """How many faults there were."""
+        return self.counts.total()
 
     def start(self) -> None:
         """Begin."""
@@ -100,7 +110,7 @@ class Faults(Generic[P]):
         world.network.heal()
         world.network.conditions = self._calm
         for node in world.nodes:
-            node.slowness = 1.0
+            self._fast_again(node)
             node.tripwire = None
             node.disk.mend()
             node.clock.resume()
@@ -112,7 +122,7 @@ class Faults(Generic[P]):
         self.start()
         kinds = [kind for kind, _ in self._plan.weights]
         kind = self._rng.choices(kinds, [weight for _, weight in self._plan.weights])[0]
-        self.count += 1
+        self.counts[kind] += 1
         getattr(self, f"_{kind}")()
 
     def _later(self, mend: Callable[[], None], length: float = 1.0) -> None:
@@ -174,23 +184,35 @@ class Faults(Generic[P]):
             self._world.stop(node)
             self._later(lambda: self._boot(node), 0.2)
 
-    def _pause(self) -> None:
-        node = self._one()
+    def _stall(self, node: SimNode[P] | None) -> None:
+        """The process does not run for a time, then goes on with what came meanwhile, old timers first."""
         if node is not None:
             self._world.pause(node)
             self._later(lambda: self._world.resume(node), self._rng.choice((0.2, 1.0)))
+
+    def _pause(self) -> None:
+        self._stall(self._one())
+
+    def _pause_leader(self) -> None:
+        self._stall(self._one(leader=True))
 
     def _slow_disk(self) -> None:
         node = self._rng.choice(self._world.nodes)
         self._world.note(f"slow disk of {node}")
         node.slowness = self._rng.choice((5.0, 30.0, 100.0))
-        self._later(lambda: setattr(node, "slowness", 1.0))
+        self._later(lambda: self._fast_again(node))
+
+    def _fast_again(self, node: SimNode[P]) -> None:
+        if node.slowness != 1.0:
+            node.slowness = 1.0
+            node.disk.hurry()
 
     def _clock_step(self) -> None:
+        """Somebody sets the wall clock; what processes measure waits with goes on as before."""
         node = self._rng.choice(self._world.nodes)
-        seconds = self._rng.uniform(-0.5, 0.5)
-        self._world.note(f"clock of {node} steps by {seconds:.3f} s")
-        node.clock.step_by(seconds)
+        seconds = self._rng.choice((1.0, 60.0, 86_400.0)) * self._rng.uniform(-1.0, 1.0)
+        self._world.note(f"wall clock of {node} steps by {seconds:.3f} s")
+        node.wall_offset += seconds
 
     # ------------------------------------------------------------ disks
 
@@ -309,9 +331,23 @@ class Faults(Generic[P]):
         others = [other for other in self._world.nodes if other is not node]
         others = self._rng.sample(others, self._rng.randint(min(1, len(others)), len(others)))
         if self._rng.random() < 0.5:
-            self._cut(f"the way from {node} to {others}", [(node.ip, other.ip) for other in others], False)
+            self._mute(node, others)
         else:
-            self._cut(f"the way from {others} to {node}", [(other.ip, node.ip) for other in others], False)
+            self._deafen(node, others)
+
+    def _mute(self, node: SimNode[P], others: list[SimNode[P]]) -> None:
+        self._cut(f"the way from {node} to {others}", [(node.ip, other.ip) for other in others], False)
+
+    def _deafen(self, node: SimNode[P], others: list[SimNode[P]]) -> None:
+        self._cut(f"the way from {others} to {node}", [(other.ip, node.ip) for other in others], False)
+
+    def _mute_leader(self) -> None:
+        for node in self._world.leaders():
+            self._mute(node, [other for other in self._world.nodes if other is not node])
+
+    def _deaf_leader(self) -> None:
+        for node in self._world.leaders():
+            self._deafen(node, [other for other in self._world.nodes if other is not node])
 
     def _bridge(self) -> None:
         """Two halves that only one node can reach both of."""

@@ -16,6 +16,7 @@ from pyconsul.errors import StorageDamaged
 from pyconsul.raft.events import PersistState, PersistTruncation
 from pyconsul.testing.clock import NodeClock, SimClock
 from pyconsul.testing.disk import SimDisk, flash
+from pyconsul.testing.history import NEVER, Operation
 from pyconsul.testing.network import CALM, Conditions, SimNetwork, Stack
 from pyconsul.testing.trace import Trace
 
@@ -26,7 +27,13 @@ DELICATE = frozenset((PersistState, PersistTruncation))
 """Effects after which it matters what is on the disk already."""
 
 CLOCK_DRIFT = 0.001
+"""How much faster or slower than the world's time the clock of a process may be."""
+
 STALL_LIMIT_S = 20.0
+ALIVE_WITHIN_S = 5.0
+"""After everything is mended a write is acknowledged this soon, with Raft's shortest timing."""
+
+PROBE_EVERY_S = 0.1
 REMEMBERED_S = 60.0
 """For so long calls to processes that have ended may be under way, and hold on to them."""
 
@@ -53,6 +60,8 @@ class SimNode(Generic[P]):
 
     :ivar process: what runs on it; ``None`` while it is down.
     :ivar slowness: factor of all times of its disk. :ivar wiped: it is a new server on a new disk.
+    :ivar rate: how fast its clock goes, from the next start on; by chance if it is 0.
+    :ivar wall_offset: how far its wall clock is off, which somebody may set at any time.
     :ivar tripwire: called once, at the next moment at which a crash hurts most.
     """
 
@@ -64,6 +73,8 @@ class SimNode(Generic[P]):
         self.rng = rng
         self.slowness = 1.0
         self.wiped = False
+        self.rate = 0.0
+        self.wall_offset = 0.0
         self.tripwire: Callable[[], None] | None = None
         self.disk = SimDisk(clock.root, rng, lambda rng: flash(rng) * self.slowness)
         self.clock = NodeClock(clock)
@@ -80,6 +91,10 @@ class SimNode(Generic[P]):
             tripwire, self.tripwire = self.tripwire, None
             tripwire()
 
+    def wall_time(self) -> float:
+        """Seconds since 1970, as this machine has it."""
+        return EPOCH + self.clock.world.now + self.wall_offset
+
     @property
     def up(self) -> bool:
         """Whether a process runs here (it may be paused)."""
@@ -90,14 +105,21 @@ class SimNode(Generic[P]):
 class Simulation(Generic[P]):
     """Nodes on one clock and one network; everything that happens follows from ``seed``.
 
+    :param drift: how much faster or slower than the world's time clocks may be.
     :ivar log: what was done to the nodes, for people.
     :ivar failures: errors that were logged by the code under test; any is a bug.
     """
 
     def __init__(
-        self, seed: int, nodes: int, conditions: Conditions = CALM, check_codec: bool = False
+        self,
+        seed: int,
+        nodes: int,
+        conditions: Conditions = CALM,
+        check_codec: bool = False,
+        drift: float = CLOCK_DRIFT,
     ) -> None:
         self.seed = seed
+        self.drift = drift
         self.trace = Trace()
         self.clock = SimClock()
         self.clock.trace = self.trace.note
@@ -118,10 +140,6 @@ class Simulation(Generic[P]):
         """The random numbers of one part of the world, so that parts do not shift each other's."""
         return Random(f"{self.seed} {what}")
 
-    def wall_time(self) -> float:
-        """Seconds since 1970 in this world."""
-        return EPOCH + self.clock.now
-
     def note(self, text: str) -> None:
         """Log what is done to the world."""
         self.log.append(f"{self.clock.now:12.6f} {text}")
@@ -141,8 +159,8 @@ class Simulation(Generic[P]):
             return
         self.note(f"boot {node}")
         node.starts += 1
-        drift = (2.0 * node.rng.random() - 1.0) * CLOCK_DRIFT
-        node.clock = NodeClock(self.clock, 1.0 + drift, 100.0 * node.number)
+        drift = (2.0 * node.rng.random() - 1.0) * self.drift
+        node.clock = NodeClock(self.clock, node.rate or 1.0 + drift, 100.0 * node.number)
         node.disk.attach(node.clock)
         node.stack = self.network.plug(node.ip, node.clock)
         try:
@@ -206,11 +224,24 @@ class Simulation(Generic[P]):
     def resume(self, node: SimNode[P]) -> None:
         """Let it run again."""
         self.note(f"resume {node}")
-        node.clock.resume()
+        node.clock.resume(node.rng if node.rng.random() < 0.5 else None)
 
     def leaders(self) -> list[SimNode[P]]:
         """The nodes that think they lead."""
         return []
+
+    def must_live(self, probe: Callable[[], Operation | None], what: str) -> float:
+        """All is mended: soon a write that begins now must be acknowledged. Returns how long it took."""
+        begun = self.clock.now
+        probes: list[Operation] = []
+        while not any(operation.returned != NEVER for operation in probes):
+            if self.clock.now - begun > ALIVE_WITHIN_S:
+                raise self.failed(SimulationFailed(f"{what}: no write in {ALIVE_WITHIN_S:.0f} s"))
+            operation = probe()
+            if operation is not None:
+                probes.append(operation)
+            self.run(PROBE_EVERY_S)
+        return self.clock.now - begun
 
     # ------------------------------------------------------------ running
 

@@ -14,6 +14,8 @@ So
 - the others are alike as far as anybody can tell (write a value never seen, or delete), so they
   are counted by kind, and of two configurations that differ only in such counts the one that used
   fewer covers the other.
+
+Stale reads need not be linearizable, but what one saw was in effect by the time it was seen.
 """
 
 from __future__ import annotations
@@ -24,7 +26,18 @@ from operator import le
 
 from msgspec import Struct
 
-from pyconsul.testing.history import CAS, DELETE, GET, NEVER, PUT, History, Operation, show
+from pyconsul.testing.history import (
+    CAS,
+    DELETE,
+    DELETE_CAS,
+    GET,
+    NEVER,
+    PUT,
+    STALE,
+    History,
+    Operation,
+    show,
+)  # fmt: skip
 
 Value = bytes | None
 Effect = tuple[bool, Value, Value]
@@ -97,10 +110,9 @@ def _bound(operations: list[Operation]) -> tuple[list[_Step], dict[int, Effect]]
         if o.returned != NEVER:
             if o.kind == GET and isinstance(o.result, bytes):
                 seen = o.result
-            elif o.kind == CAS and o.expected is not None:
-                referenced.add(o.expected)
-                seen = o.expected if o.result else None
-        elif o.kind == CAS and o.expected is not None:
+            elif o.kind == CAS and o.result:
+                seen = o.expected
+        if o.expected is not None:
             referenced.add(o.expected)
         if seen is not None:
             referenced.add(seen)
@@ -108,12 +120,16 @@ def _bound(operations: list[Operation]) -> tuple[list[_Step], dict[int, Effect]]
     bounded: list[_Step] = []
     unbounded: dict[int, Effect] = {}
     for o in operations:
+        if o.mode == STALE:
+            continue
         value = o.value if o.value is None or o.value in referenced else UNSEEN
         returned, result = o.returned, o.result
-        if returned == NEVER and o.value is not None and o.invoked < seen_at.get(o.value, 0):
-            returned, result = seen_at[o.value], True
+        if o.value is not None and o.invoked < seen_at.get(o.value, 0) < returned:
+            if returned == NEVER:
+                result = True
+            returned = seen_at[o.value]
         if returned == NEVER:
-            unbounded[o.invoked] = (o.kind == CAS, o.expected, value)
+            unbounded[o.invoked] = (o.kind in (CAS, DELETE_CAS), o.expected, value)
         else:
             bounded.append(_Step(o, o.kind, value, o.expected, result, returned))
     return bounded, unbounded
@@ -201,6 +217,9 @@ class _Walk:
                     return [(value, bits | bit, used)]
             elif kind == DELETE:
                 following.append((None, bits | bit, used))
+            elif kind == DELETE_CAS and value is None:
+                if step.result:
+                    return [(value, bits | bit, used)]
             elif step.result:
                 if step.expected == value:
                     following.append((step.value, bits | bit, used))

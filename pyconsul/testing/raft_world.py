@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 
 from pyconsul.agent.raft_driver import RaftDriver
 from pyconsul.errors import LeadershipLost, NoLeader, StorageDamaged
@@ -30,10 +30,11 @@ from pyconsul.storage.mending import Mending, Opened
 from pyconsul.storage.raft_storage import SegmentedStorage
 from pyconsul.storage.snapshot_policy import SnapshotPolicy, SnapshotSettings
 from pyconsul.storage.snapshotting import Snapshotting, after
+from pyconsul.testing import stale
 from pyconsul.testing.disk import SimDisk
 from pyconsul.testing.faults import PLAN, FaultPlan, Faults
-from pyconsul.testing.history import CAS, DELETE, GET, Operation
-from pyconsul.testing.kernel import SimNode, Simulation, SimulationFailed
+from pyconsul.testing.history import CAS, DELETE, DELETE_CAS, GET, STALE, Operation
+from pyconsul.testing.kernel import CLOCK_DRIFT, SimNode, Simulation, SimulationFailed
 from pyconsul.testing.linearizability import check
 from pyconsul.testing.network import CALM, Conditions, Stack
 from pyconsul.testing.safety import SafetyChecker
@@ -65,7 +66,7 @@ class Command(Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Command).decode
-_decode_data = msgspec.msgpack.Decoder(list[tuple[str, tuple[bytes | None, int]]]).decode
+_decode_data = msgspec.msgpack.Decoder(tuple[int, list[tuple[str, tuple[bytes | None, int]]]]).decode
 
 
 Data = dict[str, tuple[bytes | None, int]]
@@ -79,19 +80,21 @@ class DataMachine:
 
     def __init__(self) -> None:
         self.data: Data = {}
+        self.writes = 0
+        """How many were applied: one that is applied again, or never, is told by that."""
 
     def slices(self) -> Iterator[bytes]:
         """See ``Machine``."""
-        whole = _encode(sorted(self.data.items()))
+        whole = _encode((self.writes, sorted(self.data.items())))
         return iter([whole[start : start + 100] for start in range(0, len(whole), 100)])
 
     def decoder(self) -> DataDecoder:
         """See ``Machine``."""
         return DataDecoder()
 
-    def restore(self, state: Data) -> None:
+    def restore(self, state: tuple[int, Data]) -> None:
         """See ``Machine``."""
-        self.data = state
+        self.writes, self.data = state
 
 
 class DataDecoder:
@@ -104,10 +107,11 @@ class DataDecoder:
         """See ``StateDecoder``."""
         self._parts.append(data)
 
-    def finish(self) -> Data:
+    def finish(self) -> tuple[int, Data]:
         """See ``StateDecoder``."""
         try:
-            return dict(_decode_data(b"".join(self._parts)))
+            writes, items = _decode_data(b"".join(self._parts))
+            return writes, dict(items)
         except msgspec.MsgspecError as error:
             raise StorageDamaged(str(error)) from None
 
@@ -141,7 +145,7 @@ class RaftProcess:
             self._node.disk,
             "raft/snapshots",
             self._node.clock,
-            self._world.wall_time,
+            self._node.wall_time,
             self.machine,
             self._transport,
             lambda event: self.driver.feed(event),
@@ -254,7 +258,8 @@ class RaftProcess:
         self._world.note(f"the disk of {self._node} works again")
         info, state = opened.snapshot if opened.snapshot is not None else (None, None)
         if info is not None and info.index > self.applied_index:
-            self.machine.restore(state or {})
+            assert state is not None
+            self.machine.restore(state)
         self._open(opened.storage, opened.work, opened.found, info)
         self.failed = False
         self.start()
@@ -276,6 +281,8 @@ class RaftProcess:
 
     def perform(self, operation: Operation, version: int | None) -> Deferred[Any]:
         """Do one operation of a client."""
+        if operation.mode == STALE:
+            return succeed(self.data.get(operation.key, (None, 0)))
         if not self.leads:
             return fail(NoLeader())
         deferred: Deferred[Any] = Deferred()
@@ -358,10 +365,14 @@ class RaftProcess:
         self._answer_reads()
 
     def _apply_one(self, entry: Entry) -> bool:
+        self.machine.writes += 1
         command = _decode(entry.data)
-        if command.kind == CAS and self.data.get(command.key, (None, 0))[1] != command.version:
+        version = self.data.get(command.key, (None, 0))[1]
+        if command.kind == DELETE_CAS and not version:
+            return True
+        if command.kind in (CAS, DELETE_CAS) and version != command.version:
             return False
-        if command.kind == DELETE:
+        if command.kind in (DELETE, DELETE_CAS):
             self.data.pop(command.key, None)
         else:
             self.data[command.key] = (command.value, entry.index)
@@ -383,6 +394,13 @@ class RaftFaults(Faults[RaftProcess]):
             self._world.note(f"transfer of leadership from {node}")
             node.process.transfer()
 
+    def _clock_jump(self) -> None:
+        """The clock that a process waits by is set, as happens where that is the wall clock."""
+        node = self._rng.choice(self._world.nodes)
+        seconds = self._rng.uniform(-0.5, 0.5)
+        self._world.note(f"clock of {node} jumps by {seconds:.3f} s")
+        node.clock.step_by(seconds)
+
     def _change(self) -> None:
         if self.rotten is not None:  # one thing after the other: a minority of two is none
             return
@@ -394,7 +412,8 @@ class RaftFaults(Faults[RaftProcess]):
             node.process.change(kind, Server(server.id, f"{server.ip}:8300"))
 
 
-PLAN_WITH_OPERATORS = replace(PLAN, weights=(*PLAN.weights, ("transfer", 1.5), ("change", 4.0)))
+OPERATORS = (("clock_jump", 0.3), ("transfer", 1.5), ("change", 4.0))
+PLAN_WITH_OPERATORS = replace(PLAN, weights=(*PLAN.weights, *OPERATORS))
 
 
 class RaftWorld(Simulation[RaftProcess]):
@@ -415,12 +434,13 @@ class RaftWorld(Simulation[RaftProcess]):
         plan: FaultPlan = PLAN_WITH_OPERATORS,
         conditions: Conditions = CALM,
         check_codec: bool = False,
+        drift: float = CLOCK_DRIFT,
         make_core: Callable[..., RaftCore] = RaftCore,
         make_storage: MakeStorage = segmented_storage,
         process: type[RaftProcess] = RaftProcess,
         snapshots: SnapshotSettings = SNAPSHOTS,
     ) -> None:
-        super().__init__(seed, servers, conditions, check_codec)
+        super().__init__(seed, servers, conditions, check_codec, drift)
         self.timing = timing or TIMING
         self.snapshots = snapshots
         self.make_core = make_core
@@ -458,9 +478,9 @@ class RaftWorld(Simulation[RaftProcess]):
         self.clients.stop()
         self.run_while(lambda: self.clients.waiting > 0, 30.0, "answers to all that was asked")
         self.run_while(lambda: not self._equal(), 30.0, "equal replicas")
-        violation = check(self.clients.history)
-        if violation is not None:
-            raise self.failed(SimulationFailed(str(violation)))
+        for violation in (check(self.clients.history), stale.check(self.clients.history)):
+            if violation is not None:
+                raise self.failed(SimulationFailed(str(violation)))
         self.collect()
 
     def _lack_voters(self) -> bool:

@@ -12,7 +12,18 @@ from twisted.python.failure import Failure
 
 from pyconsul.errors import NoLeader, NotSent, PyconsulError
 from pyconsul.testing.clock import SimCall
-from pyconsul.testing.history import CAS, DELETE, GET, PUT, History, Operation
+from pyconsul.testing.history import (
+    CAS,
+    CONSISTENT,
+    DEFAULT,
+    DELETE,
+    DELETE_CAS,
+    GET,
+    PUT,
+    STALE,
+    History,
+    Operation,
+)  # fmt: skip
 from pyconsul.testing.kernel import Process, SimNode, Simulation
 
 P = TypeVar("P", bound=Process)
@@ -24,6 +35,9 @@ Perform = Callable[[P, Operation, Version], Any]
 of value and version for a get, and whether it was done for anything else."""
 
 HOP_S = 0.0002
+KINDS = (PUT, GET, CAS, DELETE, DELETE_CAS)
+MODES = (DEFAULT, CONSISTENT, STALE)
+CONDITIONAL = (CAS, DELETE_CAS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +45,18 @@ class Load:
     """How much the clients do.
 
     :ivar think_s: mean time from an answer to the next operation of the client.
-    :ivar timeout_s: after which a client no longer waits, and does not know the outcome.
-    :ivar weights: of put, get, cas and delete.
+    :ivar timeouts_s: after which a client no longer waits, and does not know the outcome; the clients
+        have them in turn. The impatient go on elsewhere while a server hangs.
+    :ivar weights: of put, get, cas, delete and delete-cas.
+    :ivar modes: weights of default, consistent and stale among the gets.
     """
 
     clients: int = 5
     keys: int = 10
     think_s: float = 0.3
-    timeout_s: float = 15.0
-    weights: tuple[float, float, float, float] = (3.0, 4.0, 2.5, 0.5)
+    timeouts_s: tuple[float, ...] = (15.0, 1.5)
+    weights: tuple[float, ...] = (3.0, 5.0, 2.5, 0.4, 0.4)
+    modes: tuple[float, ...] = (2.0, 1.5, 1.5)
 
 
 LOAD = Load()
@@ -70,6 +87,7 @@ class Clients(Generic[P]):
         self.at_leader = at_leader
         self.keys = [f"k{number}" for number in range(load.keys)]
         self.running = False
+        self._probes = 0
         self._clients = [_Client(self, number) for number in range(1, load.clients + 1)]
 
     def start(self) -> None:
@@ -82,10 +100,24 @@ class Clients(Generic[P]):
         """Begin nothing new."""
         self.running = False
 
-    def choose(self) -> SimNode[P]:
-        """The node for the next operation."""
-        leaders = self.world.leaders() if self.rng.random() < self.at_leader else []
+    def choose(self, mode: str = "") -> SimNode[P]:
+        """The node for the next operation; stale reads may go to any."""
+        leaders = self.world.leaders() if mode != STALE and self.rng.random() < self.at_leader else []
         return self.rng.choice(leaders or self.world.nodes)
+
+    def probe(self) -> Operation | None:
+        """Write a key that nobody else uses, at some node; ``None`` if that is down."""
+        node = self.choose()
+        if not node.up:
+            return None
+        self._probes += 1
+        value = b"0.%d" % self._probes
+        operation = self.history.invoke(0, PUT, f"probe/{self._probes}", value)
+        _Request(None, self, node, operation, None)
+        return operation
+
+
+_UNKNOWN: tuple[bytes | None, Version] = (None, None)
 
 
 class _Client(Generic[P]):
@@ -108,27 +140,30 @@ class _Client(Generic[P]):
         if not clients.running:
             return
         rng = clients.rng
-        node = clients.choose()
+        key = rng.choice(clients.keys)
+        kind = rng.choices(KINDS, clients.load.weights)[0]
+        known, version = self._versions.get(key, _UNKNOWN)
+        if (kind == CAS and version is None) or (kind == DELETE_CAS and not version):
+            kind = GET
+        mode = rng.choices(MODES, clients.load.modes)[0] if kind == GET else ""
+        node = clients.choose(mode)
         if not node.up:
             self.think()
             return
-        key = rng.choice(clients.keys)
-        kind = rng.choices((PUT, GET, CAS, DELETE), clients.load.weights)[0]
-        if kind == CAS and key not in self._versions:
-            kind = GET
-        expected, version = self._versions[key] if kind == CAS else (None, None)
         value = None
         if kind in (PUT, CAS):
             self._count += 1
             value = b"%d.%d" % (self._number, self._count)
-        operation = clients.history.invoke(self._number, kind, key, value, expected)
+        expected = known if kind in CONDITIONAL else None
+        server = f"{node}#{node.starts}" if mode == STALE else ""
+        operation = clients.history.invoke(self._number, kind, key, value, expected, mode, server)
         _Request(self, clients, node, operation, version)
 
     def done(self, operation: Operation, version: Version) -> None:
         """An operation ended, one way or the other."""
         if operation.kind == GET and isinstance(operation.result, bytes | None):
             self._versions[operation.key] = (operation.result, version)
-        elif operation.kind == CAS:
+        elif operation.kind in CONDITIONAL:
             self._versions.pop(operation.key, None)
         self.think()
 
@@ -138,7 +173,7 @@ class _Request(Generic[P]):
 
     def __init__(
         self,
-        client: _Client[P],
+        client: _Client[P] | None,
         clients: Clients[P],
         node: SimNode[P],
         operation: Operation,
@@ -154,7 +189,9 @@ class _Request(Generic[P]):
         self._over = False
         clients.waiting += 1
         clock = clients.world.clock
-        self._timer: SimCall = clock.post(clients.load.timeout_s, clock.root, self._end, (None,))
+        timeouts_s = clients.load.timeouts_s
+        timeout_s = timeouts_s[operation.client % len(timeouts_s)]
+        self._timer: SimCall = clock.post(timeout_s, clock.root, self._end, (None,))
         clock.post(HOP_S, node.clock, self._arrive, ())
 
     def _arrive(self) -> None:
@@ -184,19 +221,16 @@ class _Request(Generic[P]):
         clients.waiting -= 1
         if self._timer.active():
             self._timer.cancel()
-        version = None
-        if isinstance(answer, Failure):
-            if isinstance(answer.value, NoLeader | NotSent):  # they promise that nothing was done
-                clients.history.not_done(operation)
-            self._client.think()
+        client = self._client
+        if isinstance(answer, Failure) and isinstance(answer.value, NoLeader | NotSent):
+            clients.history.not_done(operation)  # they promise that nothing was done
+        if answer is None or isinstance(answer, Failure):
+            if client is not None:
+                client.think()
             return
-        if answer is not None:
-            result = answer
-            if operation.kind == GET:
-                result, version = answer
-            else:
-                clients.acknowledged += 1
-            clients.history.returned(operation, result)
-            self._client.done(operation, version)
-        else:
-            self._client.think()
+        result, version = answer if operation.kind == GET else (answer, 0)
+        if operation.kind != GET:
+            clients.acknowledged += 1
+        clients.history.returned(operation, result, version)
+        if client is not None:
+            client.done(operation, version)

@@ -10,6 +10,7 @@ Only five things are exchanged: the clock, chance, the network, the disk and the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from random import Random
 from time import process_time
@@ -19,18 +20,26 @@ from msgspec import Struct
 from twisted.internet.defer import Deferred
 
 from pyconsul.agent.environment import Environment
+from pyconsul.agent.machine import StateMachine
 from pyconsul.agent.replica import Replica
 from pyconsul.agent.server import ServerAgent
 from pyconsul.config.groups import Performance
 from pyconsul.config.schema import AgentConfig
-from pyconsul.raft.configuration import VOTER
+from pyconsul.errors import PyconsulError
+from pyconsul.raft import events
+from pyconsul.raft.configuration import VOTER, Server
+from pyconsul.raft.events import ChangeConfiguration, ChangeKind
+from pyconsul.raft.messages import Entry
 from pyconsul.serf.members import Status
+from pyconsul.state.fsm import FSM
+from pyconsul.state.store import Store
 from pyconsul.storage.raft_storage import RecoveredLog, SegmentedStorage
 from pyconsul.structs.kv import DirEntry, IndexedDirEntries, KeyRequest, KVSRequest
+from pyconsul.testing import stale
 from pyconsul.testing.disk import SimDisk
 from pyconsul.testing.faults import PLAN, FaultPlan, Faults
-from pyconsul.testing.history import CAS, DELETE, GET, PUT, Operation
-from pyconsul.testing.kernel import SimNode, Simulation, SimulationFailed
+from pyconsul.testing.history import CAS, CONSISTENT, DELETE, DELETE_CAS, GET, PUT, STALE, Operation
+from pyconsul.testing.kernel import CLOCK_DRIFT, SimNode, Simulation, SimulationFailed
 from pyconsul.testing.linearizability import check
 from pyconsul.testing.network import CALM, Conditions, Stack
 from pyconsul.testing.safety import SafetyChecker
@@ -44,6 +53,9 @@ SEGMENT_BYTES = 16 * 1024
 SNAPSHOT_EVERY = 100
 SNAPSHOT_LOOK_S = 5.0
 TRAILING_LOGS = 20
+
+SPELL_S = 60.0
+"""For so long there are faults, then all is mended for a moment."""
 
 LEADER_WITHIN_S = 60.0
 CONVERGED_WITHIN_S = 240.0
@@ -82,6 +94,15 @@ class ServerProcess:
         """End without leaving, as on SIGTERM of a server."""
         self.agent.stopService()
 
+    def change(self, kind: ChangeKind, server: Server) -> None:
+        """Ask for a change of the Raft configuration, as an operator would; it may be refused."""
+        change = ChangeConfiguration(kind, server.id, server.address)
+        self.agent.raft.change(change).addErrback(lambda failure: failure.trap(PyconsulError))
+
+    def transfer(self) -> None:
+        """Ask for leadership to be handed over to anybody."""
+        self.agent.raft.transfer().addErrback(lambda failure: failure.trap(PyconsulError))
+
     @property
     def leads(self) -> bool:
         """Whether this server's Raft core leads."""
@@ -90,13 +111,20 @@ class ServerProcess:
     def perform(self, operation: Operation, version: int | None) -> Any:
         """One operation of a client, as its HTTP request would do it."""
         if operation.kind == GET:
-            return self._get(operation.key)
+            if operation.mode == STALE and not self.agent.raft.core.last_log_index:
+                operation.server = ""  # it has nothing to answer with, and asks the leader
+            return self._get(operation.key, operation.mode)
         entry = DirEntry(key=operation.key, value=operation.value, modify_index=version or 0)
-        op = {PUT: "set", CAS: "cas", DELETE: "delete"}[operation.kind]
+        op = {PUT: "set", CAS: "cas", DELETE: "delete", DELETE_CAS: "delete-cas"}[operation.kind]
         return self.agent.ask("KVS.Apply", KVSRequest(datacenter=DATACENTER, op=op, dir_ent=entry))
 
-    def _get(self, key: str) -> Any:
-        request = KeyRequest(datacenter=DATACENTER, key=key, require_consistent=True)
+    def _get(self, key: str, mode: str) -> Any:
+        request = KeyRequest(
+            datacenter=DATACENTER,
+            key=key,
+            require_consistent=mode == CONSISTENT,
+            allow_stale=mode == STALE,
+        )
         answer = self.agent.ask("KVS.Get", request)
         if isinstance(answer, Deferred):
             return answer.addCallback(_value_and_version)
@@ -148,6 +176,65 @@ def make_agent(
     return ServerAgent(config, environment, node.id, storage)
 
 
+class ServerFaults(Faults[ServerProcess]):
+    """Operators are trouble, too: they hand leadership over, and change who takes part."""
+
+    def __init__(self, world: Simulation[ServerProcess], rng: Random, plan: FaultPlan) -> None:
+        super().__init__(world, rng, plan)
+        self._leaving: dict[SimNode[ServerProcess], ServerProcess] = {}
+
+    def _transfer(self) -> None:
+        for node in self._world.leaders():
+            assert node.process is not None
+            self._world.note(f"transfer of leadership from {node}")
+            node.process.transfer()
+
+    def _change(self) -> None:
+        """Somebody loses its vote, or its place: the leader gives both back to who is alive."""
+        if self.rotten is not None:  # one thing after the other: it may be one of a minority that lost data
+            return
+        for node in self._world.leaders():
+            assert node.process is not None
+            kind = self._rng.choice(list(ChangeKind))
+            server = self._rng.choice(self._world.nodes)
+            self._world.note(f"{node} is told to {kind.value} {server}")
+            node.process.change(kind, Server(server.id, f"{server.ip}:8300"))
+
+    def _leave(self) -> None:
+        """A server leaves for good, ends, and comes back after all."""
+        node = self._one()
+        if node is None or self.rotten is not None or not all(other.up for other in self._world.nodes):
+            return
+        process = node.process
+        assert process is not None
+        self._world.note(f"{node} is told to leave")
+        self._leaving[node] = process
+        process.agent.leave().addCallback(lambda _: self._left(node, process))
+
+        def come_back() -> None:
+            self._left(node, process)
+            self._boot(node)
+
+        self._later(come_back, 3.0)
+
+    def _left(self, node: SimNode[ServerProcess], process: ServerProcess) -> None:
+        """It has left, or takes too long; whatever may have started there since is left alone."""
+        if self._leaving.get(node) is process:
+            del self._leaving[node]
+            if node.process is process:
+                self._world.stop(node)
+
+    def stop(self) -> None:
+        """See ``Faults``."""
+        for node, process in list(self._leaving.items()):
+            self._left(node, process)
+        super().stop()
+
+
+OPERATORS = (("transfer", 1.0), ("change", 1.5), ("leave", 0.7))
+PLAN_WITH_OPERATORS = replace(PLAN, weights=(*PLAN.weights, *OPERATORS))
+
+
 class Summary(Struct):
     """What a run came to. ``speed`` is virtual seconds per second of this process's time."""
 
@@ -155,21 +242,23 @@ class Summary(Struct):
     seconds: float
     events: int
     checks: int
-    faults: int
+    faults: dict[str, int]
     elections: int
     committed: int
     operations: int
     acknowledged: int
     lost: int
+    recovery_s: float
     digest: str
     speed: float
 
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.seconds:.0f} s, {self.events} events, {self.checks} checks of Raft, "
-            f"{self.faults} faults, {self.elections} elections, {self.committed} entries, "
+            f"{sum(self.faults.values())} faults, {self.elections} elections, {self.committed} entries, "
             f"{self.acknowledged} writes acknowledged in {self.operations} operations, "
-            f"{self.lost} messages lost; {self.speed:.0f} x real time; trace {self.digest}"
+            f"{self.lost} messages lost, writable {self.recovery_s:.1f} s after mending at the latest; "
+            f"{self.speed:.0f} x real time; trace {self.digest}"
         )
 
 
@@ -186,17 +275,21 @@ class World(Simulation[ServerProcess]):
         servers: int = 5,
         *,
         load: Load = LOAD,
-        plan: FaultPlan = PLAN,
+        plan: FaultPlan = PLAN_WITH_OPERATORS,
         conditions: Conditions = CALM,
         check_codec: bool = False,
+        drift: float = CLOCK_DRIFT,
         watchers: int = 5,
         make_storage: MakeStorage = server_storage,
     ) -> None:
-        super().__init__(seed, servers, conditions, check_codec)
+        super().__init__(seed, servers, conditions, check_codec, drift)
         self._begun = process_time()
         self._make_storage = make_storage
         self.checker = SafetyChecker(self.trace.note)
-        self.faults = Faults(self, self.chance("faults"), plan)
+        self.faults = ServerFaults(self, self.chance("faults"), plan)
+        self.entries: list[Entry] = []
+        """Everything that was applied, once."""
+        self.slowest_recovery_s = 0.0
         self.clients = Clients(self, self.chance("clients"), ServerProcess.perform, load)
         self.watchers = Watchers(self, self.chance("watchers"), ServerProcess.watch, watchers, load.keys)
 
@@ -208,7 +301,7 @@ class World(Simulation[ServerProcess]):
         environment = Environment(
             clock=node.clock,
             rng=node.rng,
-            wall_time=self.wall_time,
+            wall_time=node.wall_time,
             rpc_transport=RpcSocket(stack),
             gossip_transport=GossipSocket(stack),
             raft_transport=RaftSocket(stack, node.id),
@@ -224,10 +317,14 @@ class World(Simulation[ServerProcess]):
         checker, identity, core = self.checker, node.id, raft.core
         checker.started(identity, core, raft.recovered, raft.started_from)
         states = States(checker, identity, raft.machine, raft.started_from, lambda: raft.applied_index)
+        entries = self.entries
 
         def observe(event: object, effects: Iterable[Any]) -> None:
             states.observe(event, effects)
             checker.observe(identity, core, event, effects)
+            for effect in effects:
+                if type(effect) is events.Apply and effect.entries[-1].index > len(entries):
+                    entries.extend(effect.entries[len(entries) + 1 - effect.entries[0].index :])
             if node.tripwire is not None:
                 node.trip(effects)
 
@@ -262,21 +359,30 @@ class World(Simulation[ServerProcess]):
         self.run_while(lambda: not self.leaders(), LEADER_WITHIN_S, "a first leader")
 
     def trouble(self, seconds: float) -> Summary:
-        """Let faults and clients loose on the servers, then see that all is well."""
+        """Let faults and clients loose on the servers, then see that all is well.
+
+        Every few minutes everything is mended, and the servers have to do their work at once.
+        """
         self.start()
-        self.faults.start()
         self.clients.start()
         self.watchers.start()
-        self.run(seconds)
+        until = self.clock.now + seconds
+        while self.clock.now < until:
+            self.faults.start()
+            self.run(min(SPELL_S, until - self.clock.now))
+            self.faults.stop()
+            took_s = self.must_live(self.clients.probe, "all is mended")
+            self.slowest_recovery_s = max(self.slowest_recovery_s, took_s)
         self.settle()
         return self.summary()
 
     def settle(self) -> None:
         """Mend everything and demand what must hold then. Raises ``SimulationFailed``.
 
-        There is one leader that accepts writes, whoever asked has an answer, all replicas are
-        equal, gossip shows everybody alive to everybody, watchers have seen the last change, and
-        the history is linearizable.
+        There is one leader that accepts writes, whoever asked has an answer, gossip shows everybody
+        alive to everybody, all have their vote, all replicas are equal and what the log makes if it is
+        applied once, watchers have seen the last change, the history is linearizable, and no stale
+        read went back in time.
         """
         self.faults.stop()
         wanted = self.clients.acknowledged + 5
@@ -286,7 +392,10 @@ class World(Simulation[ServerProcess]):
         self.clients.stop()
         self.run_while(lambda: self.clients.waiting > 0, LEADER_WITHIN_S, "answers to all that was asked")
         self.run_while(lambda: not self._all_alive(), CONVERGED_WITHIN_S, "everybody alive in gossip")
+        self.run_while(lambda: not self._all_voters(), CONVERGED_WITHIN_S, "a vote for everybody")
         self.run_while(lambda: not self._equal(), LEADER_WITHIN_S, "equal replicas")
+        if self._replayed() != self.agent(1).store.digest():
+            raise self.failed(SimulationFailed("the log, applied once, makes another store"))
         values = self._values()
         self.run_while(
             lambda: not self.watchers.up_to_date(values), LEADER_WITHIN_S, "watchers that saw the end"
@@ -295,9 +404,9 @@ class World(Simulation[ServerProcess]):
         for key, value in values.items():
             operation = self.clients.history.invoke(0, GET, key)
             self.clients.history.returned(operation, value)
-        violation = check(self.clients.history)
-        if violation is not None:
-            raise self.failed(SimulationFailed(str(violation)))
+        for violation in (check(self.clients.history), stale.check(self.clients.history)):
+            if violation is not None:
+                raise self.failed(SimulationFailed(str(violation)))
         self.collect()
 
     def summary(self) -> Summary:
@@ -307,12 +416,13 @@ class World(Simulation[ServerProcess]):
             seconds=self.clock.now,
             events=self.clock.events,
             checks=self.checker.checks,
-            faults=self.faults.count,
+            faults=dict(self.faults.counts),
             elections=self.checker.elections,
             committed=len(self.checker.committed),
             operations=len(self.clients.history),
             acknowledged=self.clients.acknowledged,
             lost=self.network.lost,
+            recovery_s=self.slowest_recovery_s,
             digest=self.trace.digest(),
             speed=self.clock.now / max(1e-9, process_time() - self._begun),
         )
@@ -323,6 +433,22 @@ class World(Simulation[ServerProcess]):
             {m.name for m in self.agent(node.number).members() if m.status is Status.ALIVE} == names
             for node in self.nodes
         )
+
+    def _all_voters(self) -> bool:
+        everybody = {node.id for node in self.nodes}
+        return all(
+            {server.id for server in self.agent(node.number).raft.core.configuration.servers
+             if server.suffrage == VOTER} == everybody
+            for node in self.nodes
+        )  # fmt: skip
+
+    def _replayed(self) -> str:
+        """The digest of the store that the log makes."""
+        fsm = FSM(Store())
+        machine = StateMachine(fsm)
+        for entry in self.entries:
+            machine.apply(entry)
+        return fsm.store.digest()
 
     def _equal(self) -> bool:
         agents = [self.agent(node.number) for node in self.nodes]

@@ -96,6 +96,9 @@ class FakeAgent:
     def confirm(self) -> Deferred[None]:
         raise AssertionError("DNS does not ask for it")
 
+    def holds_lease(self) -> bool:
+        raise AssertionError("DNS does not ask for it")
+
     def forget(self, watcher: Any) -> None:
         self.forgotten.append(watcher)
 

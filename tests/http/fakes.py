@@ -227,6 +227,7 @@ class FakeAgent:
         self.watching: list[Any] = []
         self.forgotten: list[Any] = []
         self.confirming = 0
+        self.leased = True
         self.confirmed: Deferred[None] | None = None
 
     def ask(self, method: str, request: Any, watcher: Any = None) -> Any:
@@ -247,6 +248,9 @@ class FakeAgent:
         self.confirming += 1
         confirmed, self.confirmed = self.confirmed, None
         return succeed(None) if confirmed is None else confirmed
+
+    def holds_lease(self) -> bool:
+        return self.leased
 
     def forget(self, watcher: Any) -> None:
         self.forgotten.append(watcher)

@@ -215,6 +215,16 @@ class KeptTests(Base):
         self.assertTrue(self.client.received().startswith(b"HTTP/1.1 200 OK\r\n"))
         self.assertEqual(len(self.agent.asked), 2)
 
+    def test_without_a_lease(self) -> None:
+        """What is kept for default reads needs the lease, or to be confirmed; for stale ones nothing."""
+        self.asks("/v1/kv/a", 3)
+        self.asks("/v1/kv/a?stale", 3)
+        self.agent.leased = False
+        self.assertEqual((self.asks("/v1/kv/a", 2), self.agent.confirming), (0, 2))
+        self.assertEqual((self.asks("/v1/kv/a?stale", 2), self.agent.confirming), (0, 2))
+        self.agent.confirmed = fail(NoLeader())
+        self.assertEqual(self.asks("/v1/kv/a", 1), 1)
+
     def test_consistent_but_changed(self) -> None:
         """A change, or another leader, while that is found out: the read begins anew."""
         self.asks("/v1/kv/a?consistent", 3)

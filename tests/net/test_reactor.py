@@ -6,6 +6,7 @@ import datetime
 import socket
 import struct
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from twisted.internet import main, ssl
@@ -416,6 +417,7 @@ class PluginTests(SynchronousTestCase):
         self.patch(main, "installReactor", installed.append)
         reactor.install()
         self.assertIsInstance(installed[0], LeanReactor)
+        self.assertLess(abs(installed[0].seconds() - monotonic()), 5.0)
         for reader in list(installed[0]._internalReaders):
             reader.connectionLost(None)
         installed[0]._poller.close()

@@ -73,6 +73,7 @@ class Single:
         self.auto_sync = True
         self.core = RaftCore(timing or Timing(), Random(7), "a", self.disk, self.disk.read)
         self.feed(events.Tick())
+        self.now += self.core._s.timing.heartbeat_timeout_s  # a server that has just started does not vote
 
     # ------------------------------------------------------------ events
 

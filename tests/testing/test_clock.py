@@ -180,6 +180,26 @@ class NodeClockTests(SynchronousTestCase):
         self.world.run_until(10.0)
         self.assertEqual(self.calls, ["a", "b", "c"])
 
+    def test_resume_from_sleep(self) -> None:
+        """Who slept waiting for packets takes those first, each peer's in order, and then its timers."""
+        orders = set()
+        for seed in range(20):
+            self.calls = []
+            clock = NodeClock(self.world)
+            clock.pause()
+            clock.callLater(0.1, self.calls.append, "timer")
+            for number in (1, 2):
+                for peer in "ab":
+                    self.world.post(0.2 * number, clock, self.came, (peer, number))
+            self.world.run_until(self.world.now + 1.0)
+            clock.resume(Random(seed))
+            self.world.run_until(self.world.now)
+            orders.add(" ".join(self.calls))
+        self.assertEqual(orders, {"a1 a2 b1 b2 timer", "b1 b2 a1 a2 timer"})
+
+    def came(self, peer: str, number: int) -> None:
+        self.calls.append(f"{peer}{number}")
+
     def test_resume_of_a_running_one(self) -> None:
         """Nothing happens."""
         self.clock.resume()

@@ -88,12 +88,12 @@ class SimulationTests(KernelTestCase):
 
     def test_run(self) -> None:
         """Processes run, and wall time goes with the world."""
-        self.assertEqual(self.world.wall_time(), 1_577_836_800.0)
+        self.assertEqual(self.first.wall_time(), 1_577_836_800.0)
         self.boot()
         self.world.boot(self.first)  # it is up already
         self.world.run(10.5)
         self.assertEqual(self.counts(), [10, 10, 10])
-        self.assertEqual(self.world.wall_time(), 1_577_836_810.5)
+        self.assertEqual(self.first.wall_time(), 1_577_836_810.5)
         self.assertEqual(Simulation.leaders(self.world), [])
 
     def test_crash(self) -> None:
@@ -284,6 +284,18 @@ class FaultsTests(KernelTestCase):
         self.assertEqual(sum(node.clock.state for node in self.world.nodes), 1)
         self.mended()
 
+    def test_leaders(self) -> None:
+        """What befalls those that lead."""
+        self.world.leaders = lambda: self.world.nodes[:1]  # type: ignore[method-assign]
+        self.one("pause_leader")
+        self.assertNotEqual(self.first.clock.state, 0)
+        self.mended()
+        for kind, place in (("mute_leader", 0), ("deaf_leader", 1)):
+            self.one(kind)
+            self.assertEqual({pair[place] for pair in self.world.network.cuts}, {self.first.ip}, kind)
+            self.assertEqual(len(self.world.network.cuts), 2)
+            self.mended()
+
     def test_cuts(self) -> None:
         """Cuts of all shapes."""
         for kind, sizes in (("isolate", {4}), ("split", {4}), ("one_way", {1, 2}), ("bridge", {2})):
@@ -305,13 +317,14 @@ class FaultsTests(KernelTestCase):
             self.mended()
 
     def test_disk_and_clock(self) -> None:
-        """A disk gets slow, a clock jumps."""
+        """A disk gets slow, a wall clock is set."""
         self.one("slow_disk")
         self.assertTrue(any(node.slowness > 1.0 for node in self.world.nodes))
         self.mended()
-        before = [node.clock.offset for node in self.world.nodes]
+        before = [node.clock.seconds() for node in self.world.nodes]
         self.one("clock_step")
-        self.assertNotEqual([node.clock.offset for node in self.world.nodes], before)
+        self.assertEqual([node.clock.seconds() for node in self.world.nodes], before)
+        self.assertNotEqual({node.wall_time() for node in self.world.nodes}, {1_577_836_800.0})
 
     def test_bad_disks(self) -> None:
         """Disks fill up and fail for a while; a process that cannot start meanwhile comes later."""

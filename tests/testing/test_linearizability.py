@@ -5,7 +5,7 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.testing import linearizability
-from pyconsul.testing.history import CAS, DELETE, GET, NEVER, PUT, History, Operation, show
+from pyconsul.testing.history import CAS, DELETE, GET, NEVER, PUT, STALE, History, Operation, show
 from pyconsul.testing.linearizability import TooHard, check
 
 
@@ -33,7 +33,7 @@ class HistoryTests(SynchronousTestCase):
         cas = history.invoke(1, CAS, "a", b"2", b"1")
         get = history.invoke(2, GET, "a")
         history.returned(get, None)
-        text = "[1..] client 1: cas a b'1' -> b'2': no answer\n[2..3] client 2: get a : None"
+        text = "[1..] client 1: cas a b'1' -> b'2': no answer\n[2..3] client 2: get a (consistent): None"
         self.assertEqual(show([cas, get]), text)
 
 
@@ -51,7 +51,8 @@ class CheckTests(SynchronousTestCase):
                 history.returned(running.pop(client), result)
             else:
                 value, expected = [*values, None, None][:2]
-                running[client] = history.invoke(int(client), what, "k", value, expected)
+                kind, mode = (GET, STALE) if what == "stale" else (what, "")
+                running[client] = history.invoke(int(client), kind, "k", value, expected, mode)
         return history
 
     def good(self, *lines: str) -> None:
@@ -97,6 +98,24 @@ class CheckTests(SynchronousTestCase):
         self.bad("1 put a", "1 = yes", "1 cas b a", "1 = no")
         self.good("1 put a", "1 = yes", "1 cas b a", "2 put c", "1 = no", "2 = yes")
         self.good("1 cas a -", "1 = yes", "2 cas b -", "2 = no", "3 get", "3 = a")
+
+    def test_delete_cas(self) -> None:
+        """It takes away what it expected, or there is nothing to take away; else it is not done."""
+        self.good("1 put a", "1 = yes", "1 delete-cas - a", "1 = yes", "2 get", "2 = -")
+        self.good("1 put a", "1 = yes", "1 delete-cas - x", "1 = no", "2 get", "2 = a")
+        self.good("1 delete-cas - x", "1 = yes", "2 get", "2 = -")
+        self.bad("1 delete-cas - x", "1 = no")
+        self.bad("1 put a", "1 = yes", "1 delete-cas - x", "1 = yes")
+        self.bad("1 put a", "1 = yes", "1 delete-cas - a", "1 = no")
+        self.good("1 put a", "1 = yes", "1 delete-cas - a", "2 get", "2 = a", "2 get", "2 = -")
+        self.bad("1 put a", "1 = yes", "1 delete-cas - x", "2 get", "2 = -")
+
+    def test_what_a_stale_read_saw(self) -> None:
+        """It may be old, but it was in effect when it was seen."""
+        self.good("1 put a", "1 = yes", "1 put b", "1 = yes", "2 stale", "2 = a")
+        self.good("1 put a", "2 stale", "2 = a", "2 get", "2 = a")
+        self.bad("1 put a", "2 stale", "2 = a", "2 get", "2 = -")
+        self.bad("1 put a", "2 stale", "2 = a", "2 get", "2 = -", "1 = yes")
 
     def test_two_winners(self) -> None:
         """Only one cas can replace one value."""

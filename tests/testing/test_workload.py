@@ -7,12 +7,12 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import LeadershipLost, NoLeader
-from pyconsul.testing.history import CAS, GET, NEVER, Operation
+from pyconsul.testing.history import CAS, DELETE_CAS, GET, NEVER, Operation
 from pyconsul.testing.kernel import SimNode, Simulation
 from pyconsul.testing.linearizability import check
 from pyconsul.testing.network import Stack
 from pyconsul.testing.watchers import Watchers
-from pyconsul.testing.workload import Clients, Load
+from pyconsul.testing.workload import CONDITIONAL, Clients, Load
 
 
 class Shared:
@@ -27,8 +27,8 @@ class Shared:
         value, index = self.rows.get(operation.key, (None, 0))
         if operation.kind == GET:
             return value, index
-        if operation.kind == CAS and index != version:
-            return False
+        if operation.kind in CONDITIONAL and index != version:
+            return operation.kind == DELETE_CAS and not index
         self.index += 1
         self.rows[operation.key] = (operation.value, self.index if operation.value else 0)
         for key, deferred in self.waiting:
@@ -101,7 +101,9 @@ class ClientsTests(WorldTestCase):
         self.world.run(60.0)
         self.assertTrue(700 < len(clients.history) < 1300)
         self.assertEqual(self.outcomes(clients), {"known"})
-        self.assertEqual({o.kind for o in clients.history}, {"put", "get", "cas", "delete"})
+        self.assertEqual({o.kind for o in clients.history}, {"put", "get", "cas", "delete", "delete-cas"})
+        modes = {o.mode for o in clients.history if o.kind == GET}
+        self.assertEqual(modes, {"default", "consistent", "stale"})
         cas = [o.result for o in clients.history if o.kind == CAS]
         self.assertTrue(True in cas and False in cas)
         self.assertIsNone(check(clients.history))
@@ -113,7 +115,7 @@ class ClientsTests(WorldTestCase):
 
     def test_stop(self) -> None:
         """Nothing new is begun, and what is under way ends."""
-        clients = self.clients(lambda o, v: Deferred(), timeout_s=2.0)
+        clients = self.clients(lambda o, v: Deferred(), timeouts_s=(2.0,))
         self.world.run(1.5)
         self.assertGreater(clients.waiting, 0)
         clients.stop()
@@ -129,7 +131,7 @@ class ClientsTests(WorldTestCase):
             answers.append(Deferred())
             return answers[-1]
 
-        clients = self.clients(late, timeout_s=0.5)
+        clients = self.clients(late, timeouts_s=(0.5,))
         self.world.run(3.0)
         clients.stop()
         self.world.run(3.0)
@@ -166,7 +168,7 @@ class ClientsTests(WorldTestCase):
 
     def test_crashes(self) -> None:
         """A process that ends takes its answers with it; nobody asks one that is down."""
-        clients = self.clients(lambda o, v: Deferred(), timeout_s=3.0)
+        clients = self.clients(lambda o, v: Deferred(), timeouts_s=(3.0,))
         self.world.run(1.0)
         self.restart()
         self.world.run(1.0)
@@ -181,7 +183,7 @@ class ClientsTests(WorldTestCase):
     def test_paused(self) -> None:
         """A paused process answers nobody."""
         waiting: Deferred[Any] = Deferred()
-        clients = self.clients(lambda o, v: waiting, clients=1, timeout_s=2.0)
+        clients = self.clients(lambda o, v: waiting, clients=1, timeouts_s=(2.0,))
         self.world.run_while(lambda: not clients.waiting, 5.0, "a request")
         clients.stop()
         for node in self.world.nodes:
