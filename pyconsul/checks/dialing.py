@@ -103,6 +103,8 @@ def lost_reason(reason: Failure) -> str:
         return "EOF"
     if reason.check("OpenSSL.SSL.Error"):
         return tls_problem(error)
+    if reason.check("twisted.internet.error.ConnectionLost"):
+        return "read: connection reset by peer"
     text = str(error) or type(error).__name__
     return f"x509: {text}" if reason.check("service_identity.exceptions.VerificationError") else text
 

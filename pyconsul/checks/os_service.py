@@ -52,4 +52,6 @@ class OsServiceProbe:
     def _outcome(self, status: int | None) -> Outcome:
         said = self._tail.text().strip()
         name = self._definition.target
+        if " " in said:  # no state, but why there is none
+            return Outcome(CRITICAL, f'Service "{name}" cannot be looked up: {said}')
         return Outcome(STATES.get(said, CRITICAL), f'Service "{name}" is {said or "in no known state"}')

@@ -69,7 +69,7 @@ class ScriptProbe:
         program = self._which(args[0])
         if program is None:
             missing = f"fork/exec {args[0]}: no such file or directory"
-            if "/" not in args[0]:
+            if args[0] and "/" not in args[0]:
                 missing = f'exec: "{args[0]}": executable file not found in $PATH'
             return succeed(Outcome(CRITICAL, missing))
         setsid = self._which("setsid")

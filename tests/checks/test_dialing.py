@@ -83,7 +83,7 @@ class ProblemTests(SynchronousTestCase):
         unknown = [("SSL routines", "", "certificate verify failed")]
         for error, text in (
             (ConnectionDone(), "EOF"),
-            (ConnectionLost(), "Connection to the other side was lost in a non-clean fashion."),
+            (ConnectionLost(), "read: connection reset by peer"),
             (SSL.Error(handshake), "tls: first record does not look like a TLS handshake"),
             (SSL.Error(unknown), "tls: certificate verify failed"),
             (SSL.Error(), "tls: connection closed during the handshake"),

@@ -16,7 +16,7 @@ reactor: Any = any_reactor
 SYSTEMCTL = """#!/bin/sh
 test "$1 $2" = "is-active --" || exit 9
 case $3 in up) echo active;; soon) echo activating; exit 3;; slow) echo half; exec sleep 60;;
-mute) exit 4;; *) echo "inactive"; exit 3;; esac
+mute) exit 4;; lost) echo "no bus" >&2; exit 1;; *) echo "inactive"; exit 3;; esac
 """
 
 
@@ -41,6 +41,8 @@ class OsServiceTests(TestCase):
             self.assertEqual(await self.probe(name).run(), (status, f'Service "{name}" is {said}'))
 
     async def test_no_systemd(self) -> None:
+        found = await self.probe("lost").run()
+        self.assertEqual(found, ("critical", 'Service "lost" cannot be looked up: no bus'))
         definition = CheckType(check_id="c", kind="os_service", target="x")
         status, output = await OsServiceProbe(definition, reactor, lambda _: None).run()
         self.assertEqual((status, "systemctl is not installed" in output), ("critical", True))
