@@ -149,6 +149,7 @@ class OneOfThreeTests(ClusterTestCase):
         eventually(lambda: not storage_error(small), 20.0)
         eventually(lambda: self.health(small), 30.0)
         eventually(lambda: load.missing(small) == [], 30.0)
+        self.assertNotIn("Traceback", small.log())
         for server in self.servers:
             server.kill()
         for server in self.servers:

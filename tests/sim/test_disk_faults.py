@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -70,6 +71,7 @@ class WholeServerTests(SynchronousTestCase):
     def setUp(self) -> None:
         # Errors in Deferreds of servers that crashed: nobody was left to look at them.
         self.addCleanup(self.flushLoggedErrors, PyconsulError)
+        self.addCleanup(gc.collect)
 
     def test_seeds(self) -> None:
         """Whole servers as well, with Autopilot to put new ones in the place of those that rotted."""
@@ -97,6 +99,10 @@ class AppliesAgain(RaftProcess):
 
 
 class PlantedBugTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.addCleanup(self.flushLoggedErrors, PyconsulError)
+        self.addCleanup(gc.collect)
+
     def finds(self, make: Callable[[int], RaftWorld], seeds: int) -> None:
         for seed in range(seeds):
             try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from typing import Any
@@ -22,6 +23,7 @@ class WorldTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         # Errors in Deferreds of servers that crashed: nobody was left to look at them.
         self.addCleanup(self.flushLoggedErrors, PyconsulError)
+        self.addCleanup(gc.collect)  # now, lest the next world take what this one leaves for its own
 
 
 class WorldTests(WorldTestCase):
