@@ -75,17 +75,19 @@ def all_checks(definition: ServiceDefinition) -> list[CheckDefinition]:
 
 
 def sidecar_of(
-    definition: ServiceDefinition, ports: range, taken: Collection[int], port: int = 0
-) -> ServiceDefinition | None:
-    """The sidecar proxy that ``definition`` asks for with ``connect.sidecar_service``, if it does.
+    definition: ServiceDefinition,
+    sidecar: ServiceDefinition,
+    ports: range,
+    taken: Collection[int],
+    port: int = 0,
+) -> ServiceDefinition:
+    """The sidecar proxy of ``definition``, from what that says of it.
 
+    :param sidecar: its ``connect.sidecar_service``.
     :param ports: where to find a port if none is given, but for those in ``taken``.
     :param port: the one it has already.
     :raises BadRequest: if it may not be so; ``Refused`` if no port is free.
     """
-    sidecar = definition.connect.sidecar_service if definition.connect is not None else None
-    if sidecar is None:
-        return None
     if sidecar.id:
         raise BadRequest(_several(["A SidecarService cannot specify an ID as this is managed by the agent"]))
     if sidecar.connect is not None and sidecar.connect.sidecar_service is not None:

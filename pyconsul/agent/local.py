@@ -87,7 +87,8 @@ class LocalState:
         self.gone_services.pop(service.id, None)
         in_sync = old is not None and old.in_sync and old.service == service
         self.services[service.id] = LocalService(service, in_sync, token, sidecar_of)
-        self._tell_checks(service)
+        if old is not None:
+            self._tell_checks(service)
         self.service_changed(service.id)
         self.changed()
 

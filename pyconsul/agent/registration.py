@@ -276,14 +276,19 @@ class Registrations:
         :param beside: services that are registered together with it.
         """
         service = node_service(definition)
-        sidecar_id = service.id + SIDECAR_SUFFIX
-        known = self._local.services
-        taken = {local.service.port for local in known.values()}
-        taken |= {other.service.port for other in beside.values()}
-        port = known[sidecar_id].service.port if sidecar_id in known else 0
-        sidecar = sidecar_of(definition, self._sidecar_ports, taken, port)
         found = [self._with_checks(service, definition, scripts)]
-        if sidecar is not None:
+        if definition.connect is not None and definition.connect.sidecar_service is not None:
+            known = self._local.services
+            taken = {local.service.port for local in known.values()}
+            taken |= {other.service.port for other in beside.values()}
+            own = known.get(service.id + SIDECAR_SUFFIX)
+            sidecar = sidecar_of(
+                definition,
+                definition.connect.sidecar_service,
+                self._sidecar_ports,
+                taken,
+                own.service.port if own is not None else 0,
+            )
             sidecar.token = sidecar.token or definition.token
             found.append(self._with_checks(node_service(sidecar), sidecar, scripts, service.id))
         return found
