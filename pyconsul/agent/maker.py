@@ -210,7 +210,7 @@ class _Run:
         agent.name_lost = self._name_lost
         self._reactor.callWhenRunning(self._start)
         self._reactor.addSystemEventTrigger("before", "shutdown", self.service.stopService)
-        self._reactor.run(installSignalHandlers=False)
+        self._reactor.run()  # with its handlers, or it would not hear of all children that end
         return self._status
 
     def _start(self) -> None:

@@ -87,7 +87,7 @@ class Reactor(MemoryReactorClock):
         self.stops += 1
 
     def run(self, installSignalHandlers: bool = True) -> None:
-        assert not installSignalHandlers
+        assert installSignalHandlers  # those for children are needed
         self.running = True
         for hook, arguments, more in self.whenRunningHooks:
             hook(*arguments, **more)
