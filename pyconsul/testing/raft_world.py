@@ -406,10 +406,11 @@ class RaftFaults(Faults[RaftProcess]):
             return
         for node in self._world.leaders():
             assert node.process is not None
-            kind = self._rng.choice(list(ChangeKind))
-            server = self._rng.choice(self._world.nodes)
-            self._world.note(f"{node} is told to {kind.value} {server}")
-            node.process.change(kind, Server(server.id, f"{server.ip}:8300"))
+            for _ in range(self._rng.choice((1, 1, 2))):  # some do not wait for the first to be done
+                kind = self._rng.choice(list(ChangeKind))
+                server = self._rng.choice(self._world.nodes)
+                self._world.note(f"{node} is told to {kind.value} {server}")
+                node.process.change(kind, Server(server.id, f"{server.ip}:8300"))
 
 
 OPERATORS = (("clock_jump", 0.3), ("transfer", 1.5), ("change", 4.0))

@@ -26,7 +26,7 @@ from pyconsul.interfaces import Recovered
 from pyconsul.raft import events
 from pyconsul.raft.configuration import VOTER, Configuration
 from pyconsul.raft.events import Role
-from pyconsul.raft.messages import Entry, RequestVote, RequestVoteResponse
+from pyconsul.raft.messages import CONFIGURATION, Entry, RequestVote, RequestVoteResponse
 from pyconsul.raft.snapshot import SnapshotInfo
 
 VARIANTS_KEPT = 50_000
@@ -55,7 +55,10 @@ class Observed(Protocol):
 
 
 class _View(Struct):
-    """What is known of one server; ``durable``, ``sent_term`` and ``votes`` outlive a crash."""
+    """What is known of one server; ``durable``, ``sent_term`` and ``votes`` outlive a crash.
+
+    :ivar configuration_index: the latest that it wrote since its start, 0 if that was dropped.
+    """
 
     server: str
     terms: array[int]
@@ -66,6 +69,7 @@ class _View(Struct):
     commit_index: int = 0
     applied_index: int = 0
     durable: int = 0
+    configuration_index: int = 0
     sent_term: int = 0
     unsynced: deque[tuple[int, int]] = field(default_factory=deque)
     votes: dict[int, str] = {}
@@ -123,7 +127,7 @@ class SafetyChecker:
             view.terms.insert(0, found.snapshot_term)
             view.base -= 1
         view.role, view.term = core.role, core.term
-        view.commit_index = view.applied_index = 0
+        view.commit_index = view.applied_index = view.configuration_index = 0
         view.durable = view.last
         view.unsynced.clear()
         if snapshot is not None:
@@ -271,9 +275,21 @@ class SafetyChecker:
                     f"has another entry {entry.index} of term {entry.term}, or another before it, "
                     "than a different server (log matching)",
                 )
+            if entry.kind == CONFIGURATION:
+                self._configuration(view, entry.index, was_leader and core.role is Role.LEADER)
             terms.append(entry.term)
             last += 1
         view.unsynced.append((effect.seq, last))
+
+    def _configuration(self, view: _View, index: int, leads: bool) -> None:
+        """A leader changes the configuration only when the last one is committed."""
+        if leads and view.configuration_index > view.commit_index:
+            self._fail(
+                view.server,
+                f"changes the configuration in {index}, but that of {view.configuration_index} "
+                "is not committed",
+            )
+        view.configuration_index = index
 
     def _truncation(
         self, view: _View, core: Observed, effect: events.PersistTruncation, was_leader: bool
@@ -290,6 +306,8 @@ class SafetyChecker:
             )
         del view.terms[max(0, effect.first_dropped - view.base) :]
         view.durable = min(view.durable, view.last)
+        if view.configuration_index >= effect.first_dropped:
+            view.configuration_index = 0
 
     def _restore(self, view: _View, core: Observed, effect: events.RestoreSnapshot, was_leader: bool) -> None:
         """A snapshot holds what was committed, is never older than what it replaces, and ends the log."""

@@ -41,6 +41,7 @@ from pyconsul.testing.faults import PLAN, FaultPlan, Faults
 from pyconsul.testing.history import CAS, CONSISTENT, DELETE, DELETE_CAS, GET, PUT, STALE, Operation
 from pyconsul.testing.kernel import CLOCK_DRIFT, SimNode, Simulation, SimulationFailed
 from pyconsul.testing.linearizability import check
+from pyconsul.testing.lockers import Lockers
 from pyconsul.testing.network import CALM, Conditions, Stack
 from pyconsul.testing.safety import SafetyChecker
 from pyconsul.testing.states import States
@@ -58,6 +59,9 @@ SPELL_S = 60.0
 """For so long there are faults, then all is mended for a moment."""
 
 LEADER_WITHIN_S = 60.0
+LOCKED_WITHIN_S = 45.0
+"""Its owner may have died: two TTLs, the lock delay, and what another client needs."""
+
 CONVERGED_WITHIN_S = 240.0
 
 
@@ -130,6 +134,10 @@ class ServerProcess:
             return answer.addCallback(_value_and_version)
         return _value_and_version(answer)
 
+    def ask(self, method: str, request: Any) -> Any:
+        """Call an endpoint, as a program on this machine would."""
+        return self.agent.ask(method, request)
+
     def watch(self, key: str, index: int, wait_s: float) -> Any:
         """A blocking read; gives, or fires with, the index and the value."""
         request = KeyRequest(
@@ -195,10 +203,11 @@ class ServerFaults(Faults[ServerProcess]):
             return
         for node in self._world.leaders():
             assert node.process is not None
-            kind = self._rng.choice(list(ChangeKind))
-            server = self._rng.choice(self._world.nodes)
-            self._world.note(f"{node} is told to {kind.value} {server}")
-            node.process.change(kind, Server(server.id, f"{server.ip}:8300"))
+            for _ in range(self._rng.choice((1, 1, 2))):  # some do not wait for the first to be done
+                kind = self._rng.choice(list(ChangeKind))
+                server = self._rng.choice(self._world.nodes)
+                self._world.note(f"{node} is told to {kind.value} {server}")
+                node.process.change(kind, Server(server.id, f"{server.ip}:8300"))
 
     def _leave(self) -> None:
         """A server leaves for good, ends, and comes back after all."""
@@ -280,6 +289,7 @@ class World(Simulation[ServerProcess]):
         check_codec: bool = False,
         drift: float = CLOCK_DRIFT,
         watchers: int = 5,
+        lockers: int = 2,
         make_storage: MakeStorage = server_storage,
     ) -> None:
         super().__init__(seed, servers, conditions, check_codec, drift)
@@ -291,6 +301,7 @@ class World(Simulation[ServerProcess]):
         """Everything that was applied, once."""
         self.slowest_recovery_s = 0.0
         self.clients = Clients(self, self.chance("clients"), ServerProcess.perform, load)
+        self.lockers = Lockers(self, self.chance("lockers"), ServerProcess.ask, lockers)
         self.watchers = Watchers(self, self.chance("watchers"), ServerProcess.watch, watchers, load.keys)
 
     # ------------------------------------------------------------ nodes
@@ -366,6 +377,7 @@ class World(Simulation[ServerProcess]):
         self.start()
         self.clients.start()
         self.watchers.start()
+        self.lockers.start()
         until = self.clock.now + seconds
         while self.clock.now < until:
             self.faults.start()
@@ -379,7 +391,8 @@ class World(Simulation[ServerProcess]):
     def settle(self) -> None:
         """Mend everything and demand what must hold then. Raises ``SimulationFailed``.
 
-        There is one leader that accepts writes, whoever asked has an answer, gossip shows everybody
+        There is one leader that accepts writes, the lock is taken again whoever had it, whoever asked has
+        an answer, gossip shows everybody
         alive to everybody, all have their vote, all replicas are equal and what the log makes if it is
         applied once, watchers have seen the last change, the history is linearizable, and no stale
         read went back in time.
@@ -390,6 +403,10 @@ class World(Simulation[ServerProcess]):
             lambda: self.clients.acknowledged < wanted, LEADER_WITHIN_S, "writes after all is mended"
         )
         self.clients.stop()
+        if self.lockers.running and self.lockers.count:
+            taken = self.lockers.taken
+            self.run_while(lambda: self.lockers.taken == taken, LOCKED_WITHIN_S, "somebody takes the lock")
+            self.lockers.stop()
         self.run_while(lambda: self.clients.waiting > 0, LEADER_WITHIN_S, "answers to all that was asked")
         self.run_while(lambda: not self._all_alive(), CONVERGED_WITHIN_S, "everybody alive in gossip")
         self.run_while(lambda: not self._all_voters(), CONVERGED_WITHIN_S, "a vote for everybody")

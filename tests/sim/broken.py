@@ -17,8 +17,8 @@ from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.storage.raft_storage import SegmentedStorage
 from pyconsul.storage.snapshots import Draft, SnapshotName
 from pyconsul.testing.disk import SimDisk
-from pyconsul.testing.history import GET, Operation
-from pyconsul.testing.raft_world import SEGMENT_BYTES, RaftProcess
+from pyconsul.testing.history import GET, STALE, Operation
+from pyconsul.testing.raft_world import SEGMENT_BYTES, Data, RaftProcess
 
 
 class VoteNotPersisted(SegmentedStorage):
@@ -200,3 +200,84 @@ class SnapshotNotSynced(RaftProcess):
         super().__init__(*arguments)
         files = self._work.files
         files.draft = lambda: _Hasty(files._disk, files.folder, files._temporary())  # type: ignore[method-assign]
+
+
+class CommitsBeforeItsOwnDisk(RaftCore):
+    """A leader counts its own log before it is on its disk (dissertation, 10.2.1)."""
+
+    def handle(self, now: float, event: Any) -> list[Any]:
+        state = self._s
+        durable = state.durable_index
+        if self._leader is not None:
+            state.durable_index = state.log.last_index
+        effects = super().handle(now, event)
+        if self._leader is not None:
+            state.durable_index = min(durable, state.log.last_index)
+        return effects
+
+    def invariants(self) -> None:
+        """Not to be trusted here."""
+
+
+class ForgetsToVoteForItself(RaftCore):
+    """A candidate tells the disk nothing of its own vote, so it may give it to another as well."""
+
+    def handle(self, now: float, event: Any) -> list[Any]:
+        effects = super().handle(now, event)
+        if self._election is not None and not self._election.pre_vote:
+            self._s.voted_for = ""
+        return effects
+
+    def invariants(self) -> None:
+        """Not to be trusted here."""
+
+
+class TwoChangesAtOnce(RaftCore):
+    """A leader changes the configuration again before the last change is committed."""
+
+    def _change_configuration(self, event: events.ChangeConfiguration) -> None:
+        membership = self._s.membership
+        index = membership.index
+        membership.index = min(index, self._s.commit_index)
+        super()._change_configuration(event)
+        if membership.index < index:
+            membership.index = index
+
+
+class RestoreMerges(RaftProcess):
+    """The state of a snapshot is put on top of what is there: what was deleted comes back."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        machine = self.machine
+
+        def merge(state: tuple[int, Data]) -> None:
+            machine.writes, data = state
+            machine.data = {**machine.data, **data}
+
+        machine.restore = merge  # type: ignore[method-assign]
+
+
+class AppliesAgainAfterRestart(RaftProcess):
+    """The first write after a start is done twice: once for the log, once for who waits for it."""
+
+    _began = False
+
+    def _apply_one(self, entry: Entry) -> bool:
+        if not self._began:
+            self._began = True
+            super()._apply_one(entry)
+        return super()._apply_one(entry)
+
+
+class StaleFromACopy(RaftProcess):
+    """Some stale reads are answered from a copy that is made now and then."""
+
+    _copy: Data = {}
+
+    def perform(self, operation: Operation, version: int | None) -> Deferred[Any]:
+        if self.applied_index % 40 == 0:
+            self._copy = dict(self.data)
+        if operation.mode == STALE and operation.invoked % 3 == 0:
+            return succeed(self._copy.get(operation.key, (None, 0)))
+        return super().perform(operation, version)

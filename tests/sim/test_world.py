@@ -14,7 +14,7 @@ from pyconsul.testing.faults import FaultPlan
 from pyconsul.testing.history import CONSISTENT, PUT, History
 from pyconsul.testing.kernel import SimulationFailed
 from pyconsul.testing.workload import Load
-from pyconsul.testing.world import ServerProcess, ServerStorage, World
+from pyconsul.testing.world import World
 
 CALM_PLAN = FaultPlan(gap_s=1e9)
 
@@ -44,7 +44,7 @@ class WorldTests(WorldTestCase):
 
     def test_calm(self) -> None:
         """Without faults: one election, no failures, the servers in each other's gossip and catalog."""
-        world = World(1, 3, plan=CALM_PLAN, load=Load(think_s=0.05))
+        world = World(1, 3, plan=CALM_PLAN, load=Load(think_s=0.05), lockers=0)
         summary = world.trouble(20.0)
         self.assertEqual((summary.faults, summary.elections), ({}, 1))
         self.assertGreater(summary.acknowledged, 500)
@@ -118,87 +118,6 @@ class WorldTests(WorldTestCase):
         }
         self.assertEqual(len(digests), 1, digests)
         self.assertNotEqual(digests, {""})
-
-
-class ForgetfulStorage(ServerStorage):
-    """Loses what was not written in this run of the process."""
-
-    def recover(self) -> Any:
-        for name in self._disk.list("raft"):
-            if name.endswith(".log"):
-                self._disk.remove(f"raft/{name}")
-        return super().recover()
-
-
-class PlantedBugTests(WorldTestCase):
-    """Bugs above Raft that only whole servers can show."""
-
-    def finds(self, *words: str, seeds: int = 20, **arguments: Any) -> None:
-        for seed in range(seeds):
-            load = Load(clients=8, keys=4, think_s=0.1)
-            world = World(seed, 3, plan=FaultPlan(gap_s=2.0, length_s=2.0), load=load, **arguments)
-            try:
-                world.trouble(60.0)
-            except Exception as error:
-                self.assertTrue(any(word in f"{error!r}" for word in words), repr(error))
-                return
-        self.fail("not found")
-
-    def test_write_is_repeated(self) -> None:
-        """A server that tries a write again when it does not know whether it was done."""
-        from pyconsul.agent.forwarding import Forwarder
-
-        persist = Forwarder.persist
-
-        def careless(self: Forwarder, attempt: Any, **arguments: Any) -> Any:
-            return persist(self, attempt, **{**arguments, "is_read": True})
-
-        self.patch(Forwarder, "persist", careless)
-        self.finds("not linearizable")
-
-    def test_stale_read(self) -> None:
-        """A server that takes any read for one that may be stale."""
-        get = ServerProcess._get
-
-        def stale(self: ServerProcess, key: str, mode: str) -> Any:
-            if self.agent.raft.core.leader_id:
-                row = self.agent.store.kv.get(key)[1]
-                return (None, 0) if row is None else (row.value, row.modify_index)
-            return get(self, key, mode)
-
-        self.patch(ServerProcess, "_get", stale)
-        self.finds("not linearizable", seeds=3)
-
-    def test_lost_wakeup(self) -> None:
-        """A store that forgets some of those who wait."""
-        from pyconsul.state.watches import Watches
-
-        register = Watches.register
-
-        def forgetful(self: Watches, keys: Any, watcher: Any) -> None:
-            if getattr(watcher, "read", None) is None or watcher.read.index % 3:
-                register(self, keys, watcher)
-
-        self.patch(Watches, "register", forgetful)
-        self.finds("watchers that saw the end", seeds=10)
-
-    def test_divergent_stores(self) -> None:
-        """Servers that make different states of the same log."""
-        from pyconsul.state.fsm import FSM
-
-        apply = FSM.apply
-        machines: list[FSM] = []
-
-        def differently(self: FSM, index: int, data: bytes) -> Any:
-            if self not in machines:
-                machines.append(self)
-            result = apply(self, index, data)
-            if machines.index(self) % 2 and index > 50:
-                self._store.kv.delete(index, "k1")
-            return result
-
-        self.patch(FSM, "apply", differently)
-        self.finds("another state", "the same log made different stores", "not linearizable", seeds=3)
 
 
 def as_deferred(answer: Any) -> Any:

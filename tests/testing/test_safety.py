@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pyconsul.raft import events
 from pyconsul.raft.configuration import NONVOTER, Configuration, Server
 from pyconsul.raft.events import Role
+from pyconsul.raft.messages import CONFIGURATION as CONFIGURATION_ENTRY
 from pyconsul.raft.messages import Entry, Heartbeat, RequestVote, RequestVoteResponse
 from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.storage.memory import Nothing
@@ -69,6 +70,14 @@ class Group:
     def commit(self, name: str, index: int) -> None:
         self.cores[name].commit_index = index
         self.act(name)
+
+    def change(self, names: str, term: int, index: int) -> None:
+        for name in names:
+            self.seq += 1
+            self.cores[name].last_log_index = index
+            entry = Entry(term, index, CONFIGURATION_ENTRY, CONFIGURATION.encode())
+            self.act(name, events.PersistEntries(self.seq, [entry]))
+            self.act(name, event=events.Persisted(self.seq))
 
     def apply(self, name: str, term: int, index: int, data: bytes = b"x") -> None:
         self.act(name, events.Apply([Entry(term, index, 0, data)]))
@@ -173,6 +182,19 @@ class LogTests(SafetyTestCase):
         self.group.elect("a", 1)
         self.group.write("a", 1, 1)
         self.violates("append-only", "truncate", "a", 1)
+
+    def test_two_changes_at_once(self) -> None:
+        """A leader waits until the last change of the configuration is committed, or was dropped."""
+        self.group.elect("a", 1)
+        self.group.change("abc", 1, 1)
+        self.group.commit("a", 1)
+        self.group.change("abc", 1, 2)
+        self.violates("changes the configuration in 3, but that of 2 is not", "change", "a", 1, 3)
+        self.setUp()
+        self.group.change("a", 1, 1)
+        self.group.truncate("a", 1)
+        self.group.elect("a", 2)
+        self.group.change("a", 2, 1)
 
     def test_follower_drops(self) -> None:
         """What was not committed may go."""

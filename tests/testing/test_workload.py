@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import LeadershipLost, NoLeader
 from pyconsul.testing.history import CAS, DELETE_CAS, GET, NEVER, Operation
-from pyconsul.testing.kernel import SimNode, Simulation
+from pyconsul.testing.kernel import SimNode, Simulation, SimulationFailed
 from pyconsul.testing.linearizability import check
 from pyconsul.testing.network import Stack
 from pyconsul.testing.watchers import Watchers
@@ -94,6 +94,16 @@ class ClientsTests(WorldTestCase):
             "void" if o.void else "unknown" if o.returned == NEVER else "known"
             for o in clients.history.operations[: -clients.load.clients if clients.running else None]
         }  # the last ones may be under way
+
+    def test_probe(self) -> None:
+        """A write that begins now is soon acknowledged, or the world is not alive."""
+        clients = self.clients(self.shared.perform, think_s=1e9)
+        self.assertLess(self.world.must_live(clients.probe, "all is mended"), 0.5)
+        for node in self.world.nodes:
+            self.world.crash(node)
+        self.assertIsNone(clients.probe())
+        error = self.assertRaises(SimulationFailed, self.world.must_live, clients.probe, "all is mended")
+        self.assertIn("all is mended: no write in 5 s", str(error))
 
     def test_load(self) -> None:
         """Operations of all kinds, whose outcomes fit together."""
