@@ -1,7 +1,8 @@
-"""Everything that must pass: ruff, mypy and all tests. Run as ``python -m tests.run``.
+"""Everything that must pass: ruff, mypy, all tests and a day of the simulation.
 
-The last line printed is ``N passed, N failed, N skipped``; a check that finds fault counts as one
-failed. Arguments are given to trial instead of ``tests``. The status is 0 only if nothing failed.
+Run as ``python -m tests.run``. The last line printed is ``N passed, N failed, N skipped``; a check
+that finds fault counts as one failed. Arguments are given to trial instead of ``tests``, and then
+nothing is simulated. The status is 0 only if nothing failed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ CHECKS = (
     ("mypy", "pyconsul", "tests", "twisted/plugins/pyconsul_plugin.py"),
 )
 JOBS = 2
+SIMULATION = ("pyconsul", "simulate", "-runs=48", "-hours=0.5", f"-jobs={JOBS}")
+"""Five servers, five clients, and more than 24 hours of faults."""
+
 _SUMMARY = re.compile(r"^(?:PASSED|FAILED)(?: \((.*)\))?$")
 _PASSED = ("successes", "expectedFailures")
 _FAILED = ("failures", "errors", "unexpectedSuccesses")
@@ -67,6 +71,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run everything; the exit status."""
     faults = sum(check(command) for command in CHECKS)
     passed, failed, skipped = trial(arguments or ["tests"])
+    if not arguments:
+        faults += check(SIMULATION)
     print(f"{passed} passed, {failed + faults} failed, {skipped} skipped")
     return int(failed + faults > 0)
 

@@ -38,13 +38,16 @@ class MainTests(SynchronousTestCase):
                 return status
 
         def check(command: list[str], **options: Any) -> Any:
+            checks.append(command[2])
             return subprocess.CompletedProcess(command, statuses.get(command[2], 0))
 
+        checks: list[str] = []
         printed = io.StringIO()
         self.patch(sys, "stdout", printed)
         self.patch(subprocess, "Popen", Trial)
         self.patch(subprocess, "run", check)
         result = module.main([])
+        self.assertEqual(checks, ["ruff", "mypy", "pyconsul"])
         return result, printed.getvalue().splitlines()[-1]
 
     def test_all_is_well(self) -> None:
@@ -57,6 +60,21 @@ class MainTests(SynchronousTestCase):
         """Each check that finds fault counts as one failure."""
         found = self.outcome({"ruff": 1, "mypy": 1}, "PASSED (successes=5)\n", 0)
         self.assertEqual(found, (1, "5 passed, 2 failed, 0 skipped"))
+        found = self.outcome({"pyconsul": 1}, "PASSED (successes=5)\n", 0)
+        self.assertEqual(found, (1, "5 passed, 1 failed, 0 skipped"))
+
+    def test_some_tests(self) -> None:
+        """Whoever names tests gets those, and the quick checks."""
+        asked: list[str] = []
+
+        def check(command: list[str]) -> int:
+            asked.append(command[0])
+            return 0
+
+        self.patch(module, "check", check)
+        self.patch(module, "trial", lambda targets: (len(targets), 0, 0))
+        self.assertEqual(module.main(["tests.raft", "tests.swim"]), 0)
+        self.assertEqual(asked, ["ruff", "mypy"])
 
     def test_tests_fail(self) -> None:
         """As many as trial says."""

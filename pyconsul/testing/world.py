@@ -257,6 +257,7 @@ class Summary(Struct):
     operations: int
     acknowledged: int
     lost: int
+    locks: int
     recovery_s: float
     digest: str
     speed: float
@@ -439,6 +440,7 @@ class World(Simulation[ServerProcess]):
             operations=len(self.clients.history),
             acknowledged=self.clients.acknowledged,
             lost=self.network.lost,
+            locks=self.lockers.taken,
             recovery_s=self.slowest_recovery_s,
             digest=self.trace.digest(),
             speed=self.clock.now / max(1e-9, process_time() - self._begun),

@@ -14,10 +14,14 @@ from pyconsul.testing.kernel import SimulationFailed
 from pyconsul.testing.world import World
 
 
+def nothing() -> None:
+    """Instead of what a process does that runs nothing else."""
+
+
 class SimulateTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.addCleanup(self.flushLoggedErrors, PyconsulError)
-        self.patch(simulate, "_prepare", lambda: None)
+        self.patch(simulate, "_prepare", nothing)
 
     def simulate(self, *arguments: str) -> tuple[int, str, str]:
         out, err = StringIO(), StringIO()
@@ -29,10 +33,22 @@ class SimulateTests(SynchronousTestCase):
         arguments = ("-servers=3", "-hours=0.005", "-seed=7", "-runs=2", "-check-codec")
         status, out, err = self.simulate(*arguments)
         self.assertEqual((status, err), (0, ""))
-        first, second = out.splitlines()
+        first, second, total = out.splitlines()
+        self.assertIn("0.01 hours simulated in 2 runs, seeds 7 to 8, ", total)
+        self.assertTrue(total.endswith("; 0 violations"), total)
         self.assertTrue(first.startswith("seed 7: ") and second.startswith("seed 8: "), out)
         again = self.simulate("-servers=3", "-hours=0.005", "-seed=7", "-check-codec")[1]
         self.assertEqual(again.rpartition("trace ")[2].strip(), first.rpartition("trace ")[2])
+
+    def test_jobs(self) -> None:
+        """Several processes make the same runs as one, and tell of them in the same order."""
+        alone = self.simulate("-servers=1", "-hours=0.003", "-runs=3")[1].splitlines()
+        status, out, err = self.simulate("-servers=1", "-hours=0.003", "-runs=3", "-jobs=2")
+        self.assertEqual((status, err), (0, ""))
+        together = out.splitlines()
+        self.assertIn(" by 2 processes: ", together[-1])
+        digests = [[line.rpartition("trace ")[2] for line in lines[:-1]] for lines in (alone, together)]
+        self.assertEqual(digests[0], digests[1])
 
     def test_story(self) -> None:
         """What was done to the servers."""
@@ -49,14 +65,17 @@ class SimulateTests(SynchronousTestCase):
 
         self.patch(World, "settle", settle)
         status, out, err = self.simulate("-servers=1", "-hours=0.001", "-seed=9")
-        self.assertEqual((status, out), (1, ""))
+        self.assertEqual(status, 1)
+        self.assertTrue(out.endswith("; 1 violations\n"), out)
         self.assertIn("seed 9: SimulationFailed: so it goes", err)
         self.assertIn("seed 9, at ", err)
         self.assertIn("1 of 1 runs failed", err)
 
     def test_bad_flags(self) -> None:
         """Numbers out of range are refused."""
-        for flag in ("-servers=0", "-servers=99", "-hours=0", "-hours=nan", "-runs=0", "-keys=0", "more"):
+        for flag in (
+            "-servers=0", "-servers=99", "-hours=0", "-hours=nan", "-runs=0", "-jobs=0", "-keys=0", "more",
+        ):  # fmt: skip
             status, out, err = self.simulate(flag)
             self.assertEqual((status, out), (1, ""), flag)
             self.assertNotEqual(err, "")
