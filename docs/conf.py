@@ -9,6 +9,7 @@ sys.path.insert(0, str(HERE.parent))
 from pyconsul import __version__  # noqa: E402
 from pyconsul.cli import reference as cli_reference  # noqa: E402
 from pyconsul.config import reference as config_reference  # noqa: E402
+from pyconsul.raft import reference as raft_reference  # noqa: E402
 
 project = "pyconsul"
 author = "the pyconsul authors"
@@ -23,3 +24,4 @@ generated = HERE / "reference" / "generated"
 generated.mkdir(exist_ok=True)
 (generated / "settings.rst").write_text(config_reference.render(), "utf-8")
 (generated / "commands.rst").write_text(cli_reference.render(), "utf-8")
+(generated / "states.rst").write_text(raft_reference.render(), "utf-8")

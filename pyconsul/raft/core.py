@@ -1,24 +1,7 @@
 """The Raft core: events in, effects out.
 
-A server's role, and what moves it:
-
-================================ ================ =================== ====================
-event                            FOLLOWER         CANDIDATE           LEADER
-================================ ================ =================== ====================
-election deadline                CANDIDATE (1)    CANDIDATE again (1) \\-
-a majority would vote            \\-              asks for votes (2)  \\-
-a majority votes                 \\-              LEADER              \\-
-this term's leader is heard      follows it       FOLLOWER            (impossible)
-a higher term is seen (3)        FOLLOWER         FOLLOWER            FOLLOWER
-told to take over (TimeoutNow)   asks for votes   asks for votes      \\-
-no majority within the lease     \\-              \\-                 FOLLOWER
-no vote in a committed           stays            FOLLOWER            FOLLOWER
-configuration
-================================ ================ =================== ====================
-
-(1) Asks first whether it would get votes (pre-vote, dissertation 9.6); a lone voter need not ask.
-(2) In a new term, once its own vote is durable.
-(3) Except in a vote request while a leader may count on our vote, and in pre-votes (4.2.3, 9.6).
+``pyconsul.raft.tables.ROLES`` has the roles of a server, and what moves it from one to another. A
+candidate asks first whether it would get votes (pre-vote, dissertation 9.6).
 """
 
 from __future__ import annotations
@@ -45,6 +28,7 @@ from pyconsul.raft.messages import CONFIGURATION, Entry
 from pyconsul.raft.progress import Progress
 from pyconsul.raft.snapshot import SnapshotInfo
 from pyconsul.raft.state import RaftState
+from pyconsul.raft.tables import ROLES, Cause
 from pyconsul.raft.timing import Timing
 
 if TYPE_CHECKING:
@@ -130,7 +114,7 @@ class RaftCore:
 
     # ------------------------------------------------------------ roles
 
-    def _become_follower(self, term: int, leader: ServerId = "", address: str = "") -> None:
+    def _become_follower(self, cause: Cause, term: int, leader: ServerId = "", address: str = "") -> None:
         s = self._s
         if self._leader is not None:
             self._leader.stop(succeeded=term > s.term)
@@ -139,24 +123,24 @@ class RaftCore:
         if term > s.term:
             s.set_term(term)
             self._follower.new_term()
-        s.role = Role.FOLLOWER
+        s.role = ROLES[cause][s.role].state
         self._follow(leader, address)
         s.election_due = s.random_wait(s.timing.heartbeat_timeout_s)
 
-    def _become_candidate(self, pre_vote: bool, transfer: bool = False) -> None:
+    def _become_candidate(self, cause: Cause, pre_vote: bool) -> None:
         s = self._s
-        s.role = Role.CANDIDATE
+        s.role = ROLES[cause][s.role].state
         if not pre_vote:
             s.set_term(s.term + 1, s.server_id)
             self._follower.new_term()
         self._follow("", "")
         s.election_due = s.random_wait(s.timing.election_timeout_s)
-        self._election = Election(s, pre_vote, transfer)
+        self._election = Election(s, pre_vote, transfer=cause is Cause.TOLD)
         self._election.announce()  # never wins yet: others, or our own disk, have to answer first
 
     def _become_leader(self) -> None:
         s = self._s
-        s.role = Role.LEADER
+        s.role = ROLES[Cause.VOTES][s.role].state
         self._election = None
         self._leader = Leader(s)
         self._follow(s.server_id, s.address)
@@ -177,7 +161,7 @@ class RaftCore:
         """A majority is for us."""
         assert self._election is not None
         if self._election.pre_vote:
-            self._become_candidate(pre_vote=False)
+            self._become_candidate(Cause.PRE_VOTES, pre_vote=False)
         else:
             self._become_leader()
 
@@ -188,7 +172,7 @@ class RaftCore:
         leader.advance_commit()
         if leader.is_removed:
             leader.resign()
-            self._become_follower(self._s.term)
+            self._become_follower(Cause.REMOVED, self._s.term)
 
     # ------------------------------------------------------------ events
 
@@ -196,12 +180,12 @@ class RaftCore:
         s = self._s
         if self._leader is not None:
             if not self._leader.tick():
-                self._become_follower(s.term)
+                self._become_follower(Cause.LEASE, s.term)
         elif s.election_due is not None and s.now >= s.election_due:
             if s.membership.may_campaign(s.server_id):
-                self._become_candidate(pre_vote=s.membership.voters != (s.server_id,))
+                self._become_candidate(Cause.SILENCE, pre_vote=s.membership.voters != (s.server_id,))
             else:
-                self._become_follower(s.term)
+                self._become_follower(Cause.NO_VOTE, s.term)
 
     def _message_received(self, event: events.MessageReceived) -> None:
         if event.sender != self._s.server_id:
@@ -260,11 +244,11 @@ class RaftCore:
         granted = False
         if not protects_leader(s, message) and message.term >= s.term:
             if message.term > s.term and not message.pre_vote:
-                self._become_follower(message.term)
+                self._become_follower(Cause.TERM, message.term)
             granted = deserves_vote(s, sender, message)
             if granted and not message.pre_vote:
                 if s.role is not Role.FOLLOWER:
-                    self._become_follower(s.term)
+                    self._become_follower(Cause.VOTED, s.term)
                 if not s.voted_for:
                     s.set_term(s.term, sender)
                 s.election_due = s.random_wait(s.timing.heartbeat_timeout_s)
@@ -275,7 +259,7 @@ class RaftCore:
     def _vote_answered(self, sender: ServerId, message: messages.RequestVoteResponse) -> None:
         s = self._s
         if message.term > s.term and not (message.pre_vote and message.granted):
-            self._become_follower(message.term)
+            self._become_follower(Cause.TERM, message.term)
         elif self._election is not None and self._election.answered(sender, message):
             self._won()
 
@@ -284,9 +268,9 @@ class RaftCore:
         if message.term < s.term or self._leader is not None:
             return
         if message.term > s.term:
-            self._become_follower(message.term)
+            self._become_follower(Cause.TERM, message.term)
         if s.server_id in s.membership.voters:
-            self._become_candidate(pre_vote=False, transfer=True)
+            self._become_candidate(Cause.TOLD, pre_vote=False)
 
     # ------------------------------------------------------------ the leader's messages
 
@@ -297,7 +281,7 @@ class RaftCore:
             return False
         address = address or s.membership.address_of(sender)
         if term > s.term or s.role is not Role.FOLLOWER:
-            self._become_follower(term, sender, address)
+            self._become_follower(Cause.LEADER, term, sender, address)
         elif s.leader_id != sender or s.leader_address != address:
             self._follow(sender, address)
         s.heard_leader()
@@ -320,14 +304,14 @@ class RaftCore:
 
     def _append_answered(self, sender: ServerId, message: messages.AppendEntriesResponse) -> None:
         if message.term > self._s.term:
-            self._become_follower(message.term)
+            self._become_follower(Cause.TERM, message.term)
         elif self._leader is not None and message.term == self._s.term:
             self._leader.append_answered(sender, message)
             self._committed()
 
     def _heartbeat_answered(self, sender: ServerId, message: messages.HeartbeatResponse) -> None:
         if message.term > self._s.term:
-            self._become_follower(message.term)
+            self._become_follower(Cause.TERM, message.term)
         elif self._leader is not None and message.term == self._s.term:
             self._leader.heartbeat_answered(sender, message)
             self._committed()
@@ -344,7 +328,7 @@ class RaftCore:
 
     def _piece_answered(self, sender: ServerId, message: messages.InstallSnapshotResponse) -> None:
         if message.term > self._s.term:
-            self._become_follower(message.term)
+            self._become_follower(Cause.TERM, message.term)
         elif self._leader is not None and message.term == self._s.term:
             self._leader.piece_answered(sender, message)
 

@@ -1,55 +1,15 @@
 """What a leader knows of one follower's log.
 
-================ ============================ ====================================
-event            PROBE                        REPLICATE
-================ ============================ ====================================
-new follower     here, ``next`` = last + 1
-entries to send  one message, then wait       pipelined, as many as may be in flight
-sent             ``next`` stays               ``next`` moves on
-acknowledged     if that is news: REPLICATE,  frees what is in flight up to match
-                 next = match + 1
-rejected         next = hint + 1, at once     PROBE, next = hint + 1, at once; but once
-                                              between two heartbeats only
-lost             the same again               PROBE, next = received + 1, at once
-restarted        is asked whether it still has everything up to match, from the start if not
-unreachable      PROBE, wait for an answer to PROBE, next = match + 1, wait for an
-                 a heartbeat                  answer to a heartbeat
-================ ============================ ====================================
-
-Whoever needs entries that are gone from our log gets a snapshot instead: SNAPSHOT.
-
-================ =================================================================
-event            SNAPSHOT
-================ =================================================================
-sent             pieces, as many as the window allows
-piece stored     the window moves on
-piece missed     from there again, but once between two heartbeats only
-no news between  is asked how far it has come
-two heartbeats
-acknowledged     up to the snapshot's end: REPLICATE, next = match + 1
-unreachable      from the last piece that was stored, once it answers a heartbeat
-================ =================================================================
-
-*Lost* is found by heartbeats: one remembers how far entries had been sent before it, and its
-answer tells how far they had come. A follower that merely waits for its disk has received them;
-one that has received nothing in this term, though it had acknowledged something, was *restarted*.
+``pyconsul.raft.tables.PACES`` has the states, and what moves it from one to another.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum
 
 from pyconsul.raft.configuration import ServerId
 from pyconsul.raft.snapshot import SnapshotInfo
-
-
-class Pace(Enum):
-    """How entries are sent to a follower."""
-
-    PROBE = "probe"
-    REPLICATE = "replicate"
-    SNAPSHOT = "snapshot"
+from pyconsul.raft.tables import PACES, Pace, Step
 
 
 class Progress:
@@ -127,6 +87,9 @@ class Progress:
 
     # ------------------------------------------------------------ pace
 
+    def _go(self, step: Step) -> None:
+        self.pace = PACES[step][self.pace].state
+
     def sent(self, last_index: int) -> None:
         """Entries up to ``last_index`` (or none, as a probe) were sent."""
         self.sent_index = last_index
@@ -142,11 +105,11 @@ class Progress:
             if match_index < self.snapshot.index:
                 return
             self.snapshot = None
-            self.pace = Pace.PROBE
+            self._go(Step.RESTORED)
         if match_index > self.match_index:
             self.match_index = match_index
             if self.pace is Pace.PROBE:
-                self.pace = Pace.REPLICATE
+                self._go(Step.ACKNOWLEDGED)
                 self.waiting = False
                 self.next_index = match_index + 1
                 return
@@ -171,9 +134,9 @@ class Progress:
         self.doubted = True
         return False
 
-    def probe(self, next_index: int) -> None:
+    def probe(self, step: Step, next_index: int) -> None:
         """Send from ``next_index`` again, one message at a time."""
-        self.pace = Pace.PROBE
+        self._go(step)
         self.inflight.clear()
         self.next_index = max(next_index, self.match_index + 1)
         self.sent_index = self.match_index
@@ -183,9 +146,9 @@ class Progress:
         """It does not have what it had acknowledged: its disk was replaced. Nothing is known."""
         self.match_index = 0
         self.told_commit = 0
+        self._go(Step.FORGOTTEN)
         if self.pace is Pace.SNAPSHOT:
             return
-        self.pace = Pace.REPLICATE
         self.doubted = False
         self.verifying = False
 
@@ -197,7 +160,7 @@ class Progress:
         if self.pace is Pace.SNAPSHOT:
             self.pieces_sent = self.pieces_stored
         elif self.pace is Pace.REPLICATE:
-            self.probe(self.match_index + 1)
+            self.probe(Step.UNREACHABLE, self.match_index + 1)
         self.waiting = True
         self.mark_context = 0
         self.sent_index = max(self.sent_index, self.next_index)
@@ -206,7 +169,7 @@ class Progress:
 
     def begin_snapshot(self, info: SnapshotInfo) -> None:
         """Send ``info`` from its beginning."""
-        self.pace = Pace.SNAPSHOT
+        self._go(Step.COMPACTED)
         self.snapshot = info
         self.inflight.clear()
         self.waiting = False

@@ -1,7 +1,7 @@
 """The leader's side of log replication: what each follower is sent, and what is committed by it.
 
 Source: Raft paper, 5.3 and 5.4.2; dissertation 10.2 (pipelining, and writing to the leader's own
-disk at the same time); progress.py has the table of a follower's states.
+disk at the same time); tables.py has a follower's states.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pyconsul.raft.messages import (
     InstallSnapshot,
     InstallSnapshotResponse,
 )
-from pyconsul.raft.progress import Pace, Progress
+from pyconsul.raft.progress import Progress
 from pyconsul.raft.state import RaftState
+from pyconsul.raft.tables import Pace, Step
 
 Number = TypeVar("Number", int, float)
 
@@ -161,7 +162,7 @@ class Replication:
             if not progress.ignores_reject(message.prev_log_index):
                 log = self._s.log
                 meet = log.last_of_terms_to(message.hint_term, message.hint_index)
-                progress.probe(min(meet + 1, message.prev_log_index))
+                progress.probe(Step.REJECTED, min(meet + 1, message.prev_log_index))
         self.send(progress)
 
     def heartbeat_answered(self, progress: Progress, message: HeartbeatResponse) -> None:
@@ -176,7 +177,7 @@ class Replication:
         if progress.lost(message.context, message.received_index):
             received = min(message.received_index, self._s.log.last_index)
             searching = progress.next_index if progress.pace is Pace.PROBE else 0
-            progress.probe(max(received + 1, searching))
+            progress.probe(Step.LOST, max(received + 1, searching))
         if news and progress.pace is Pace.SNAPSHOT:
             progress.waiting = False
             if progress.pieces_stalled():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.raft.progress import Pace, Progress
+from pyconsul.raft.progress import Progress
+from pyconsul.raft.tables import Pace, Step
 
 
 class ProgressTests(SynchronousTestCase):
@@ -56,7 +57,7 @@ class ProgressTests(SynchronousTestCase):
     def test_reject_probes_but_never_below_match(self) -> None:
         progress = self.replicate()
         progress.sent(15)
-        progress.probe(3)
+        progress.probe(Step.REJECTED, 3)
         self.assertEqual((progress.pace, progress.next_index, progress.waiting), (Pace.PROBE, 11, False))
         self.assertEqual(list(progress.inflight), [])
 

@@ -26,7 +26,7 @@ from pyconsul.raft.messages import (
     Heartbeat,
     HeartbeatResponse,
 )
-from pyconsul.raft.progress import Pace
+from pyconsul.raft.tables import Pace
 from pyconsul.raft.timing import Timing
 from tests.raft.single import Single, of, only, sent, snapshot
 

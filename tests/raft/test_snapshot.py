@@ -33,8 +33,9 @@ from pyconsul.raft.messages import (
     InstallSnapshot,
     InstallSnapshotResponse,
 )
-from pyconsul.raft.progress import Pace, Progress
+from pyconsul.raft.progress import Progress
 from pyconsul.raft.snapshot import SnapshotInfo
+from pyconsul.raft.tables import Pace
 from pyconsul.raft.timing import Timing
 from tests.raft.single import Single, configuration, of, only, sent, snapshot
 
