@@ -38,6 +38,7 @@ COMMANDS = {
     "snapshot": "Save, restore and inspect the state of the servers",
     "validate": "Check configuration files",
     "version": "Show the version",
+    "watch": "Print data, or run a program whenever it changes",
 }
 """Modules of this package, each with a ``COMMAND``, and what their commands do."""
 
