@@ -8,6 +8,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from pyconsul.agent.base import BaseAgent
+from pyconsul.agent.watching import Watching
 from pyconsul.config.schema import AgentConfig
 from pyconsul.dns.settings import DnsSettings, Soa
 from pyconsul.http import agent as agent_routes
@@ -66,11 +67,11 @@ def dns_settings(config: AgentConfig) -> DnsSettings:
 
 
 class HttpService(Service):
-    """The HTTP API on ``addresses.http``."""
+    """The HTTP API on ``addresses.http``, and the watches, which ask it."""
 
     def __init__(self, agent: BaseAgent, config: AgentConfig, reactor: Any) -> None:
         self._reactor = reactor
-        self._addresses = config.addresses.http or config.client_addr
+        self._addresses = (config.addresses.http or config.client_addr) if config.ports.http >= 0 else ()
         self._number = config.ports.http
         self.site = make_site(
             agent,
@@ -85,10 +86,14 @@ class HttpService(Service):
             ],
         )
         self._ports: list[Any] = []
+        self._watches = config.watches
+        self.watching = Watching(self.site.surface.ask, reactor)
+        agent.reloading.parts.append(self.watching)
 
     def startService(self) -> None:
-        """Listen; raises ``CannotListenError``."""
+        """Listen and watch; raises ``CannotListenError``, and ``ConfigurationError`` for a watch."""
         super().startService()
+        self.watching.start(self._watches)
         for address in self._addresses:
             if address.startswith(UNIX_PREFIX):
                 port = self._reactor.listenUNIX(address[len(UNIX_PREFIX) :], self.site)
@@ -99,6 +104,7 @@ class HttpService(Service):
     def stopService(self) -> Deferred[Any]:
         """Close the ports and every connection."""
         super().stopService()
+        self.watching.stop()
         ports, self._ports = self._ports, []
         closing = DeferredList([maybeDeferred(port.stopListening) for port in ports])
         self.site.close()

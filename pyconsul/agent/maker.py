@@ -175,7 +175,7 @@ def _interfaces(
     """HTTP and DNS, which take over what they can of a new configuration."""
     made: list[Any] = []
     parts = agent.reloading.parts
-    if config.ports.http >= 0:
+    if config.ports.http >= 0 or config.watches:
         http = HttpService(agent, config, reactor)
         made.append(http)
         parts.append(

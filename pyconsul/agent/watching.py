@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from pyconsul.agent.watch_handlers import Handler, http_handler, python_handler, script_handler
 from pyconsul.config.schema import AgentConfig
@@ -115,25 +116,33 @@ class _Run:
         self._ask = ask
         self._clock = clock
         self._running: Deferred[None] | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Follow it for ever."""
         self._running = Deferred.fromCoroutine(self._follow())
-        self._running.addErrback(lambda failure: failure.trap(CancelledError))
+        self._running.addErrback(self._ended)
+
+    def _ended(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("a watch ended by a bug", failure)
 
     def stop(self) -> None:
         """No more."""
+        self._stopped = True
         if self._running is not None:
             self._running.cancel()
 
     async def _follow(self) -> None:
         failures = 0
-        while True:
+        while not self._stopped:
             try:
                 answer = await self._ask(self._follower.target(), self._watch.token)
                 data = self._follower.answered(*answer)
                 failures = 0
             except PyconsulError as error:
+                if self._stopped:  # that is what the error says
+                    return
                 failures += 1
                 await self._retry(failures, str(error))
                 continue

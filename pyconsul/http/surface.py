@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from klein.interfaces import IKleinRequest
 from msgspec.structs import replace
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
@@ -164,6 +164,28 @@ class Surface:
         if self._writers and query.method != b"GET" and not is_within(query.peer, self._writers):
             return RESTRICTED
         return None
+
+    def ask(self, target: str, token: str = "") -> Deferred[tuple[int, int, bytes]]:
+        """Answer a GET of ``target`` as a client would have it, without a connection.
+
+        :returns: status, index (0 if there is none) and body; cancelling it ends a wait.
+        """
+        headers = [(b"Host", b"agent")]
+        if token:
+            headers.append((b"X-Consul-Token", token.encode()))
+        query = Query(b"GET", target.encode(), Facts(headers), b"", node_name=self.settings.node_name)
+        path = (paths.decode(paths.split(query.target)[0]) or "").encode()
+        found = self.table.find(b"GET", path)
+        if found is None:
+            result: Result = paths.NOTHING_HERE
+        else:
+            route, parameter, begin = found
+            result = self.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
+        deferred = result if isinstance(result, Deferred) else succeed(result)
+        deferred.addErrback(self.failed_answer, query)
+        return deferred.addCallback(
+            lambda answer: (answer.status, max(0, answer.index), self.renderer.body(answer, False))
+        )
 
     # ------------------------------------------------------------ rendering
 

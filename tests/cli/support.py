@@ -11,8 +11,8 @@ from pyconsul.cli.command import Terminal
 from pyconsul.cli.main import main
 from tests.client.canned import CannedServer, response
 
-Answer = tuple[int, object]
-"""A status and a body: bytes as they are, anything else as JSON."""
+Answer = tuple[int, object] | tuple[int, object, str]
+"""A status, a body (bytes as they are, anything else as JSON), and lines of headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,5 +47,5 @@ def run(
 def _bytes(answer: Answer | None) -> bytes | None:
     if answer is None:
         return None
-    status, body = answer
-    return response(status, body if isinstance(body, bytes) else json.dumps(body).encode())
+    status, body, *headers = answer
+    return response(status, body if isinstance(body, bytes) else json.dumps(body).encode(), "".join(headers))

@@ -210,3 +210,43 @@ class ConsulTests(OneAgent):
         wanted = self.known()
         self.patch(self.agent, "command", ours)
         self.assertEqual(self.begin_again(), wanted)
+
+
+class WatchTests(OneAgent):
+    """Watches of the configuration."""
+
+    def lines(self) -> list[str]:
+        path = os.path.join(self.folder, "seen")
+        if not os.path.exists(path):
+            return []
+        with open(path, encoding="utf-8") as file:
+            return file.read().splitlines()
+
+    def test_a_program_is_told(self) -> None:
+        """At once, with each change, and after a reload for the watches that were added."""
+        seen = os.path.join(self.folder, "seen")
+        program = ["sh", "-c", f"cat >> {seen}; echo >> {seen}"]
+        self.write("a.json", {"watches": [{"type": "key", "key": "a", "args": program}]})
+        self.start()
+        eventually(lambda: self.lines() == ["null"])
+        self.agent.put("kv/a", "one")
+        eventually(lambda: len(self.lines()) == 2)
+        self.assertEqual(json.loads(self.lines()[1])["Value"], "b25l")
+        prefix = {"type": "keyprefix", "prefix": "b/", "handler_type": "script", "args": program}
+        self.write("b.json", {"watches": [prefix]})
+        self.agent.put("agent/reload")
+        eventually(lambda: self.lines()[2:] == ["null"])
+        self.agent.put("kv/b/x", "two")
+        eventually(lambda: len(self.lines()) == 4)
+        self.assertEqual([entry["Key"] for entry in json.loads(self.lines()[3])], ["b/x"])
+
+    def test_a_wrong_one(self) -> None:
+        """The agent does not start, and says why."""
+        self.write("a.json", {"watches": [{"type": "key"}]})
+        files = os.path.join(self.folder, "data")
+        result = self.command(
+            "agent", "-data-dir", files, "-bind", self.ip, "-client", self.ip, "-config-dir", self.files
+        )
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("Failed to parse watch (type='key'): Must specify a single key", result.stderr)
+        self.assertNotIn("Traceback", result.stderr)
