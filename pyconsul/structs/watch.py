@@ -68,7 +68,9 @@ class Follower:
         elif status != 200:
             text = body.decode("utf-8", "replace").strip()
             raise Refused(f"Unexpected response code: {status} ({text})")
-        if index == self.index:
+        if not index and self._delivered is not None:
+            raise Refused("the agent's answer has no index to wait on")
+        if index == self.index and index:
             return None
         # The index of events is no number that grows; any other that falls begins anew.
         self.index = index if index > self.index or kind == "event" else 0

@@ -6,10 +6,9 @@ import os
 from importlib.metadata import EntryPoint
 from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
-from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -17,6 +16,8 @@ from pyconsul.agent import watch_handlers
 from pyconsul.agent.watch_handlers import http_handler, python_handler, script_handler, shell
 from pyconsul.errors import Refused
 from pyconsul.structs.watch import Parameters
+
+reactor: Any = _reactor
 
 
 class ScriptTests(TestCase):
@@ -61,7 +62,7 @@ class _Notes(Resource):
         self.seen: list[tuple[bytes, dict[bytes, bytes], bytes]] = []
         self.status = 200
 
-    def render(self, request: Request) -> bytes:
+    def render(self, request: Any) -> bytes:
         self.seen.append((request.method, request.getAllHeaders(), request.content.read()))
         request.setResponseCode(self.status)
         return b"it"
@@ -70,7 +71,8 @@ class _Notes(Resource):
 class HttpTests(TestCase):
     def setUp(self) -> None:
         self.notes = _Notes()
-        port: Any = reactor.listenTCP(0, Site(self.notes), interface="127.0.0.1")  # type: ignore[attr-defined]
+        site: Any = Site(self.notes)
+        port: Any = reactor.listenTCP(0, site, interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         self.url = f"http://127.0.0.1:{port.getHost().port}/hook"
 

@@ -29,7 +29,10 @@ class PrepareTests(SynchronousTestCase):
             ({**KEY, "bogus": 1}, "Invalid parameters: [bogus]"),
             ({**KEY, "handler_type": "foo"}, "Handler type 'foo' not recognized"),
             (http, "Handler type 'http' requires 'http_handler_config' to be set"),
-            ({**http, "http_handler_config": {}}, "Failed to parse 'http_handler_config': Requires 'path' to be set"),
+            (
+                {**http, "http_handler_config": {}},
+                "Failed to parse 'http_handler_config': Requires 'path' to be set",
+            ),
             ({**http, "http_handler_config": 3}, "Failed to parse 'http_handler_config': Expecting a map"),
             (
                 {**http, "http_handler_config": [{"path": "http://x", "timeout": "zz"}]},
@@ -39,10 +42,16 @@ class PrepareTests(SynchronousTestCase):
                 {**http, "http_handler_config": {"path": "http://x", "header": {"a": "b"}}},
                 "Expecting header to be a map of lists",
             ),
-            ({**http, "http_handler_config": {"path": "http://x", "bogus": 1}}, "Invalid parameters: [bogus]"),
+            (
+                {**http, "http_handler_config": {"path": "http://x", "bogus": 1}},
+                "Invalid parameters: [bogus]",
+            ),
             ({"type": "nodes", "handler_type": "python"}, "requires 'python' to be set"),
-            ({"type": "nodes", "handler_type": "python", "python": "nope"}, "no Python handler is called 'nope'"),
-        ):  # fmt: skip
+            (
+                {"type": "nodes", "handler_type": "python", "python": "nope"},
+                "no Python handler is called 'nope'",
+            ),
+        ):
             error = self.assertRaises(ConfigurationError, prepare, definition, None)
             self.assertIn(text, str(error))
             self.assertTrue(str(error).startswith("Failed to parse watch ("))

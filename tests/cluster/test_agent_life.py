@@ -231,7 +231,7 @@ class WatchTests(OneAgent):
         eventually(lambda: self.lines() == ["null"])
         self.agent.put("kv/a", "one")
         eventually(lambda: len(self.lines()) == 2)
-        self.assertEqual(json.loads(self.lines()[1])["Value"], "b25l")
+        self.assertEqual(json.loads(self.lines()[1])["Value"], "Im9uZSI=")
         prefix = {"type": "keyprefix", "prefix": "b/", "handler_type": "script", "args": program}
         self.write("b.json", {"watches": [prefix]})
         self.agent.put("agent/reload")

@@ -31,13 +31,16 @@ class ParseTests(SynchronousTestCase):
                 {"type": "service", "service": "a/b", "tag": ["x", "y"], "passingonly": "true"},
                 "/v1/health/service/a%2Fb?tag=x&tag=y&passing=1",
             ),
-            ({"type": "service", "service": "web", "tag": "x", "stale": True}, "/v1/health/service/web?tag=x&stale="),
+            (
+                {"type": "service", "service": "web", "tag": "x", "stale": True},
+                "/v1/health/service/web?tag=x&stale=",
+            ),
             ({"type": "checks"}, "/v1/health/state/any"),
             ({"type": "checks", "state": "passing"}, "/v1/health/state/passing"),
             ({"type": "checks", "service": "web"}, "/v1/health/checks/web"),
             ({"type": "event"}, "/v1/event/list"),
             ({"type": "event", "name": "deploy"}, "/v1/event/list?name=deploy"),
-        ):  # fmt: skip
+        ):
             self.assertEqual(watch(**given).target(0), target)
         self.assertEqual(watch(type="services").target(7), "/v1/catalog/services?index=7")
         self.assertEqual(watch(type="event", name="x").target(7), "/v1/event/list?name=x&index=7")
@@ -53,17 +56,21 @@ class ParseTests(SynchronousTestCase):
             ({"type": "checks", "service": "a", "state": "passing"}, "Cannot specify service and state"),
             ({"type": "nodes", "key": "x"}, "Invalid parameters: [key]"),
             ({"type": "key", "key": 1}, "Expecting key to be a string"),
-            ({"type": "service", "service": "a", "passingonly": "zz"}, "Expecting passingonly to be a boolean"),
-            ({"type": "service", "service": "a", "tag": 1}, "Expecting tag to be a string or a list of strings"),
-        ):  # fmt: skip
+            (
+                {"type": "service", "service": "a", "passingonly": "zz"},
+                "Expecting passingonly to be a boolean",
+            ),
+            (
+                {"type": "service", "service": "a", "tag": 1},
+                "Expecting tag to be a string or a list of strings",
+            ),
+        ):
             error = self.assertRaises(ConfigurationError, watch, **given)
             self.assertEqual(str(error), text)
 
 
 ENTRY = {"LockIndex": 0, "Key": "a", "Flags": 0, "Value": "MQ==", "CreateIndex": 5, "ModifyIndex": 6}
-SHOWN = (
-    b'{"Key":"a","CreateIndex":5,"ModifyIndex":6,"LockIndex":0,"Flags":0,"Value":"MQ==","Session":""}'
-)
+SHOWN = b'{"Key":"a","CreateIndex":5,"ModifyIndex":6,"LockIndex":0,"Flags":0,"Value":"MQ==","Session":""}'
 
 
 class FollowerTests(SynchronousTestCase):
@@ -100,6 +107,12 @@ class FollowerTests(SynchronousTestCase):
             error = self.assertRaises(Refused, follower.answered, status, 0, body)
             self.assertEqual(str(error), f"Unexpected response code: {status} ({body.decode()})")
         self.assertEqual(follower.index, 0)
+
+    def test_no_index(self) -> None:
+        """What there is can be told, but not what comes: to ask again at once would be no waiting."""
+        follower = Follower(watch(type="services"))
+        self.assertEqual(follower.answered(200, 0, b"{}"), b"{}")
+        self.assertRaises(Refused, follower.answered, 200, 0, b"{}")
 
     def test_events(self) -> None:
         """Only those that have not been delivered; their index is no number that grows."""
