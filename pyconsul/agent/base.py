@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO
 
@@ -15,8 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from pyconsul import __version__
 from pyconsul.agent.antientropy import AntiEntropy
 from pyconsul.agent.coordinates import CoordinateSender
-from pyconsul.agent.debug_config import debug_config
-from pyconsul.agent.describe import config_summary, tagged_addresses
+from pyconsul.agent.describe import BUILD, ConfigDescription, runtime_stats, tagged_addresses
 from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import Events
@@ -103,6 +99,7 @@ class BaseAgent(MultiService):
         self.clock = environment.clock
         self.node_name: str = config.node_name
         self.node_id = node_id
+        self._described = ConfigDescription(config, node_id)
         self.datacenter: str = config.datacenter
         self.coordinates = None if config.disable_coordinates else CoordinateClient(environment.rng)
         disk = environment.disk
@@ -425,14 +422,10 @@ class BaseAgent(MultiService):
     def describe(self) -> dict[str, Any]:
         """See ``pyconsul.interfaces.LocalAgent``."""
         shown = {
-            "Config": config_summary(self.config, self.node_id),
-            "DebugConfig": debug_config(
-                self.reloading.config, self.node_id, self.node.tagged_addresses or {}
-            ),
+            **self._described.parts(self.reloading.config, self.node),
             "Coord": None if self.coordinates is None else self.coordinates.coordinate,
             "Member": self.pool.local,
             "Stats": self.stats(),
-            "Meta": self.node.meta,
         }
         if self.config.ports.grpc >= 0:
             shown["xDS"] = {"SupportedProxies": {}}
@@ -483,25 +476,17 @@ class BaseAgent(MultiService):
 
     def stats(self) -> dict[str, dict[str, str]]:
         """The sections of ``pyconsul info``."""
-        checks = self.local.checks.values()
+        types = [local.check.type for local in self.local.checks.values()]
         return {
             "agent": {
-                "check_monitors": str(sum(1 for c in checks if c.check.type == "script")),
-                "check_ttls": str(sum(1 for c in checks if c.check.type == "ttl")),
-                "checks": str(len(self.local.checks)),
+                "check_monitors": str(types.count("script")),
+                "check_ttls": str(types.count("ttl")),
+                "checks": str(len(types)),
                 "services": str(len(self.local.services)),
             },
-            "build": {"prerelease": "", "revision": "", "version": __version__},
+            "build": BUILD,
             "consul": self.consul_stats(),
-            "runtime": {
-                "arch": platform.machine(),
-                "cpu_count": str(os.cpu_count() or 1),
-                "goroutines": str(threading.active_count()),
-                "max_procs": "1",
-                "implementation": platform.python_implementation(),
-                "os": platform.system().lower(),
-                "version": platform.python_version(),
-            },
+            "runtime": runtime_stats(),
             "serf_lan": self.pool.stats(),
         }
 

@@ -312,7 +312,7 @@ class AloneTests(Base):
         self.start()
         shown = self.agent.describe()
         self.assertEqual(sorted(shown), ["Config", "Coord", "DebugConfig", "Member", "Meta", "Stats"])
-        self.assertEqual(shown["Config"]["NodeName"], "n1")
+        self.assertEqual(msgspec.json.decode(shown["Config"])["NodeName"], "n1")
         self.assertEqual(shown["Member"].tags["role"], "consul")
         stats = shown["Stats"]
         self.assertEqual(sorted(stats), ["agent", "build", "consul", "raft", "runtime", "serf_lan"])
