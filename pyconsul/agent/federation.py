@@ -23,9 +23,12 @@ from pyconsul.net.gossip import GossipPool, Resolver
 from pyconsul.serf.members import JOIN, Member, MemberEvent
 from pyconsul.structs.coordinate import DatacenterMap
 from pyconsul.structs.keyring import KeyringRequest, KeyringResponses
+from pyconsul.structs.prepared import PreparedQueryExecuteRemoteRequest, PreparedQueryExecuteResponse
 from pyconsul.swim.keyring import Keyring
 
 PING_TIMEOUT_S = 2.0
+EXECUTE_TIMEOUT_S = 3.0
+"""How long a query waits for a server of another datacenter before it goes on to the next."""
 
 
 class Federation:
@@ -53,6 +56,7 @@ class Federation:
         self._forwarder = forwarder
         methods = declared_methods()
         self._ping_method, self._keyring_method = methods["Status.Ping"], methods["Internal.KeyringOperation"]
+        self._execute_method = methods["PreparedQuery.ExecuteRemote"]
         self.router = Router(self._datacenter, forwarder, self._ping, environment.clock, environment.rng)
         self.wan: WanPool | None = None
         if environment.wan_transport is not None:
@@ -139,6 +143,10 @@ class Federation:
     def ask(self, method: Method, request: Any) -> Deferred[Any]:
         """Have a server of ``request.datacenter`` answer; raises ``PyconsulError`` if there is none."""
         return self.router.ask(method, request)
+
+    def execute(self, request: PreparedQueryExecuteRemoteRequest) -> Deferred[PreparedQueryExecuteResponse]:
+        """Have a query executed in ``request.datacenter``; raises ``PyconsulError`` if it cannot be asked."""
+        return self.router.ask(self._execute_method, request, EXECUTE_TIMEOUT_S)
 
     def route(self, datacenter: str) -> str:
         """The address of a server of another one; raises ``PyconsulError`` if there is none."""

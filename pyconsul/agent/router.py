@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-from pyconsul.agent.forwarding import FROM_AFAR, Forwarder
+from pyconsul.agent.forwarding import CALL_TIMEOUT_S, FROM_AFAR, Forwarder
 from pyconsul.agent.servers import ServerRecord, parse
 from pyconsul.endpoints.base import Method
 from pyconsul.errors import NoPath, NotSent, PyconsulError, Refused, Unreachable
@@ -123,11 +123,12 @@ class Router:
 
     # ------------------------------------------------------------ asking
 
-    def ask(self, method: Method, request: Any) -> Deferred[Any]:
+    def ask(self, method: Method, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Deferred[Any]:
         """Have a server of ``request.datacenter`` answer.
 
         A second one is asked if the first was not reached, or broke off while it answered a read.
 
+        :param timeout_s: how long each of them may take; what waits for a change may take longer.
         :raises PyconsulError: if there is none.
         """
         source = getattr(request, "source", None)
@@ -135,11 +136,12 @@ class Router:
             # A name means a node of the datacenter in which it was said.
             request = replace(request, source=replace(source, datacenter=self._datacenter))
         server = self.route(request.datacenter)
-        answer = self._attempt(server, method, request).addErrback(self._again, server, method, request)
+        answer = self._attempt(server, method, request, timeout_s)
+        answer.addErrback(self._again, server, method, request, timeout_s)
         return answer.addErrback(_out_of_reach)
 
-    def _attempt(self, server: ServerRecord, method: Method, request: Any) -> Deferred[Any]:
-        answer = self._forwarder.call(server.address, method, request)
+    def _attempt(self, server: ServerRecord, method: Method, request: Any, timeout_s: float) -> Deferred[Any]:
+        answer = self._forwarder.call(server.address, method, request, timeout_s)
         return answer.addErrback(self._failed, server)
 
     def _failed(self, failure: Failure, server: ServerRecord) -> Failure:
@@ -152,7 +154,9 @@ class Router:
         where = GETTING_CLIENT if isinstance(error, NotSent) else FROM_AFAR
         return Failure(type(error)(f"{where}{server.name}: {error}"))
 
-    def _again(self, failure: Failure, tried: ServerRecord, method: Method, request: Any) -> Any:
+    def _again(
+        self, failure: Failure, tried: ServerRecord, method: Method, request: Any, timeout_s: float
+    ) -> Any:
         harmless = failure.check(NotSent) is not None or (
             failure.check(Unreachable) is not None and method.kind == "read"
         )
@@ -162,7 +166,7 @@ class Router:
             server = self.route(request.datacenter)
         except PyconsulError:
             return failure
-        return failure if server.name == tried.name else self._attempt(server, method, request)
+        return failure if server.name == tried.name else self._attempt(server, method, request, timeout_s)
 
     # ------------------------------------------------------------ taking turns
 

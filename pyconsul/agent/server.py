@@ -162,7 +162,13 @@ class ServerAgent(BaseAgent):
                 Catalog(self.store, self.datacenter, self.federation.datacenters),
                 Health(self.store, self.datacenter),
                 Changes(self.store),
-                PreparedQueries(self.store, self.datacenter, environment.rng),
+                PreparedQueries(
+                    self.store,
+                    self.datacenter,
+                    environment.rng,
+                    self.federation.datacenters,
+                    self.federation.execute,
+                ),
                 Coordinates(self.store, self.coordinate_batches.gather, self.federation.maps),
                 Internal(self._fire_event, keyring_operations.run),
                 Status(lambda: self.raft.leader_address, self._peers, self._raft_stats),
@@ -482,7 +488,9 @@ class ServerAgent(BaseAgent):
 
     def _serve(self, method: Method, request: Any, watcher: AnswerWatcher | None) -> Any:
         """Answer from the local store, now or when something has changed."""
-        read: Read = method.call(request)
+        read: Read | Deferred[Read] = method.call(request)
+        if isinstance(read, Deferred):
+            return read.addCallback(self._complete, request)
         wanted = request.min_query_index
         if wanted and read.index <= wanted and not read.at_once:
             now = self.clock.seconds()

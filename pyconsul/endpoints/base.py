@@ -72,7 +72,7 @@ def _declare(
 def read(
     name: str, request: type[Struct], reply: type[Any], permission: str = "", *, rows: str = ""
 ) -> Callable[[F], F]:
-    """Declare ``method(self, request) -> Read``.
+    """Declare ``method(self, request) -> Read``, or a Deferred of one that is answered at once.
 
     :param rows: where in the reply the rows are that ``request.filter`` chooses from, as in
         ``node_services.services``; without it the request's filter means nothing.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
 from msgspec.structs import replace
+from twisted.internet.defer import Deferred
 
 from pyconsul.endpoints.base import Read, read, write
 from pyconsul.endpoints.coordinate import nearest_first
-from pyconsul.errors import NotFound, Refused
+from pyconsul.errors import NotFound, PyconsulError, Refused
+from pyconsul.log import make_logger
 from pyconsul.state import commands
 from pyconsul.state.queries import ALL, CREATE, DELETE, NOT_FOUND, UPDATE, no_such_query
 from pyconsul.state.store import Store
@@ -35,6 +38,9 @@ META_PAIRS_MAX = 64
 META_KEY_MAX = 128
 META_VALUE_MAX = 512
 
+Elsewhere = Callable[[PreparedQueryExecuteRemoteRequest], Awaitable[PreparedQueryExecuteResponse]]
+"""Has a server of the request's datacenter execute a query; raises ``PyconsulError`` if none does."""
+
 _META_KEY = re.compile(r"[a-zA-Z0-9_-]+")
 _INVALID = "Invalid prepared query: "
 
@@ -44,13 +50,25 @@ class PreparedQueries:
 
     :param datacenter: the name of this one.
     :param rng: where ids come from, which the leader chooses, and the order of instances.
+    :param datacenters: the names of all that are known, the nearest first.
+    :param elsewhere: how another one is asked.
     """
 
-    def __init__(self, store: Store, datacenter: str, rng: Random) -> None:
+    def __init__(
+        self,
+        store: Store,
+        datacenter: str,
+        rng: Random,
+        datacenters: Callable[[], Sequence[str]],
+        elsewhere: Elsewhere,
+    ) -> None:
+        self._log = make_logger("agent.server.prepared_query")
         self._store = store
         self._queries = store.queries
         self._datacenter = datacenter
         self._rng = rng
+        self._datacenters = datacenters
+        self._elsewhere = elsewhere
 
     # ------------------------------------------------------------ definitions
 
@@ -121,11 +139,11 @@ class PreparedQueries:
     # ------------------------------------------------------------ execution
 
     @read("PreparedQuery.Execute", PreparedQueryExecuteRequest, PreparedQueryExecuteResponse, "service:read")
-    def execute(self, request: PreparedQueryExecuteRequest) -> Read:
+    def execute(self, request: PreparedQueryExecuteRequest) -> Read | Deferred[Read]:
         """The instances that a query asks for: in random order, or by distance from a node, its own first.
 
-        Nothing short of every service stands for the answer, and each has another order, so that it
-        cannot be watched.
+        If there is none here, other datacenters are asked, as far as the query wants that. Nothing short
+        of every service stands for the answer, and each has another order, so that it cannot be watched.
 
         :raises NotFound: if there is no such query. :raises Refused: if it cannot be executed so.
         """
@@ -135,7 +153,52 @@ class PreparedQueries:
         if source.node:
             rows = nearest_first(self._store, self._datacenter, source, rows, lambda row: row.node.node)
             rows.sort(key=lambda row: row.node.node.lower() != source.node.lower())
-        return self._answer(query, rows, request.limit)
+        answer = self._answer(query, rows, request.limit)
+        if rows or not (candidates := self._candidates(query)):
+            return answer
+        return Deferred.fromCoroutine(self._fail_over(query, request, candidates, answer))
+
+    def _candidates(self, query: PreparedQuery) -> list[str]:
+        """The datacenters to ask instead of this one, in order: the nearest, then those that are named."""
+        failover = query.service.failover
+        if failover.nearest_n <= 0 and not failover.datacenters:
+            return []
+        known = [name for name in self._datacenters() if name != self._datacenter]
+        named = [name for name in failover.datacenters or () if name in known]
+        return list(dict.fromkeys(known[: max(0, failover.nearest_n)] + named))
+
+    async def _fail_over(
+        self, query: PreparedQuery, asked: PreparedQueryExecuteRequest, candidates: list[str], answer: Read
+    ) -> Read:
+        """Ask one datacenter after the other until one has an instance; else the last that answered counts.
+
+        Source: specs of several datacenters, section 5.
+        """
+        for tried, datacenter in enumerate(candidates, 1):
+            request = PreparedQueryExecuteRemoteRequest(
+                datacenter=datacenter,
+                query=query,
+                limit=asked.limit,
+                connect=asked.connect,
+                token=asked.token,
+                allow_stale=asked.allow_stale,
+                require_consistent=asked.require_consistent,
+                max_stale_duration=asked.max_stale_duration,
+            )
+            try:
+                answer.reply = await self._elsewhere(request)
+            except PyconsulError as error:
+                self._log.warn(
+                    "Failed querying for service in datacenter: service={service} datacenter={datacenter} "
+                    "error={error}",
+                    service=query.service.service,
+                    datacenter=datacenter,
+                    error=error,
+                )
+            answer.reply.failovers = tried
+            if answer.reply.nodes:
+                break
+        return answer
 
     @read(
         "PreparedQuery.ExecuteRemote",
@@ -155,7 +218,7 @@ class PreparedQueries:
             dns=query.dns,
             datacenter=self._datacenter,
         )
-        return Read(0, reply, ())
+        return Read(0, reply, (), at_once=True)
 
     def _found(self, wanted: ServiceQuery, *, connect: bool) -> list[CheckServiceNode]:
         """The instances that fit, shuffled; a list of the caller's own."""

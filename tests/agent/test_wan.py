@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.base import BaseAgent
+from pyconsul.agent.federation import EXECUTE_TIMEOUT_S
 from pyconsul.agent.server import ServerAgent
 from pyconsul.agent.servers import is_server, join_address
 from pyconsul.agent.wan import FLOOD_S, wan_tags
@@ -14,8 +16,16 @@ from pyconsul.config.groups import Autopilot
 from pyconsul.errors import NoPath, PyconsulError, Refused
 from pyconsul.serf.members import Status
 from pyconsul.storage.memory import MemoryStorage
+from pyconsul.structs.catalog import NodeService, RegisterRequest
 from pyconsul.structs.coordinate import Coordinate
 from pyconsul.structs.keyring import LIST, KeyringRequest
+from pyconsul.structs.prepared import (
+    PreparedQuery,
+    PreparedQueryExecuteRequest,
+    PreparedQueryRequest,
+    QueryDatacenterOptions,
+    ServiceQuery,
+)
 from pyconsul.structs.query import DCSpecificRequest
 from pyconsul.swim.keyring import Keyring
 from pyconsul.testing.clock import NodeClock
@@ -277,6 +287,55 @@ class AskTests(WanTestCase):
         self.assertEqual(row.value, b"there")
         self.failureResultOf(here.snapshot("dc9", "", False), NoPath)
         self.failureResultOf(here.restore_snapshot(BytesIO(archive), "dc9", ""), NoPath)
+
+
+class FailoverTests(WanTestCase):
+    """A prepared query that finds nothing at home."""
+
+    def define(self, agent: ServerAgent, name: str, *datacenters: str) -> None:
+        failover = QueryDatacenterOptions(datacenters=list(datacenters))
+        query = PreparedQuery(name=name, service=ServiceQuery(service="web", failover=failover))
+        self.result(agent.ask("PreparedQuery.Apply", PreparedQueryRequest(op="create", query=query)))
+
+    def execute(self, agent: BaseAgent, name: str, wait_s: float = 1.0) -> tuple[str, int, list[str], bool]:
+        asked = maybeDeferred(
+            agent.ask, "PreparedQuery.Execute", PreparedQueryExecuteRequest(query_id_or_name=name)
+        )
+        self.world.run_for(wait_s)
+        reply = self.successResultOf(asked)
+        nodes = [row.node.node for row in reply.nodes]
+        return reply.datacenter, reply.failovers, nodes, reply.known_leader
+
+    def register(self, agent: ServerAgent) -> None:
+        request = RegisterRequest(
+            node=agent.node_name, service=NodeService(id="web", service="web"), skip_node_update=True
+        )
+        self.result(agent.ask("Catalog.Register", request))
+
+    def test_two_datacenters(self) -> None:
+        """The other one answers, by its own health; what it has no instance of is no error."""
+        here, there = self.two()
+        client = self.world.client(9, retry_join=("10.0.0.1",))
+        client.startService()
+        self.world.run_for(2.0)
+        for agent in (here, there):
+            self.define(agent, "q", "dc1", "dc2", "dc9")
+        self.assertEqual(self.execute(here, "q"), ("dc2", 1, [], True))
+        self.register(there)
+        self.world.run_for(2.0)
+        for asked in (here, client):
+            self.assertEqual(self.execute(asked, "q"), ("dc2", 1, ["n2"], True))
+        self.assertEqual(self.execute(there, "q"), ("dc2", 0, ["n2"], True))
+        self.register(here)
+        self.world.run_for(2.0)
+        self.assertEqual(self.execute(here, "q"), ("dc1", 0, ["n1"], True))
+
+    def test_a_datacenter_that_hangs(self) -> None:
+        """It holds a query up for some seconds only."""
+        here, there = self.two()
+        self.define(here, "q", "dc2")
+        self.patch(there.environment.rpc_transport, "handler", lambda method, body: Deferred())
+        self.assertEqual(self.execute(here, "q", 2 * EXECUTE_TIMEOUT_S + 1.0), ("dc1", 1, [], True))
 
 
 class DistanceTests(WanTestCase):

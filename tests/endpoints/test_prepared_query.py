@@ -5,18 +5,21 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.endpoints.base import Registry
+from pyconsul.endpoints.base import Read, Registry
 from pyconsul.endpoints.prepared_query import PreparedQueries
-from pyconsul.errors import NotFound, Refused
+from pyconsul.errors import NotFound, Refused, Unreachable
 from pyconsul.state.coordinate import CoordinateBatch
 from pyconsul.state.uuids import session_id_fault
+from pyconsul.structs.catalog import CheckServiceNode, Node, NodeService
 from pyconsul.structs.coordinate import Coordinate, NodeCoordinate
 from pyconsul.structs.prepared import (
     PreparedQuery,
     PreparedQueryExecuteRemoteRequest,
     PreparedQueryExecuteRequest,
+    PreparedQueryExecuteResponse,
     PreparedQueryRequest,
     PreparedQuerySpecificRequest,
     QueryDatacenterOptions,
@@ -34,7 +37,7 @@ STATES = {"a": "passing", "b": "warning", "c": "critical"}
 class Base(SynchronousTestCase):
     def setUp(self) -> None:
         self.replica = Replica()
-        self.queries = PreparedQueries(self.replica.store, "dc1", Random(1))
+        self.queries = self.make()
         for number, (node, status) in enumerate(STATES.items(), 1):
             self.replica.register(
                 node,
@@ -46,6 +49,12 @@ class Base(SynchronousTestCase):
                 },
                 checks=[{"check_id": f"c{number}", "service_id": f"w{number}", "status": status}],
             )  # fmt: skip
+
+    def make(self) -> PreparedQueries:
+        return PreparedQueries(self.replica.store, "dc1", Random(1), lambda: ["dc1"], self.elsewhere)
+
+    async def elsewhere(self, request: PreparedQueryExecuteRemoteRequest) -> PreparedQueryExecuteResponse:
+        raise AssertionError("another datacenter is asked")
 
     def apply(self, op: str = "create", **fields: Any) -> Any:
         service = fields.pop("service", "web")
@@ -59,7 +68,9 @@ class Base(SynchronousTestCase):
 
     def execute(self, name: str = "q", **options: Any) -> Any:
         request = PreparedQueryExecuteRequest(query_id_or_name=name, **options)
-        return self.queries.execute(request).reply
+        read = self.queries.execute(request)
+        assert isinstance(read, Read)
+        return read.reply
 
     def found(self, **wanted: Any) -> str:
         """The nodes, in order, that a query with ``wanted`` finds."""
@@ -96,10 +107,10 @@ class DefinitionTests(Base):
         self.assertEqual([query.name for query in read.reply.queries], ["r"])
         self.apply("delete", id=query_id)
         self.assertEqual(str(self.assertRaises(NotFound, self.queries.get, request)), "Query not found")
-        again = PreparedQueries(self.replica.store, "dc1", Random(1))
+        again = self.make()
         self.queries = again
         self.assertEqual(self.apply(name="q"), query_id)
-        self.queries = PreparedQueries(self.replica.store, "dc1", Random(1))
+        self.queries = self.make()
         self.assertNotEqual(self.apply(name="q2"), query_id)
 
     def test_refusals(self) -> None:
@@ -237,6 +248,82 @@ class FilterTests(Base):
         request = PreparedQueryExecuteRemoteRequest(query=query, limit=5)
         reply = self.queries.execute_remote(request).reply
         self.assertEqual(([row.node.node for row in reply.nodes], reply.datacenter), (["a"], "dc1"))
+
+
+class FailoverTests(Base):
+    """``dc2`` and ``dc3`` have ``far``, ``dc3`` also ``farther``; ``dc4`` cannot be reached."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.asked: list[PreparedQueryExecuteRemoteRequest] = []
+
+    def make(self) -> PreparedQueries:
+        known = ["dc1", "dc2", "dc4", "dc3"]
+        return PreparedQueries(self.replica.store, "dc1", Random(1), lambda: known, self.elsewhere)
+
+    async def elsewhere(self, request: PreparedQueryExecuteRemoteRequest) -> PreparedQueryExecuteResponse:
+        self.asked.append(request)
+        if request.datacenter == "dc4":
+            raise Unreachable("EOF")
+        service = request.query.service.service
+        here = service == "far" or (service, request.datacenter) == ("farther", "dc3")
+        row = CheckServiceNode(
+            Node(node="x", address="192.0.2.9"), NodeService(id=service, service=service), []
+        )
+        return PreparedQueryExecuteResponse(
+            service=service, datacenter=request.datacenter, nodes=[row] if here else []
+        )
+
+    def outcome(self, service: str, nearest: int = 0, *named: str) -> tuple[str, int, int]:
+        """The datacenter of the answer, how many were asked, how many instances there are."""
+        failover = QueryDatacenterOptions(nearest_n=nearest, datacenters=list(named))
+        query_id = self.apply(name="q", service=service, failover=failover)
+        request = PreparedQueryExecuteRequest(
+            query_id_or_name="q", limit=3, connect=service == "mesh", token="t"
+        )
+        read: Any = self.queries.execute(request)
+        if isinstance(read, Deferred):
+            read = self.successResultOf(read)
+        self.apply("delete", id=query_id)
+        self.assertTrue(read.at_once)
+        return read.reply.datacenter, read.reply.failovers, len(read.reply.nodes)
+
+    def test_where(self) -> None:
+        """The nearest come first, then those that are named; unknown ones and this one do not count."""
+        for service, nearest, named, wanted in (
+            ("web", 3, ["dc2"], ("dc1", 0, 2)),
+            ("far", 0, [], ("dc1", 0, 0)),
+            ("far", 1, [], ("dc2", 1, 1)),
+            ("farther", 1, [], ("dc2", 1, 0)),
+            ("farther", 3, [], ("dc3", 3, 1)),
+            ("farther", 99, [], ("dc3", 3, 1)),
+            ("far", 0, ["dc3", "dc2"], ("dc3", 1, 1)),
+            ("far", 0, ["nowhere", "dc1", "dc3"], ("dc3", 1, 1)),
+            ("far", 0, ["nowhere", "dc1"], ("dc1", 0, 0)),
+            ("farther", 1, ["dc2", "dc3", "dc3"], ("dc3", 2, 1)),
+            ("none", 3, ["dc2", "dc3"], ("dc3", 3, 0)),
+        ):
+            self.assertEqual(self.outcome(service, nearest, *named), wanted, (service, nearest, named))
+
+    def test_out_of_reach(self) -> None:
+        """It counts as asked, and the next one is tried; the last that answered is named."""
+        self.assertEqual(self.outcome("far", 0, "dc4", "dc3"), ("dc3", 2, 1))
+        self.assertEqual(self.outcome("none", 0, "dc2", "dc4"), ("dc2", 2, 0))
+        self.assertEqual(self.outcome("none", 0, "dc4"), ("dc1", 1, 0))
+
+    def test_what_is_sent(self) -> None:
+        """The whole query, and what goes for the request."""
+        self.outcome("mesh", 1)
+        (request,) = self.asked
+        self.assertEqual(request.query.service.service, "mesh")
+        self.assertEqual((request.datacenter, request.limit, request.token), ("dc2", 3, "t"))
+        self.assertTrue(request.connect)
+
+    def test_unhealthy_here(self) -> None:
+        """Instances that are left out do not count as found."""
+        for node in "ab":
+            self.replica.register(node, checks=[{"check_id": "node", "status": "critical"}])
+        self.assertEqual(self.outcome("web", 1), ("dc2", 1, 0))
 
 
 class OrderTests(Base):
