@@ -8,8 +8,9 @@ from functools import partial
 from typing import Any
 
 from msgspec import Struct
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 
+from pyconsul.agent.confirming import Applied, Confirming, fail_all
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.hearsay import Hearsay
 from pyconsul.agent.machine import StateMachine
@@ -35,7 +36,6 @@ from pyconsul.storage.snapshot_policy import SnapshotPolicy, SnapshotSettings
 from pyconsul.storage.snapshotting import Snapshotting, after
 
 PROPOSALS_WAITING_MAX = 100_000
-READS_WAITING_MAX = 100_000
 COMMANDS_PER_PROPOSAL_MAX = 256
 SNAPSHOT_FOLDER = f"{FOLDER}/snapshots"
 
@@ -96,11 +96,8 @@ class Replica:
         self._gathering: list[tuple[bytes, Deferred[Any]]] = []
         self._proposing: deque[list[Deferred[Any]]] = deque()
         self._waiters: deque[_Waiter] = deque()
-        self._reads: dict[int, list[Deferred[int]]] = {}
-        self._confirming: list[Deferred[int]] | None = None
-        self._reads_waiting = 0
-        self._next_token = 1
-        self._until_applied: deque[tuple[int, Deferred[None]]] = deque()
+        self._confirming = Confirming(environment.clock, self._feed)
+        self._until_applied = Applied()
         self._transfers: deque[Deferred[None]] = deque()
         self._restoring: Restoring | None = None
         self._stopped = self._ended = False
@@ -335,30 +332,13 @@ class Replica:
 
         Everybody who asks in one turn of the reactor shares one round.
         """
-        deferred: Deferred[int] = Deferred()
-        if not self.is_leader:
-            deferred.errback(self.no_leader())
-            return deferred
-        if self._reads_waiting >= READS_WAITING_MAX:
-            deferred.errback(Refused("too many reads are waiting; try again later"))
-            return deferred
-        if self._confirming is None:
-            self._confirming = []
-            self._clock.callLater(0, self._ask_majority)
-        self._confirming.append(deferred)
-        self._reads_waiting += 1
-        return deferred
+        return self._confirming.ask() if self.is_leader else fail(self.no_leader())
 
     def applied(self, index: int) -> Deferred[None]:
         """Fires once ``index`` is applied here."""
-        deferred: Deferred[None] = Deferred()
         if index <= self.applied_index:
-            deferred.callback(None)
-        elif self._stopped:
-            deferred.errback(LeadershipLost())
-        else:
-            self._until_applied.append((index, deferred))
-        return deferred
+            return succeed(None)
+        return fail(LeadershipLost()) if self._stopped else self._until_applied.wait(index)
 
     def bootstrap(self, configuration: Configuration) -> None:
         """Write the first configuration; ignored unless the log is empty."""
@@ -422,13 +402,9 @@ class Replica:
             self._proposing.append([deferred for _, deferred in batch])
             self.driver.feed(events.Propose([command for command, _ in batch]))
 
-    def _ask_majority(self) -> None:
-        waiting, self._confirming = self._confirming, None
-        if waiting and not self._stopped:
-            token = self._next_token
-            self._next_token += 1
-            self._reads[token] = waiting
-            self.driver.feed(events.ConfirmLeadership(token))
+    def _feed(self, event: object) -> None:
+        if not self._stopped:
+            self.driver.feed(event)
 
     def _received(self, sender: str, message: Message) -> None:
         if not self._stopped:
@@ -437,12 +413,10 @@ class Replica:
             self._hearsay.heard(sender, message)
 
     def _peer_unreachable(self, peer: str) -> None:
-        if not self._stopped:
-            self.driver.feed(events.Unreachable(peer))
+        self._feed(events.Unreachable(peer))
 
     def _persisted(self, seq: int) -> None:
-        if not self._stopped:
-            self.driver.feed(events.Persisted(seq))
+        self._feed(events.Persisted(seq))
 
     def _driver_failed(self, error: Exception) -> None:
         if isinstance(error, OSError | StorageDamaged):
@@ -526,8 +500,7 @@ class Replica:
         if self._barrier and self.applied_index >= self._barrier and not self.ready:
             self.ready = True
             self._tell(self.became_ready)
-        while self._until_applied and self._until_applied[0][0] <= self.applied_index:
-            self._until_applied.popleft()[1].callback(None)
+        self._until_applied.reached(self.applied_index)
 
     def _answer(self, index: int, term: int, result: Any) -> None:
         waiter = self._waiters.popleft()
@@ -565,17 +538,12 @@ class Replica:
             self._log.failure("a listener of Raft failed")
 
     def _confirmed(self, effect: events.LeadershipConfirmed) -> None:
-        for deferred in self._reads_of(effect.token):
+        for deferred in self._confirming.answered(effect.token):
             deferred.callback(effect.index)
 
     def _unconfirmed(self, effect: events.LeadershipRefused) -> None:
-        for deferred in self._reads_of(effect.token):
+        for deferred in self._confirming.answered(effect.token):
             deferred.errback(NoLeader())
-
-    def _reads_of(self, token: int) -> list[Deferred[int]]:
-        waiting = self._reads.pop(token, [])
-        self._reads_waiting -= len(waiting)
-        return waiting
 
     def _transfer_ended(self, effect: events.TransferEnded) -> None:
         if self._transfers:
@@ -589,31 +557,20 @@ class Replica:
 
     def _fail_waiters(self) -> None:
         waiters, self._waiters = self._waiters, deque()
-        _fail((waiter.deferred for waiter in waiters), self._unknown)
+        fail_all((waiter.deferred for waiter in waiters), self._unknown)
 
     def _fail_all(self) -> None:
         self._fail_waiters()
         gathering, self._gathering = self._gathering, []
         proposing, self._proposing = self._proposing, deque()
-        reads, self._reads = self._reads, {}
-        confirming, self._confirming = self._confirming or [], None
-        self._reads_waiting = 0
-        applied, self._until_applied = self._until_applied, deque()
         transfers, self._transfers = self._transfers, deque()
-        _fail((deferred for _, deferred in gathering), self.no_leader)
-        _fail((deferred for batch in proposing for deferred in batch), self._unknown)
-        _fail((deferred for waiting in reads.values() for deferred in waiting), self.no_leader)
-        _fail(confirming, self.no_leader)
-        _fail((deferred for _, deferred in applied), self._unknown)
-        _fail(transfers, self._unknown)
+        fail_all((deferred for _, deferred in gathering), self.no_leader)
+        fail_all((deferred for batch in proposing for deferred in batch), self._unknown)
+        self._confirming.fail(self.no_leader)
+        self._until_applied.fail(self._unknown)
+        fail_all(transfers, self._unknown)
 
     def _unknown(self) -> LeadershipLost:
         """The error of who may have been served, or not."""
         lost = LeadershipLost()
         return LeadershipLost(f"{lost}: {self.trouble}") if self.trouble else lost
-
-
-def _fail(deferreds: Any, error: Callable[[], PyconsulError]) -> None:
-    for deferred in list(deferreds):
-        if not deferred.called:
-            deferred.errback(error())

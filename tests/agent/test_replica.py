@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pyconsul.agent import confirming
 from pyconsul.agent import replica as module
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.raft_stats import stats
@@ -263,7 +264,7 @@ class ReadTests(Base):
 
     def test_confirm_bound(self) -> None:
         """Only so many reads may wait; those that were answered do not count."""
-        self.patch(module, "READS_WAITING_MAX", 2)
+        self.patch(confirming, "WAITING_MAX", 2)
         self.lead()
         reads = [self.replica.confirm() for _ in range(3)]
         self.failureResultOf(reads.pop(), Refused)
