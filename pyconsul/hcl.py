@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from pyconsul.errors import ConfigurationError
 
@@ -35,24 +36,37 @@ _NAMES = {
 }  # fmt: skip
 
 
+Note: TypeAlias = "Callable[[dict[str, Any], str, int], None]"
+"""Told of every key that is read: the object that holds it, its name, an offset in the text."""
+
+
 class HclError(ConfigurationError):
     """The text is not HCL; the message starts with ``At LINE:COLUMN:``."""
 
 
-def loads(text: str) -> dict[str, Any]:
+def loads(text: str, note: Note = lambda body, key, at: None) -> dict[str, Any]:
     """The value of an HCL or JSON text; raises ``HclError``.
 
     As in Consul, a text whose first character is ``{`` is taken as JSON.
+
+    :param note: hears of the keys of HCL, not of those of JSON.
     """
-    if text.lstrip().startswith("{"):
+    if is_json(text):
         try:
             value = json.loads(text)
         except json.JSONDecodeError as error:
             raise HclError(f"At {error.lineno}:{error.colno}: {error.msg}") from error
         except RecursionError as error:
             raise HclError("nested too deeply") from error
+        except ValueError as error:  # a number of thousands of digits
+            raise HclError(str(error)) from error
         return value if isinstance(value, dict) else {}
-    return _Parser(text).document()
+    return _Parser(text, note).document()
+
+
+def is_json(text: str) -> bool:
+    """Whether ``loads`` takes ``text`` as JSON."""
+    return text.lstrip().startswith("{")
 
 
 def objects(value: Any) -> list[dict[str, Any]]:
@@ -67,8 +81,9 @@ def objects(value: Any) -> list[dict[str, Any]]:
 class _Parser:
     """One pass over the text, with the position in ``_at``."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, note: Note) -> None:
         self._text = text
+        self._note = note
         self._at = 0
         self._depth = 0
 
@@ -109,7 +124,9 @@ class _Parser:
                 raise self._error(f"expected: IDENT | STRING | ASSIGN | LBRACE got: {self._name()}")
         for label in reversed(keys[1:]):
             value = {label: value}
+            self._note(value, label, start)
         _add(body, keys[0], value)
+        self._note(body, keys[0], start)
         if self._peek() == ",":
             self._at += 1
 
@@ -124,8 +141,12 @@ class _Parser:
         if char == "<":
             return self._heredoc()
         if found := _NUMBER.match(self._text, self._at):
+            try:
+                value = _number(found[0])
+            except ValueError:  # thousands of digits
+                raise self._error("cannot parse number: value out of range") from None
             self._at = found.end()
-            return _number(found[0])
+            return value
         if found := _IDENT.match(self._text, self._at):
             if found[0] in ("true", "false"):
                 self._at = found.end()
@@ -224,6 +245,8 @@ class _Parser:
         if code > 0x10FFFF:
             raise self._error("illegal char escape")
         self._at = found.end()
+        if 0xD800 <= code < 0xE000:  # half of a pair is no character
+            return "\ufffd"
         return _SIMPLE_ESCAPES.get(simple, simple) if simple else chr(code)
 
     def _interpolation(self) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 from msgspec import to_builtins
 
 from pyconsul.config.kinds import ANY_MAP, BOOL, INT, STRING, STRING_MAP, STRINGS, Kind, as_map
+from pyconsul.config.places import Mistake
 from pyconsul.config.tree import ListOf, MapOf, Spec
-from pyconsul.errors import ConfigurationError
 from pyconsul.structs.agent import ServiceDefinition
 from pyconsul.structs.bodies import convert
 from pyconsul.structs.durations import parse_ns
@@ -132,7 +132,7 @@ SERVICE: Spec = {
 
 
 def check_definition(raw: dict[str, Any], where: str) -> dict[str, Any]:
-    """A check with today's spellings; raises ``ConfigurationError`` for a duration that is none.
+    """A check with today's spellings; raises ``Mistake`` for a duration that is none.
 
     A ``script`` is a line for the shell, as up to Consul 1.0; ``args`` come before it.
     """
@@ -146,7 +146,7 @@ def check_definition(raw: dict[str, Any], where: str) -> dict[str, Any]:
                 parse_ns(found[key])
             except ValueError as error:
                 problem = f'{where}.{key}: invalid duration: "{found[key]}": {error}'
-                raise ConfigurationError(problem) from None
+                raise Mistake(problem, key, within=raw) from None
     return found
 
 

@@ -13,6 +13,7 @@ from pyconsul.config.kinds import (
     BOOL,
     DURATION,
     DURATION_MAP,
+    FLOAT_MAX,
     INT,
     IPS,
     MAPS,
@@ -252,5 +253,5 @@ class Connect:
 class Cache:
     """The agent's cache."""
 
-    entry_fetch_rate: float = setting(1.7976931348623157e308, NUMBER, "Fetches of one entry a second.")
+    entry_fetch_rate: float = setting(FLOAT_MAX, NUMBER, "Fetches of one entry a second.")
     entry_fetch_max_burst: int = setting(2, INT, "How many of them at once.")

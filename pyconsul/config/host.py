@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pyconsul.errors import ConfigurationError
+from pyconsul.config.places import Mistake
 
 _TEMPLATE = re.compile(r'\{\{\s*(\w+)(?:\s+"([^"]*)")?\s*\}\}')
 _SIOCGIFADDR = 0x8915
@@ -61,7 +61,7 @@ class Host:
         """``text`` with its address templates filled in.
 
         ``{{ GetPrivateIP }}``, ``{{ GetPublicIP }}`` and ``{{ GetInterfaceIP "NAME" }}`` are known.
-        Raises ``ConfigurationError`` for others, and when there is no such address.
+        Raises ``Mistake`` for others, and when there is no such address.
         """
 
         def fill(found: re.Match[str]) -> str:
@@ -73,12 +73,12 @@ class Host:
             elif function == "GetInterfaceIP" and argument is not None:
                 choice = [address for name, address in self.interfaces if name == argument]
             else:
-                raise ConfigurationError(f"{key}: unknown address template {found[0]}")
+                raise Mistake(f"{key}: unknown address template {found[0]}", key)
             if not choice:
-                raise ConfigurationError(f"{key}: no address for template {found[0]}")
+                raise Mistake(f"{key}: no address for template {found[0]}", key)
             return choice[0]
 
         filled = _TEMPLATE.sub(fill, text)
         if "{{" in filled:
-            raise ConfigurationError(f"{key}: cannot parse address template {text}")
+            raise Mistake(f"{key}: cannot parse address template {text}", key)
         return filled

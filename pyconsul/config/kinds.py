@@ -15,6 +15,9 @@ from typing import Any
 from pyconsul.errors import ConfigurationError
 from pyconsul.structs.durations import parse_ns
 
+FLOAT_MAX = 1.7976931348623157e308
+"""The largest number that is not infinity."""
+
 
 def wrong_type(value: object, where: str, wanted: str) -> ConfigurationError:
     """``value`` at ``where`` is not of the type that Consul's decoder calls ``wanted``."""
@@ -46,6 +49,12 @@ def _text(value: object, where: str) -> object:
     return value
 
 
+def _path(value: object, where: str) -> object:
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigurationError(f"'{where}' has a NUL character, which no path has")
+    return _text(value, where)
+
+
 def _boolean(value: object, where: str) -> object:
     if not isinstance(value, bool):
         raise wrong_type(value, where, "bool")
@@ -55,12 +64,16 @@ def _boolean(value: object, where: str) -> object:
 def _integer(value: object, where: str) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(value, where, "int")
+    if not -(2**63) <= value < 2**63:  # nor is infinity
+        raise ConfigurationError(f"'{where}' cannot parse number: value out of range")
     return int(value)
 
 
 def _number(value: object, where: str) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(value, where, "float64")
+    if not -FLOAT_MAX <= value <= FLOAT_MAX:
+        raise ConfigurationError(f"'{where}' cannot parse number: value out of range")
     return float(value)
 
 
@@ -211,6 +224,7 @@ def _one(text: str) -> object:
 
 
 STRING = Kind("string")
+PATH = Kind("path", _path)
 BOOL = Kind("boolean", _boolean, flag=_flag_boolean)
 INT = Kind("integer", _integer, flag=int)
 NUMBER = Kind("number", _number, flag=float)

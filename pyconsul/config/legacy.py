@@ -45,6 +45,36 @@ IGNORED = (
 )
 
 
+_NEWER = "it came after Consul 1.8, which this agent goes by"
+_CLOUD = "use retry_join, with provider= for what a name server, a file or a program knows"
+_ADVERTISE = "use advertise_addr, advertise_addr_wan and ports"
+ADVICE = {
+    "advertise_addrs": _ADVERTISE,
+    "retry_join_ec2": _CLOUD,
+    "retry_join_gce": _CLOUD,
+    "retry_join_azure": _CLOUD,
+    "recursor": "use recursors, a list",
+    "serf_lan_bind": "use serf_lan",
+    "serf_wan_bind": "use serf_wan",
+    "telemetry.statsite_prefix": "use telemetry.metrics_prefix",
+    "acl.tokens.initial_management": "Consul 1.8 calls it acl.tokens.master",
+    "acl.tokens.agent_recovery": "Consul 1.8 calls it acl.tokens.agent_master",
+    "ui_config": "use ui, ui_dir and ui_content_path",
+    "tls": "use ca_file, cert_file, key_file and verify_*",
+    **dict.fromkeys(
+        (
+            "acl.tokens.dns", "addresses.grpc_tls", "advertise_reconnect_timeout", "auto_reload_config",
+            "dns_config.recursor_strategy", "experiments", "http_config.max_header_bytes", "license_path",
+            "limits.request_limits", "partition", "peering", "ports.grpc_tls", "raft_boltdb",
+            "raft_logstore", "read_replica", "reporting", "request_limits", "rpc", "use_streaming_backend",
+            "xds",
+        ),
+        _NEWER,
+    ),
+}  # fmt: skip
+"""Keys that are refused, and what to tell somebody who has them."""
+
+
 def atlas_warning(name: str) -> str:
     """What to tell somebody who still uses Atlas."""
     return f"{name} is ignored: Atlas no longer exists. Use -retry-join to find the other agents."

@@ -16,6 +16,7 @@ from pyconsul.config.kinds import (
     IPS,
     MAPS,
     NETWORKS,
+    PATH,
     STRING,
     STRING_MAP,
     STRINGS,
@@ -67,8 +68,8 @@ class AgentConfig:
     bootstrap_expect: int = setting(
         0, INT, "Wait for this many servers, then form the datacenter together.", flag="bootstrap-expect"
     )
-    data_dir: str = setting("", STRING, "Folder for what must survive a restart.", flag="data-dir")
-    pid_file: str = setting("", STRING, "File to write the process id to.", flag="pid-file")
+    data_dir: str = setting("", PATH, "Folder for what must survive a restart.", flag="data-dir")
+    pid_file: str = setting("", PATH, "File to write the process id to.", flag="pid-file")
     protocol: int = setting(2, INT, "Protocol version spoken, 2 or 3.", flag="protocol")
     segment: str = setting("", STRING, "Accepted only if empty; an Enterprise feature.", flag="segment")
     segments: tuple[dict[str, Any], ...] = setting((), MAPS, "Accepted only if empty; Enterprise.")
@@ -185,7 +186,7 @@ class AgentConfig:
     cache: groups.Cache = group(groups.Cache)
     disable_http_unprintable_char_filter: bool = setting(False, BOOL, "Let odd characters in paths pass.")
     ui: bool = setting(False, BOOL, "Serve the web interface.", flag="ui")
-    ui_dir: str = setting("", STRING, "Serve a web interface from this folder.", flag="ui-dir")
+    ui_dir: str = setting("", PATH, "Serve a web interface from this folder.", flag="ui-dir")
     ui_content_path: str = setting("/ui/", STRING, "Path of the web interface.", flag="ui-content-path")
     session_ttl_min: float = setting(0.0, DURATION, "Shortest TTL of a session; 0: 10s.")
     disable_remote_exec: bool = setting(True, BOOL, "Do not run what ``exec`` asks for.")
@@ -225,7 +226,7 @@ class AgentConfig:
         "INFO", STRING, "TRACE, DEBUG, INFO, WARN or ERR.", flag="log-level", reload=True
     )
     log_json: bool = setting(False, BOOL, "Log lines are JSON.", flag="log-json")
-    log_file: str = setting("", STRING, "Also log to this file.", flag="log-file")
+    log_file: str = setting("", PATH, "Also log to this file.", flag="log-file")
     log_rotate_bytes: int = setting(
         0, INT, "Start a new log file at this size; 0: do not.", flag="log-rotate-bytes"
     )
@@ -240,10 +241,10 @@ class AgentConfig:
     telemetry: groups.Telemetry = group(groups.Telemetry)
 
     # ------------------------------------------------------------ TLS and access
-    ca_file: str = setting("", STRING, "CA certificates, PEM.", reload=True)
-    ca_path: str = setting("", STRING, "A folder of them.", reload=True)
-    cert_file: str = setting("", STRING, "The agent's certificate, PEM.", reload=True)
-    key_file: str = setting("", STRING, "Its key, PEM.", reload=True)
+    ca_file: str = setting("", PATH, "CA certificates, PEM.", reload=True)
+    ca_path: str = setting("", PATH, "A folder of them.", reload=True)
+    cert_file: str = setting("", PATH, "The agent's certificate, PEM.", reload=True)
+    key_file: str = setting("", PATH, "Its key, PEM.", reload=True)
     verify_incoming: bool = setting(False, BOOL, "Connections need a certificate of our CA.")
     verify_incoming_rpc: bool = setting(False, BOOL, "The same for RPC only.")
     verify_incoming_https: bool = setting(False, BOOL, "The same for HTTPS only.")

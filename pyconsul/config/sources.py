@@ -18,6 +18,7 @@ from pyconsul.config import legacy
 from pyconsul.config.definitions import CHECK, SERVICE, check_definition, service_definition
 from pyconsul.config.host import Host
 from pyconsul.config.kinds import Kind
+from pyconsul.config.places import Mistake, Places, json_noted
 from pyconsul.config.schema import DEV, AgentConfig
 from pyconsul.config.setting import Declared, declared, replaced
 from pyconsul.config.tree import Problems, Spec, errors_text, read_object
@@ -28,6 +29,7 @@ Layer = dict[str, Any]
 """What one source gives: values by whole key, shaped but not converted."""
 
 FORMATS = ("hcl", "json")
+FILE_BYTES_MAX = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,13 @@ class Sources:
 
 
 class Reader:
-    """Reads decoded files into layers; knows all keys."""
+    """Reads decoded files into layers; knows all keys.
 
-    def __init__(self) -> None:
+    :param places: where it is found what errors are to tell; ``None`` tells nothing of that.
+    """
+
+    def __init__(self, places: Places | None = None) -> None:
+        self._places = places
         self.declared: dict[str, Declared] = {item.path: item for item in declared(AgentConfig())}
         self._spec: dict[str, Any] = {"service": SERVICE, "check": CHECK}
         for item in self.declared.values():
@@ -69,7 +75,7 @@ class Reader:
 
     def layer(self, tree: object, name: str, warnings: list[str]) -> Layer:
         """What the decoded file ``name`` gives; raises ``ConfigurationError`` with all its faults."""
-        problems = Problems()
+        problems = Problems(self._places, self.declared)
         found = read_object(tree, self._spec, "", problems)
         problems.check(name)
         for one, many in (("service", "services"), ("check", "checks")):
@@ -79,13 +85,15 @@ class Reader:
         self._flatten(found, self._spec, "", layer)
         return legacy.translate(layer, warnings)
 
-    def _flatten(self, found: Mapping[str, Any], spec: Spec, prefix: str, layer: Layer) -> None:
+    def _flatten(self, found: dict[str, Any], spec: Spec, prefix: str, layer: Layer) -> None:
         for key, value in found.items():
             inner = spec[key]
             if isinstance(inner, Mapping):
                 self._flatten(value, inner, f"{prefix}{key}.", layer)
             else:
                 layer[prefix + key] = value
+                if self._places:
+                    self._places.of_setting(legacy.RENAMED.get(prefix + key, prefix + key), found, key)
 
     def merged(self, layers: list[Layer]) -> Layer:
         """All layers as one, the later over the earlier."""
@@ -105,7 +113,8 @@ class Reader:
             try:
                 values[path] = self._convert(path, value)
             except ConfigurationError as error:
-                problems.append(str(error))
+                mistake = error if isinstance(error, Mistake) else Mistake(str(error), path)
+                problems.append(self._places.shown(mistake) if self._places else str(error))
         if problems:
             raise ConfigurationError(errors_text(problems))
         return values
@@ -123,16 +132,23 @@ def load(sources: Sources, host: Host | None = None) -> AgentConfig:
 
     :param host: the machine; a simulated one in tests.
     """
+    try:
+        return _loaded(sources, host or Host(), None)
+    except ConfigurationError:
+        return _loaded(sources, host or Host(), Places())  # now to say where
+
+
+def _loaded(sources: Sources, host: Host, places: Places | None) -> AgentConfig:
     if sources.format and sources.format not in FORMATS:
         raise ConfigurationError("config: -config-format must be either 'hcl' or 'json'")
-    reader = Reader()
+    reader = Reader(places)
     warnings: list[str] = []
     lists = {path: value for path, value in sources.flags.items() if reader.declared[path].setting.kind.many}
     scalars = {path: value for path, value in sources.flags.items() if path not in lists}
     layers = [lists]
     if sources.dev:
         layers.append(reader.layer(DEV, "dev", warnings))
-    for name, tree in _trees(sources, warnings):
+    for name, tree in _trees(sources, warnings, places):
         layers.append(reader.layer(tree, name, warnings))
     layers.append(scalars)
     for number, text in enumerate(sources.fragments):
@@ -140,8 +156,11 @@ def load(sources: Sources, host: Host | None = None) -> AgentConfig:
         layers.append(reader.layer(_decoded(text, "hcl", name), name, warnings))
     values = reader.converted(reader.merged(layers))
     config = replaced(AgentConfig(dev=sources.dev, sources=sources), values)
-    config = completed(config, host or Host(), warnings)
-    validate(config, warnings)
+    try:
+        config = completed(config, host, warnings)
+        validate(config, warnings)
+    except Mistake as mistake:
+        raise ConfigurationError(places.shown(mistake) if places else str(mistake)) from None
     return replace(config, warnings=tuple(warnings))
 
 
@@ -165,13 +184,15 @@ def taken_over(config: AgentConfig, new: AgentConfig) -> AgentConfig:
 # ---------------------------------------------------------------- files
 
 
-def _trees(sources: Sources, warnings: list[str]) -> Iterator[tuple[str, object]]:
+def _trees(
+    sources: Sources, warnings: list[str], places: Places | None = None
+) -> Iterator[tuple[str, object]]:
     """Name and decoded content of every file, in order."""
     for path in sources.paths:
         for name in _files(path):
             suffix = sources.format or Path(name).suffix.removeprefix(".")
             if suffix in FORMATS:
-                yield name, _decoded(_text(name), suffix, name)
+                yield name, _decoded(_text(name), suffix, name, places)
             else:
                 warnings.append(
                     f"skipping file {name}, extension must be .hcl or .json, or config format must be set"
@@ -183,34 +204,53 @@ def _files(path: str) -> list[str]:
     try:
         if not stat.S_ISDIR(Path(path).stat().st_mode):
             return [path]
-        return sorted(f"{path.rstrip('/')}/{item.name}" for item in Path(path).iterdir() if item.is_file())
-    except OSError as error:
+        return sorted(f"{path.rstrip('/')}/{item.name}" for item in Path(path).iterdir() if _counts(item))
+    except (OSError, ValueError) as error:
         raise _open_failed(path, error) from None
+
+
+def _counts(item: Path) -> bool:
+    """Whether what is in a folder is to be read: a file, or a link to nothing, which is an error then."""
+    return item.is_file() or not item.exists()
 
 
 def _text(path: str) -> str:
     try:
-        return Path(path).read_text("utf-8")
-    except OSError as error:
+        with open(path, "rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
         raise _open_failed(path, error) from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"failed to parse {path}: not UTF-8") from None
+    if len(content) > FILE_BYTES_MAX:
+        raise ConfigurationError(f"failed to parse {path}: larger than {FILE_BYTES_MAX} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"failed to parse {path}: not UTF-8 (line {line})") from None
 
 
-def _open_failed(path: str, error: OSError) -> ConfigurationError:
-    reason = (error.strerror or "").lower()
+def _open_failed(path: str, error: OSError | ValueError) -> ConfigurationError:
+    reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
     return ConfigurationError(f"config: Open failed on {path}. open {path}: {reason}")
 
 
-def _decoded(text: str, form: str, name: str) -> object:
+def _decoded(text: str, form: str, name: str, places: Places | None = None) -> object:
     if not text.strip():
         return {}
     try:
-        if form == "hcl":
-            return hcl.loads(text)
-        tree = json.loads(text)
-    except (hcl.HclError, json.JSONDecodeError, RecursionError) as error:
+        if form == "hcl" and not hcl.is_json(text):
+            return hcl.loads(text, places.reader(name, text)) if places else hcl.loads(text)
+        tree = hcl.loads(text) if form == "hcl" else json.loads(text, parse_constant=_no_constant)
+        if places:
+            tree = json_noted(text, places.reader(name, text))
+    except RecursionError:
+        raise ConfigurationError(f"failed to parse {name}: nested too deeply") from None
+    except (hcl.HclError, ValueError) as error:
         raise ConfigurationError(f"failed to parse {name}: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigurationError(f"failed to parse {name}: the file does not hold one object")
     return tree
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")

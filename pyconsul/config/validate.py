@@ -13,9 +13,9 @@ from dataclasses import replace
 
 from pyconsul.config.host import Host
 from pyconsul.config.kinds import IPS, is_ip
+from pyconsul.config.places import Mistake
 from pyconsul.config.schema import AgentConfig
 from pyconsul.config.tree import errors_text
-from pyconsul.errors import ConfigurationError
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "ERROR")
 _DATACENTER = re.compile(r"[a-z0-9_-]+")
@@ -77,13 +77,14 @@ def _domain(text: str) -> str:
 def _bind_address(config: AgentConfig, host: Host) -> str:
     addresses = host.expand(config.bind_addr, "bind_addr").split()
     if len(addresses) > 1:
-        raise ConfigurationError(
-            "bind_addr cannot contain multiple addresses. Use 'addresses.{dns,http,https}' instead."
+        raise Mistake(
+            "bind_addr cannot contain multiple addresses. Use 'addresses.{dns,http,https}' instead.",
+            "bind_addr",
         )
     if not addresses:
-        raise ConfigurationError("bind_addr cannot be empty")
+        raise Mistake("bind_addr cannot be empty", "bind_addr")
     if not is_ip(addresses[0]):
-        raise ConfigurationError(errors_text([f"bind_addr: invalid ip address: {addresses[0]}"]))
+        raise Mistake(errors_text([f"bind_addr: invalid ip address: {addresses[0]}"]), "bind_addr")
     return addresses[0].removeprefix("[").removesuffix("]")
 
 
@@ -93,8 +94,9 @@ def _advertised(bind: str, host: Host, warnings: list[str]) -> str:
         return bind
     private = host.private()
     if len(private) > 1:
-        raise ConfigurationError(
-            "Multiple private IPv4 addresses found. Please configure one with 'bind' and/or 'advertise'."
+        raise Mistake(
+            "Multiple private IPv4 addresses found. Please configure one with 'bind' and/or 'advertise'.",
+            "bind_addr",
         )
     if private:
         return private[0]
@@ -107,34 +109,35 @@ def _advertised(bind: str, host: Host, warnings: list[str]) -> str:
 
 
 def validate(config: AgentConfig, warnings: list[str]) -> None:
-    """Refuse what cannot work; raises ``ConfigurationError`` with the first problem."""
+    """Refuse what cannot work; raises ``Mistake`` with the first problem."""
     _check_identity(config, warnings)
     _check_addresses(config)
     _check_bootstrap(config, warnings)
     _check_numbers(config)
     key_problem = gossip_key_problem(config.encrypt)
     if config.encrypt and key_problem:
-        raise ConfigurationError(f"encrypt has invalid key: {key_problem}")
+        raise Mistake(f"encrypt has invalid key: {key_problem}", "encrypt")
     if config.log_level.upper() not in LOG_LEVELS:
         known = " ".join(LOG_LEVELS)
-        raise ConfigurationError(f"Invalid log level: {config.log_level}. Valid log levels are: [{known}]")
+        raise Mistake(f"Invalid log level: {config.log_level}. Valid log levels are: [{known}]", "log_level")
     if config.segment or config.segments:
-        raise ConfigurationError("Network segments are not supported in this version of Consul")
+        raise Mistake("Network segments are not supported in this version of Consul", "segment", "segments")
 
 
 def _check_identity(config: AgentConfig, warnings: list[str]) -> None:
     if not _DATACENTER.fullmatch(config.datacenter):
-        raise ConfigurationError(
+        raise Mistake(
             f'datacenter cannot be "{config.datacenter}". Please use only [a-z0-9-_]'
             if config.datacenter
-            else "datacenter cannot be empty"
+            else "datacenter cannot be empty",
+            "datacenter",
         )
     if not config.data_dir and not config.dev:
-        raise ConfigurationError("data_dir cannot be empty")
+        raise Mistake("data_dir cannot be empty", "data_dir")
     if config.data_dir and os.path.exists(config.data_dir) and not os.path.isdir(config.data_dir):
-        raise ConfigurationError(f'data_dir "{config.data_dir}" is not a directory')
+        raise Mistake(f'data_dir "{config.data_dir}" is not a directory', "data_dir")
     if config.dev and not config.server and not config.data_dir:
-        raise ConfigurationError("data_dir cannot be empty")
+        raise Mistake("data_dir cannot be empty", "data_dir")
     if not _DNS_LABEL.fullmatch(config.node_name):
         warnings.append(
             f'Node name "{config.node_name}" will not be discoverable via DNS due to invalid characters. '
@@ -144,19 +147,24 @@ def _check_identity(config: AgentConfig, warnings: list[str]) -> None:
         warnings.append(f'Node name "{config.node_name}" will not be discoverable via DNS: it is too long.')
     _check_node_meta(config.node_meta)
     if config.ui_dir and config.ui and not config.dev:
-        raise ConfigurationError(
+        raise Mistake(
             "Both the ui and ui-dir flags were specified, please provide only one.\n"
             "If trying to use your own web UI resources, use the ui-dir flag.\n"
-            "The web UI is included in the binary so use ui to enable it"
+            "The web UI is included in the binary so use ui to enable it",
+            "ui",
+            "ui_dir",
         )
     if config.primary_gateways and config.primary_datacenter == config.datacenter:
-        raise ConfigurationError("'primary_gateways' should only be configured in a secondary datacenter")
+        raise Mistake(
+            "'primary_gateways' should only be configured in a secondary datacenter", "primary_gateways"
+        )
 
 
 def _check_node_meta(meta: dict[str, str]) -> None:
     if len(meta) > META_PAIRS_MAX:
-        raise ConfigurationError(
-            f"node_meta invalid: Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs"
+        raise Mistake(
+            f"node_meta invalid: Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs",
+            "node_meta",
         )
     for key, value in meta.items():
         problem = ""
@@ -171,39 +179,45 @@ def _check_node_meta(meta: dict[str, str]) -> None:
         elif len(value) > META_VALUE_MAX:
             problem = f"Value is too long (limit: {META_VALUE_MAX} characters)"
         if problem:
-            raise ConfigurationError(
-                f"node_meta invalid: Couldn't load metadata pair ('{key}', '{value}'): {problem}"
+            raise Mistake(
+                f"node_meta invalid: Couldn't load metadata pair ('{key}', '{value}'): {problem}",
+                "node_meta",
             )
 
 
 def _check_addresses(config: AgentConfig) -> None:
     if config.advertise_addr in _ANY:
-        raise ConfigurationError("Advertise address cannot be 0.0.0.0, :: or [::]")
+        raise Mistake("Advertise address cannot be 0.0.0.0, :: or [::]", "advertise_addr")
     if config.advertise_addr_wan in _ANY:
-        raise ConfigurationError("Advertise WAN address cannot be 0.0.0.0, :: or [::]")
+        raise Mistake("Advertise WAN address cannot be 0.0.0.0, :: or [::]", "advertise_addr_wan")
     if any(address.startswith("unix://") for address in config.addresses.dns):
-        raise ConfigurationError("DNS address cannot be a unix socket")
+        raise Mistake("DNS address cannot be a unix socket", "addresses.dns")
     for key in ("advertise_addr_ipv4", "advertise_addr_wan_ipv4"):
         value = getattr(config, key)
         if value and ipaddress.ip_address(value).version != 4:
-            raise ConfigurationError(f"{key}: invalid ipv4 address: {value}")
+            raise Mistake(f"{key}: invalid ipv4 address: {value}", key)
     IPS.convert(" ".join(config.client_addr), "client_addr")
 
 
 def _check_bootstrap(config: AgentConfig, warnings: list[str]) -> None:
     expect = config.bootstrap_expect
     if expect < 0:
-        raise ConfigurationError(
-            f"bootstrap_expect cannot be {expect}. Must be greater than or equal to zero"
+        raise Mistake(
+            f"bootstrap_expect cannot be {expect}. Must be greater than or equal to zero",
+            "bootstrap_expect",
         )
     if config.bootstrap and not config.server or expect == 1 and not config.server:
-        raise ConfigurationError("'bootstrap = true' requires 'server = true'")
+        raise Mistake("'bootstrap = true' requires 'server = true'", "bootstrap", "bootstrap_expect")
     if expect and not config.server:
-        raise ConfigurationError("'bootstrap_expect > 0' requires 'server = true'")
+        raise Mistake("'bootstrap_expect > 0' requires 'server = true'", "bootstrap_expect")
     if expect and config.dev:
-        raise ConfigurationError("'bootstrap_expect > 0' not allowed in dev mode")
+        raise Mistake("'bootstrap_expect > 0' not allowed in dev mode", "bootstrap_expect")
     if expect and config.bootstrap:
-        raise ConfigurationError("'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive")
+        raise Mistake(
+            "'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive",
+            "bootstrap_expect",
+            "bootstrap",
+        )
     if expect == 2:
         warnings.append("bootstrap_expect = 2: A cluster with 2 servers will provide no failure tolerance.")
     elif expect and expect % 2 == 0:
@@ -220,23 +234,28 @@ def _check_bootstrap(config: AgentConfig, warnings: list[str]) -> None:
 def _check_numbers(config: AgentConfig) -> None:
     factor = config.performance.raft_multiplier
     if not 1 <= factor <= 10:
-        raise ConfigurationError(f"performance.raft_multiplier cannot be {factor}. Must be between 1 and 10")
+        raise Mistake(
+            f"performance.raft_multiplier cannot be {factor}. Must be between 1 and 10",
+            "performance.raft_multiplier",
+        )
     for key in ("udp_answer_limit", "a_record_limit"):
         limit = getattr(config.dns_config, key)
         if limit < 0:
-            raise ConfigurationError(
-                f"dns_config.{key} cannot be {limit}. Must be greater than or equal to zero"
+            raise Mistake(
+                f"dns_config.{key} cannot be {limit}. Must be greater than or equal to zero",
+                f"dns_config.{key}",
             )
     if config.check_output_max_size < 1:
-        raise ConfigurationError("check_output_max_size must be positive")
+        raise Mistake("check_output_max_size must be positive", "check_output_max_size")
     if not 2 <= config.protocol <= 3:
-        raise ConfigurationError(
+        raise Mistake(
             f"Protocol version '{config.protocol}' too {'low' if config.protocol < 2 else 'high'}. "
-            "Must be in range: [2, 3]"
+            "Must be in range: [2, 3]",
+            "protocol",
         )
     for key in ("reconnect_timeout", "reconnect_timeout_wan"):
         if getattr(config, key) < 8 * 3600:
-            raise ConfigurationError(f"{key} must be >= 8h")
+            raise Mistake(f"{key} must be >= 8h", key)
 
 
 def gossip_key_problem(text: str) -> str:

@@ -106,7 +106,8 @@ class FileTests(SourceTests):
         self.assertEqual(
             self.refused(path),
             f"failed to parse {path}: 2 errors occurred:\n"
-            "\t* invalid config key foo\n\t* invalid config key service.nam\n\n",
+            "\t* invalid config key foo (line 1)\n"
+            "\t* invalid config key service.nam (line 1; did you mean name?)\n\n",
         )
 
     def test_new_keys(self) -> None:
@@ -120,8 +121,8 @@ class FileTests(SourceTests):
         self.assertEqual(
             self.refused(path),
             "2 errors occurred:\n"
-            '\t* retry_interval: invalid duration: "abc": time: invalid duration "abc"\n'
-            "\t* ports.http: invalid port: 70000\n\n",
+            f'\t* retry_interval: invalid duration: "abc": time: invalid duration "abc" ({path}:1)\n'
+            f"\t* ports.http: invalid port: 70000 ({path}:1)\n\n",
         )
 
 
