@@ -88,18 +88,17 @@ class Connection:
 class Recording:
     """The history of all clients.
 
-    :param operations_max: how many there are, but for those that begin at the same moment as the last.
+    :ivar finished: whether the clients are to end.
     """
 
-    def __init__(self, operations_max: int) -> None:
+    def __init__(self) -> None:
         self.history = History()
         self._lock = threading.Lock()
-        self._operations_max = operations_max
+        self.finished = False
 
     def phase(self) -> int | None:
-        """The time in which the next operation is; ``None`` after the last one."""
-        number = len(self.history)
-        return None if number >= self._operations_max else number // PHASE
+        """The time in which the next operation is; ``None``: there is none."""
+        return None if self.finished else len(self.history) // PHASE
 
     def invoke(self, client: int, kind: str, key: str, asked: Entry, value: bytes, mode: str) -> Operation:
         """An operation begins; ``asked`` is what a conditional one goes by."""
@@ -129,7 +128,7 @@ class Client(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        """Until enough was asked."""
+        """Until it is enough."""
         rng = self._rng
         while (phase := self._recording.phase()) is not None:
             key = f"h/{phase}/{rng.randrange(PASSING)}"
