@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pyconsul.cli.command import Command, Failed, Invocation
 from pyconsul.cli.flags import Flag, repeated
 from pyconsul.cli.validate import check
@@ -15,7 +17,8 @@ def run(invocation: Invocation) -> int:
     if not paths:
         raise Failed("Must specify config using -config-file or -config-dir")
     given["quiet"] = False
-    return check(invocation, Sources(paths=paths))
+    # Folders of services alone are fine, as they were for 0.7: where the data is, flags may say.
+    return check(invocation, Sources(paths=paths, flags={"data_dir": os.curdir}))
 
 
 COMMAND = Command(

@@ -130,6 +130,8 @@ class LocalTests(SynchronousTestCase):
         path.write_text('{"data_dir": "/tmp", "bind_addr": "127.0.0.1"}')
         result = run("configtest", f"-config-file={path}")
         self.assertEqual((result.status, result.out), (0, "Configuration is valid!\n"))
+        path.write_text('{"service": {"name": "web"}, "bind_addr": "127.0.0.1"}')
+        self.assertEqual(run("configtest", f"-config-file={path}").status, 0)
         result = run("configtest", "-config-dir=/none")
         self.assertEqual(result.status, 1)
         self.assertEqual(run("configtest").err, "Must specify config using -config-file or -config-dir\n")
