@@ -112,7 +112,8 @@ class _Call(Http2):
     def heard(self, event: Any) -> None:
         """A piece of the answer."""
         if isinstance(event, ResponseReceived | TrailersReceived):
-            self._headers.update(event.headers)
+            headers: Any = event.headers  # text, as the connection is told to give it
+            self._headers.update(headers)
         elif isinstance(event, DataReceived):
             self._body += event.data
             if len(self._body) > ANSWER_BYTES_MAX:

@@ -68,7 +68,8 @@ class Http2(Protocol):
             if self.done.called:
                 return
             if isinstance(event, ConnectionTerminated):
-                self.fail(f"connection closed by the server: error code {int(event.error_code)}")
+                code: Any = event.error_code
+                self.fail(f"connection closed by the server: error code {int(code)}")
             else:
                 self.heard(event)
         self._flush()
