@@ -102,13 +102,70 @@ class BaseAgent(MultiService):
         self._described = ConfigDescription(config, node_id)
         self.datacenter: str = config.datacenter
         self.coordinates = None if config.disable_coordinates else CoordinateClient(environment.rng)
-        disk = environment.disk
-        keeps_keys = keyring is not None and not config.disable_keyring_file
         self._ids: dict[str, str] = {}
         """The node id of each member, by name."""
         self._alive_by_id: dict[str, str] = {}
         """The name of the alive member that has a node id."""
-        self.pool = GossipPool(
+        self.pool = self._make_pool(keyring, resolver)
+        clock, rng = environment.clock, environment.rng
+        self._waits = ServiceWaits(clock, rng, config.default_query_time, config.max_query_time)
+        self.local = LocalState(
+            self.node_name,
+            service_changed=self._waits.changed,
+            seconds=clock.seconds,
+            discard_output=config.discard_check_output,
+        )
+        self.node = Node(
+            id=node_id,
+            node=self.node_name,
+            address=config.advertise_addr,
+            datacenter=self.datacenter,
+            tagged_addresses=tagged_addresses(config),
+            meta=node_meta(config),
+        )
+        disk = environment.disk
+        self._persistence = None if disk is None else Persistence(disk, clock, environment.wall_time)
+        self._registrations = self._make_registrations()
+        self._maintenance = Maintenance(self.local, self._persistence)
+        self._reaper = Reaper(self._registrations.reap, clock)
+        self.reloading = Reloading(config)
+        self.reloading.parts += [
+            Definitions(self._registrations),
+            Settings(["node_meta"], self._take_node_meta),
+            Settings(["discard_check_output"], self._take_discarding),
+        ]
+        self.telemetry = Telemetry(
+            config.telemetry.metrics_prefix, self.gauges, self.totals, clock, environment.wall_time
+        )
+        self.events = Events(self.node_name, self.local, self.ask, environment.clock, environment.rng)
+        self._coordinate_sender = self._make_coordinate_sender()
+        self.sync = AntiEntropy(
+            self,
+            self.node,
+            self.local,
+            clock,
+            rng,
+            config.check_update_interval,
+            lambda: len(self.members()),
+        )
+        self.joining = self._make_joining()
+        self.joins: list[StartJoin | RetryJoin] = [
+            StartJoin(self.join, config.start_join),
+            StartJoin(self.join_wan, config.start_join_wan),
+            self.joining,
+        ]
+        """What the configuration wants this agent to join; it ends if one of them gives up."""
+        self.name_lost: Callable[[], None] = lambda: None
+        """Called when a pool has found that this agent's name belongs to another node."""
+        self.left: Deferred[None] = Deferred()
+        """Fires once this agent has left on request (``leave``) and may be ended."""
+        self._leaving: Deferred[None] | None = None
+
+    def _make_pool(self, keyring: Keyring | None, resolver: Resolver) -> GossipPool:
+        config, environment = self.config, self.environment
+        disk = environment.disk
+        keeps_keys = keyring is not None and not config.disable_keyring_file
+        return GossipPool(
             self.node_name,
             environment.gossip_transport,
             environment.clock,
@@ -134,27 +191,13 @@ class BaseAgent(MultiService):
                 else SnapshotFile(disk, LAN_SNAPSHOT, environment.clock, config.rejoin_after_leave)
             ),
         )
-        clock, rng = environment.clock, environment.rng
-        self._waits = ServiceWaits(clock, rng, config.default_query_time, config.max_query_time)
-        self.local = LocalState(
-            self.node_name,
-            service_changed=self._waits.changed,
-            seconds=clock.seconds,
-            discard_output=config.discard_check_output,
-        )
-        self.node = Node(
-            id=node_id,
-            node=self.node_name,
-            address=config.advertise_addr,
-            datacenter=self.datacenter,
-            tagged_addresses=tagged_addresses(config),
-            meta=node_meta(config),
-        )
-        self._persistence = None if disk is None else Persistence(disk, clock, environment.wall_time)
-        self._registrations = Registrations(
+
+    def _make_registrations(self) -> Registrations:
+        config = self.config
+        return Registrations(
             self.local,
-            clock,
-            rng,
+            self.clock,
+            self.environment.rng,
             config.enable_script_checks,
             config.enable_local_script_checks,
             config.check_output_max_size,
@@ -163,56 +206,29 @@ class BaseAgent(MultiService):
             self._persistence,
             range(config.ports.sidecar_min_port, config.ports.sidecar_max_port + 1),
         )
-        self._maintenance = Maintenance(self.local, self._persistence)
-        self._reaper = Reaper(self._registrations.reap, clock)
-        self.reloading = Reloading(config)
-        self.reloading.parts += [
-            Definitions(self._registrations),
-            Settings(["node_meta"], self._take_node_meta),
-            Settings(["discard_check_output"], self._take_discarding),
-        ]
-        self.telemetry = Telemetry(
-            config.telemetry.metrics_prefix, self.gauges, self.totals, clock, environment.wall_time
-        )
-        self.events = Events(self.node_name, self.local, self.ask, environment.clock, environment.rng)
-        self._coordinate_sender: CoordinateSender | None = None
-        if self.coordinates is not None:
-            self._coordinate_sender = CoordinateSender(
-                self.coordinates,
-                self.datacenter,
-                self.node_name,
-                lambda: len(self.members()),
-                self.ask,
-                environment.clock,
-                environment.rng,
-            )
-        self.sync = AntiEntropy(
-            self,
-            self.node,
-            self.local,
-            clock,
-            rng,
-            config.check_update_interval,
+
+    def _make_coordinate_sender(self) -> CoordinateSender | None:
+        if self.coordinates is None:
+            return None
+        return CoordinateSender(
+            self.coordinates,
+            self.datacenter,
+            self.node_name,
             lambda: len(self.members()),
+            self.ask,
+            self.environment.clock,
+            self.environment.rng,
         )
-        self.joining = RetryJoin(
-            Discovery(self.pool.join, config.retry_join, environment.clock),
+
+    def _make_joining(self) -> RetryJoin:
+        config = self.config
+        return RetryJoin(
+            Discovery(self.pool.join, config.retry_join, self.clock),
             config.retry_join,
             config.retry_interval,
             config.retry_max,
-            environment.clock,
+            self.clock,
         )
-        self.joins: list[StartJoin | RetryJoin] = [
-            StartJoin(self.join, config.start_join),
-            StartJoin(self.join_wan, config.start_join_wan),
-            self.joining,
-        ]
-        """What the configuration wants this agent to join; it ends if one of them gives up."""
-        self.name_lost: Callable[[], None] = lambda: None
-        """Called when a pool has found that this agent's name belongs to another node."""
-        self.left: Deferred[None] = Deferred()
-        """Fires once this agent has left on request (``leave``) and may be ended."""
-        self._leaving: Deferred[None] | None = None
 
     # ------------------------------------------------------------ life
 

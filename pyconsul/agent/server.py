@@ -94,18 +94,7 @@ class ServerAgent(BaseAgent):
         super().__init__(config, environment, node_id, keyring, resolver)
         self.rpc_address = f"{config.advertise_addr}:{config.ports.server}"
         self.store = Store()
-        self.raft = Replica(
-            environment,
-            node_id,
-            raft_timing(config),
-            storage,
-            FSM(self.store),
-            snapshot_settings(config),
-            self.rpc_address,
-        )
-        self.raft.machine.replaced = self._snapshot_restored
-        self.raft.role_changed = self._role_changed
-        self.raft.became_ready = self._became_ready
+        self.raft = self._make_replica(storage)
         self._standing = Standing(
             self.raft,
             Server(node_id, self.rpc_address),
@@ -141,21 +130,46 @@ class ServerAgent(BaseAgent):
             config, environment, self.pool, self._forwarder, lambda: self.name_lost(), wan_keyring, resolver
         )
         self.joins += self.federation.retry_join()
-        keyring_operations = KeyringOperations(
-            self.datacenter, self.federation.pools, self.federation.keyrings_elsewhere
-        )
         self.autopilot = self._make_autopilot()
         self.snapshots: ServerSnapshots = ServerSnapshots(
             environment, self.datacenter, self.store, self.raft, self._forwarder, config.data_dir
         )
         self.snapshots.route = self.federation.route
-        self.registry = Registry(
+        self.registry = self._make_registry()
+        self._decoders = {m.name: msgspec.msgpack.Decoder(m.request).decode for m in self.registry.methods()}
+        environment.rpc_transport.handler = self.serve
+        self._bootstrap = self._make_bootstrap()
+        self._alone = config.bootstrap or config.dev or config.bootstrap_expect == 1
+        self._duties = self._make_duties()
+
+    def _make_replica(self, storage: RaftStorage) -> Replica:
+        config = self.config
+        raft = Replica(
+            self.environment,
+            self.node_id,
+            raft_timing(config),
+            storage,
+            FSM(self.store),
+            snapshot_settings(config),
+            self.rpc_address,
+        )
+        raft.machine.replaced = self._snapshot_restored
+        raft.role_changed = self._role_changed
+        raft.became_ready = self._became_ready
+        return raft
+
+    def _make_registry(self) -> Registry:
+        config, rng = self.config, self.environment.rng
+        keyring_operations = KeyringOperations(
+            self.datacenter, self.federation.pools, self.federation.keyrings_elsewhere
+        )
+        return Registry(
             [
                 KVS(self.store, self.lock_delays.holds),
                 Txn(self.store, self.datacenter, self.lock_delays.holds),
                 Sessions(
                     self.store,
-                    environment.rng,
+                    rng,
                     self.session_timers.renew,
                     round(config.session_ttl_min * 1e9),
                 ),
@@ -165,7 +179,7 @@ class ServerAgent(BaseAgent):
                 PreparedQueries(
                     self.store,
                     self.datacenter,
-                    environment.rng,
+                    rng,
                     self.federation.datacenters,
                     self.federation.execute,
                 ),
@@ -183,20 +197,21 @@ class ServerAgent(BaseAgent):
                 self.snapshots.endpoints,
             ]
         )
-        self._decoders = {m.name: msgspec.msgpack.Decoder(m.request).decode for m in self.registry.methods()}
-        environment.rpc_transport.handler = self.serve
-        expect = config.bootstrap_expect
-        self._bootstrap = Bootstrap(
-            0 if config.bootstrap or config.dev else expect,
+
+    def _make_bootstrap(self) -> Bootstrap:
+        config = self.config
+        return Bootstrap(
+            0 if config.bootstrap or config.dev else config.bootstrap_expect,
             lambda: servers_of(self.members(), self.datacenter),
             lambda: self.raft.core.last_log_index == 0,
             self._ask_peers,
             self.raft.bootstrap,
-            environment.clock,
+            self.clock,
         )
-        self._alone = config.bootstrap or config.dev or expect == 1
-        self._duties = LeaderDuties(
-            server_id=node_id,
+
+    def _make_duties(self) -> LeaderDuties:
+        return LeaderDuties(
+            server_id=self.node_id,
             version=__version__,
             datacenter=self.datacenter,
             store=self.store,
@@ -204,7 +219,7 @@ class ServerAgent(BaseAgent):
             configuration=lambda: self.raft.core.configuration,
             propose=self.raft.propose,
             change=self.raft.change,
-            clock=environment.clock,
+            clock=self.clock,
         )
 
     def _make_autopilot(self) -> Autopilot:
@@ -504,9 +519,7 @@ class ServerAgent(BaseAgent):
             watcher.armed = True
         return self._complete(read, request)
 
-    def _serve_confirmed(
-        self, method: Method, request: Any, watcher: AnswerWatcher | None
-    ) -> Deferred[Any]:
+    def _serve_confirmed(self, method: Method, request: Any, watcher: AnswerWatcher | None) -> Deferred[Any]:
         """Answer once a majority has confirmed this leader and the store is as new as it."""
         return self.confirm().addCallback(lambda _: self._serve(method, request, watcher))
 
