@@ -8,6 +8,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from pyconsul.agent.base import BaseAgent
+from pyconsul.agent.translation import Translated
 from pyconsul.agent.watching import Watching
 from pyconsul.config.schema import AgentConfig
 from pyconsul.dns.settings import DnsSettings, Soa
@@ -74,7 +75,7 @@ class HttpService(Service):
         self._addresses = (config.addresses.http or config.client_addr) if config.ports.http >= 0 else ()
         self._number = config.ports.http
         self.site = make_site(
-            agent,
+            Translated(agent, config.datacenter) if config.translate_wan_addrs else agent,
             http_settings(config),
             reactor,
             agent.environment.wall_time,

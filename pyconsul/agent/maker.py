@@ -28,6 +28,7 @@ from pyconsul.agent.listening import HttpService, dns_settings, http_settings
 from pyconsul.agent.notify import notify
 from pyconsul.agent.reloading import Settings
 from pyconsul.agent.server import ServerAgent
+from pyconsul.agent.translation import Translated
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import ConfigurationError, PyconsulError
 from pyconsul.log import LOG, Sink, make_logger, normal_level
@@ -182,7 +183,10 @@ def _interfaces(
             Settings(["http_config", "limits"], lambda new: http.site.surface.configure(http_settings(new)))
         )
     if config.ports.dns >= 0:
-        dns = make_dns(agent, dns_settings(config), reactor, reactor, rng, time.time)
+        asked = (
+            Translated(agent, config.datacenter, for_names=True) if config.translate_wan_addrs else agent
+        )
+        dns = make_dns(asked, dns_settings(config), reactor, reactor, rng, time.time)
         made.append(dns)
         parts.append(Settings(["dns_config"], lambda new: dns.configure(dns_settings(new))))
     return made

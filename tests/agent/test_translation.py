@@ -1,0 +1,114 @@
+"""Addresses of other datacenters as they are reached from here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from pyconsul.agent.translation import Translated
+from pyconsul.structs.catalog import (
+    CheckServiceNode,
+    IndexedCheckServiceNodes,
+    IndexedHealthChecks,
+    IndexedNodes,
+    IndexedNodeServiceList,
+    IndexedNodeServices,
+    IndexedServiceNodes,
+    Node,
+    NodeService,
+    NodeServiceList,
+    NodeServices,
+    ServiceAddress,
+    ServiceNode,
+)
+
+TAGGED = {"lan": "10.0.0.1", "wan": "192.0.2.1"}
+OWN = {"wan": ServiceAddress("198.51.100.1", 8080)}
+
+
+def node(datacenter: str = "dc2", tagged: dict[str, str] | None = TAGGED) -> Node:
+    return Node(node="n", address="10.0.0.1", datacenter=datacenter, tagged_addresses=tagged)
+
+
+PLAIN = NodeService(id="plain", service="s", port=80)
+OTHER = NodeService(id="other", service="s", address="10.1.1.1", port=80, tagged_addresses=OWN)
+
+
+class FakeAgent:
+    """Gives a reply, later or at once."""
+
+    def __init__(self, reply: Any, later: bool = True) -> None:
+        self.reply, self.later = reply, later
+
+    def ask(self, method: str, request: Any, watcher: Any = None) -> Any:
+        return succeed(self.reply) if self.later else self.reply
+
+    def confirm(self) -> Deferred[None]:
+        return succeed(None)
+
+    def holds_lease(self) -> bool:
+        return True
+
+    def forget(self, watcher: Any) -> None:
+        pass
+
+
+class TranslationTests(SynchronousTestCase):
+    def ask(self, reply: Any, for_names: bool = False) -> Any:
+        agent = Translated(FakeAgent(reply), "dc1", for_names=for_names)
+        self.assertTrue(agent.holds_lease())
+        return self.successResultOf(agent.ask("X", None))
+
+    def test_nodes(self) -> None:
+        """Those of other datacenters that tell an address for others; what they tell stays."""
+        rows = [node(), node("dc1"), node(tagged=None), node("")]
+        found = self.ask(IndexedNodes(nodes=rows)).nodes
+        self.assertEqual([row.address for row in found], ["192.0.2.1", "10.0.0.1", "10.0.0.1", "10.0.0.1"])
+        self.assertEqual(found[0].tagged_addresses, TAGGED)
+        self.assertEqual(rows[0].address, "10.0.0.1")
+
+    def test_instances(self) -> None:
+        rows = [
+            CheckServiceNode(node(dc), service, []) for dc in ("dc2", "dc1") for service in (PLAIN, OTHER)
+        ]
+        shown = [
+            (row.node.address, row.service.address, row.service.port)
+            for row in self.ask(IndexedCheckServiceNodes(nodes=list(rows))).nodes
+        ]
+        near = [("10.0.0.1", "", 80), ("10.0.0.1", "10.1.1.1", 80)]
+        far = [("192.0.2.1", "", 80), ("192.0.2.1", "198.51.100.1", 8080)]
+        self.assertEqual(shown, far + near)
+        named = self.ask(IndexedCheckServiceNodes(nodes=list(rows)), for_names=True).nodes
+        self.assertEqual(
+            [row.service.address for row in named], ["192.0.2.1", "198.51.100.1", "", "10.1.1.1"]
+        )
+
+    def test_of_the_catalog(self) -> None:
+        row = ServiceNode(
+            node="n", address="10.0.0.1", datacenter="dc2", tagged_addresses=TAGGED,
+            service_address="10.1.1.1", service_port=80, service_tagged_addresses=OWN,
+        )  # fmt: skip
+        (found,) = self.ask(IndexedServiceNodes(service_nodes=[row])).service_nodes
+        self.assertEqual(
+            (found.address, found.service_address, found.service_port), ("192.0.2.1", "198.51.100.1", 8080)
+        )
+
+    def test_of_a_node(self) -> None:
+        """Its services come by id, as a list, or not at all."""
+        reply = self.ask(IndexedNodeServices(node_services=NodeServices(node(), {"other": OTHER})))
+        self.assertEqual(reply.node_services.node.address, "192.0.2.1")
+        self.assertEqual(reply.node_services.services["other"].port, 8080)
+        reply = self.ask(IndexedNodeServiceList(node_services=NodeServiceList(node(), [OTHER])))
+        self.assertEqual(reply.node_services.services[0].address, "198.51.100.1")
+        reply = self.ask(IndexedNodeServiceList(node_services=NodeServiceList(node(), None)))
+        self.assertIsNone(reply.node_services.services)
+        for empty in (IndexedNodeServices(), IndexedNodeServiceList(), IndexedHealthChecks()):
+            self.assertIs(self.ask(empty), empty)
+
+    def test_at_once(self) -> None:
+        """What the agent has in its own store is about its own datacenter."""
+        reply = IndexedNodes(nodes=[node()])
+        agent = Translated(FakeAgent(reply, later=False), "dc1")
+        self.assertEqual(agent.ask("X", None).nodes[0].address, "10.0.0.1")
