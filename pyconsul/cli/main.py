@@ -27,6 +27,7 @@ COMMANDS = {
     "keyring": "List or change gossip's keys",
     "kv": "Read and write the key/value store",
     "leave": "Make an agent leave and end",
+    "lock": "Run a program while holding a lock",
     "maint": "Take a node or a service out of use for a while",
     "members": "List the members an agent knows",
     "monitor": "Show an agent's log as it is written",

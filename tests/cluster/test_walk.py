@@ -233,6 +233,8 @@ class TwoAgentsTests(WalkTestCase):
         info = self.consul(self.one, "info").stdout
         self.assertIn("consul:\n", info)
         self.assertIn("\tleader = true\n", info)
+        locked = self.consul(self.two, "lock web/lock echo inside")
+        self.assertEqual((locked.returncode, locked.stdout), (0, "inside\n"))
 
     def ends(self) -> None:
         """Ctrl-C takes the client out, a kill makes it fail until it is forced to leave; servers just end."""
