@@ -21,6 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "interfaces": {"errors", "structs", "raft"},
     "structs": {"errors", "interfaces"},
     "hcl": {"errors"},
+    "late": set(),
     "late_tls": set(),
     "log": {"errors"},
     **dict.fromkeys(PURE, CORES),
@@ -30,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "http": CORES | DRIVERS | {"log"},
     "agent": CORES | DRIVERS | {"log", "config", "http", "client"},
     "testing": CORES | DRIVERS | {"log", "config", "http", "agent", "client"},
-    "cli": CORES | DRIVERS | {"log", "config", "http", "agent", "client", "testing"},
+    "cli": CORES | DRIVERS | {"late", "log", "config", "http", "agent", "client", "testing"},
     "__main__": {"cli"},
     "": set(),
 }

@@ -12,7 +12,6 @@ may be very many, are gathered.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from hashlib import md5
 from typing import Any, TypeVar
 
 import msgspec
@@ -75,6 +74,8 @@ class PersistedState(Struct, rename="pascal", kw_only=True):
 
 def file_name(name: str) -> str:
     """The name that the file of a service or check has."""
+    from hashlib import md5  # brings OpenSSL's library, and most agents keep nothing
+
     return md5(name.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -170,3 +170,11 @@ def python_handler(parameters: Parameters, reactor: Any) -> Handler:
         await maybeDeferred(function, data, index)
 
     return call
+
+
+KINDS: Mapping[str, Callable[[Parameters, Any], Handler]] = {
+    "script": script_handler,
+    "http": http_handler,
+    "python": python_handler,
+}
+"""What a definition's ``handler_type`` may be; each takes its parameters."""

@@ -7,17 +7,19 @@ data: one call at a time, and only when the data has changed (specs of runtime, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from pyconsul.agent.watch_handlers import Handler, http_handler, python_handler, script_handler
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import ConfigurationError, PyconsulError
 from pyconsul.log import make_logger
 from pyconsul.structs.watch import Follower, Parameters, Watch, parse
+
+if TYPE_CHECKING:
+    from pyconsul.agent.watch_handlers import Handler
 
 RETRY_S = 5.0
 RETRY_MAX_S = 180.0
@@ -31,10 +33,12 @@ def prepare(definition: Mapping[str, Any], reactor: Any) -> tuple[Watch, Handler
 
     :raises ConfigurationError: in Consul's words, naming the definition.
     """
+    from pyconsul.agent import watch_handlers  # few agents have any, and it loads much
+
     parameters = Parameters(definition)
     try:
         kind = parameters.text("handler_type") or "script"
-        maker = HANDLERS.get(kind)
+        maker = watch_handlers.KINDS.get(kind)
         if maker is None:
             raise ConfigurationError(f"Handler type '{kind}' not recognized")
         watch = parse(parameters)
@@ -48,13 +52,6 @@ def prepare(definition: Mapping[str, Any], reactor: Any) -> tuple[Watch, Handler
 def _shown(definition: Mapping[str, Any]) -> str:
     shown = {key: value for key, value in definition.items() if key != "token"}
     return ", ".join(f"{key}={value!r}" for key, value in shown.items())
-
-
-HANDLERS: Mapping[str, Callable[[Parameters, Any], Handler]] = {
-    "script": script_handler,
-    "http": http_handler,
-    "python": python_handler,
-}
 
 
 class Watching:

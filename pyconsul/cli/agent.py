@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from pyconsul import late_tls
+from pyconsul import late, late_tls
 from pyconsul.cli.command import Command, Failed, Invocation
 from pyconsul.cli.flags import Flag, boolean, repeated
 from pyconsul.config.kinds import BOOL, STRING_MAP
@@ -93,6 +93,7 @@ def run(invocation: Invocation) -> int:
     except ConfigurationError as error:
         raise Failed(f"==> {error}") from None
     late_tls.postpone()
+    late.postpone(late.COOKIES)
     _choose_reactor()
     from pyconsul import log
     from pyconsul.agent import maker

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from klein import Klein
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
@@ -10,7 +9,7 @@ from pyconsul.http import agent_checks, agent_mesh, agent_monitor, agent_service
 from pyconsul.http.answer import Answer, empty, text
 from pyconsul.http.prometheus import CONTENT_TYPE, exposition
 from pyconsul.http.query import Query
-from pyconsul.http.routes import hot, route
+from pyconsul.http.routes import App, hot, route
 from pyconsul.interfaces import LocalAgent
 from pyconsul.structs.agent import ALL_SEGMENTS
 
@@ -19,7 +18,7 @@ Result = Answer | Deferred[Answer]
 NO_PROMETHEUS = "Prometheus is not enabled since its retention time is not positive"
 
 
-def add_routes(app: Klein, agent: LocalAgent) -> None:
+def add_routes(app: App, agent: LocalAgent) -> None:
     """Declare the routes of this prefix."""
     _add_node(app, agent)
     _add_life(app, agent)
@@ -29,7 +28,7 @@ def add_routes(app: Klein, agent: LocalAgent) -> None:
     agent_mesh.add_routes(app)
 
 
-def _add_node(app: Klein, agent: LocalAgent) -> None:
+def _add_node(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/self")
     def self_(query: Query) -> Result:
         """This agent: configuration, member, counters."""
@@ -60,7 +59,7 @@ def _add_node(app: Klein, agent: LocalAgent) -> None:
         return Answer(json=agent.wan_members())
 
 
-def _add_life(app: Klein, agent: LocalAgent) -> None:
+def _add_life(app: App, agent: LocalAgent) -> None:
     @route(app, "/v1/agent/join/<path:address>", ["PUT"])
     def join(query: Query, address: str) -> Result:
         """Join the cluster through ``address``."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from klein import Klein
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import Answer, empty, text
 from pyconsul.http.query import Query
 from pyconsul.http.reads import chosen
-from pyconsul.http.routes import hot
+from pyconsul.http.routes import App, hot
 from pyconsul.interfaces import LocalAgent
 from pyconsul.structs.agent import CheckDefinition, CheckUpdate
 from pyconsul.structs.bodies import decode
@@ -20,7 +19,7 @@ Result = Answer | Deferred[Answer]
 STATES = (PASSING, WARNING, CRITICAL)
 
 
-def add_routes(app: Klein, agent: LocalAgent) -> None:
+def add_routes(app: App, agent: LocalAgent) -> None:
     """Declare the routes of this module."""
 
     @hot(app, "/v1/agent/checks")

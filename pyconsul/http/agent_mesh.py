@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from klein import Klein
-
 from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import Answer, text
 from pyconsul.http.query import Query
-from pyconsul.http.routes import route
+from pyconsul.http.routes import App, route
 from pyconsul.structs.agent import AuthorizeRequest
 from pyconsul.structs.bodies import PREFIX, decode
 
@@ -15,7 +13,7 @@ NO_ACL = "ACL support disabled"
 NO_CONNECT = "Connect must be enabled in order to use this endpoint"
 
 
-def add_routes(app: Klein) -> None:
+def add_routes(app: App) -> None:
     """Declare the routes of this module."""
 
     @route(app, "/v1/agent/token/<path:kind>", ["PUT"])

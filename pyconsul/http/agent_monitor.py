@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
-from werkzeug.exceptions import MethodNotAllowed
 from zope.interface import implementer
 
 from pyconsul.errors import BadRequest, ConfigurationError
@@ -18,24 +15,23 @@ from pyconsul.http.routes import App
 from pyconsul.http.surface import BLOCKED
 from pyconsul.log import LOG, Log, Sink, normal_level
 
+if TYPE_CHECKING:
+    from twisted.web.iweb import IRequest
+
 RULE = "/v1/agent/monitor"
 LINES_MAX = 512
 """Lines kept for a client that reads too slowly; what comes then is dropped, and counted."""
 
 
-def add_routes(app: Klein, log: Log = LOG) -> None:
+def add_routes(app: App, log: Log = LOG) -> None:
     """Declare the route, which is Klein's alone since its answer does not end."""
-    assert isinstance(app, App)
-
     @app.route(RULE, methods=["GET"])
     def monitor(request: Any) -> Any:
         """Lines of ``?loglevel=`` and above, with ``?logjson`` as JSON."""
         surface = app.surface
-        if request.method == b"HEAD":
-            raise MethodNotAllowed(["GET"])
-        query = surface.query_of(request)
+        query = surface.road.query_of(request)
         if any(RULE.startswith(prefix) for prefix in surface.settings.block_endpoints):
-            return surface.write(request, query, BLOCKED)
+            return surface.road.write(request, query, BLOCKED)
         try:
             level = normal_level(query.get("loglevel") or "INFO")
         except ConfigurationError as error:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
-from klein import Klein
 from msgspec import UNSET, Struct, field
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
@@ -16,7 +14,7 @@ from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import TEXT, Answer, empty, text
 from pyconsul.http.query import Query
 from pyconsul.http.reads import chosen
-from pyconsul.http.routes import hot, route
+from pyconsul.http.routes import App, hot, route
 from pyconsul.interfaces import LocalAgent
 from pyconsul.structs.agent import NODE_MAINTENANCE, SERVICE_MAINTENANCE, ServiceDefinition
 from pyconsul.structs.bodies import decode
@@ -101,6 +99,8 @@ def _proxy(proxy: Proxy) -> Proxy:
 def with_hash(service: NodeService) -> AgentService:
     """The same with a hash of all of it, which is another one after any change."""
     shown = show(service)
+    from hashlib import blake2b  # brings OpenSSL's library, which most agents do without
+
     shown.content_hash = blake2b(msgspec.json.encode(shown), digest_size=8).hexdigest()
     return shown
 
@@ -119,14 +119,14 @@ def wants(query: Query) -> bool:
     return enable
 
 
-def add_routes(app: Klein, agent: LocalAgent) -> None:
+def add_routes(app: App, agent: LocalAgent) -> None:
     """Declare the routes of this module."""
     _add_reads(app, agent)
     _add_health(app, agent)
     _add_writes(app, agent)
 
 
-def _add_reads(app: Klein, agent: LocalAgent) -> None:
+def _add_reads(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/services")
     def services(query: Query) -> Result:
         """The services registered here, by id."""
@@ -154,7 +154,7 @@ def _one(agent: LocalAgent, service_id: str) -> tuple[Answer, str]:
     return Answer(json=shown, headers=(header,)), shown.content_hash
 
 
-def _add_health(app: Klein, agent: LocalAgent) -> None:
+def _add_health(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/health/service/id/<path:service_id>")
     def by_id(query: Query, service_id: str) -> Result:
         """How a service is: by status, and in words."""
@@ -218,7 +218,7 @@ def _plain(check: HealthCheck) -> dict[str, Any]:
     return {**shown, "ServiceTags": check.service_tags or None, "Type": "", "Definition": NO_DEFINITION}
 
 
-def _add_writes(app: Klein, agent: LocalAgent) -> None:
+def _add_writes(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/service/register", ["PUT"])
     def register(query: Query) -> Result:
         """Register a service, with checks."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Hashable, Mapping
 from http import HTTPStatus
+from time import gmtime
 from typing import Any
 
 import msgspec
 from msgspec import Struct
-from twisted.web.http import datetimeToString
 
 from pyconsul.errors import PyconsulError
 
@@ -23,6 +23,8 @@ JSON = b"application/json"
 TEXT = b"text/plain"
 ERROR_TEXT = b"text/plain; charset=utf-8"
 HTML = b"text/html; charset=utf-8"
+WEEKDAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+MONTHS = tuple(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
 NO_JSON: Any = msgspec.UNSET
 HEADS_MAX = 64
 
@@ -87,6 +89,15 @@ def pretty(body: bytes) -> bytes:
     return msgspec.json.format(body, indent=4) + b"\n"
 
 
+def http_date(seconds: int) -> bytes:
+    """A time since 1970 as HTTP wants it, whatever the locale."""
+    year, month, day, hour, minute, second, weekday = gmtime(seconds)[:7]
+    month_name = MONTHS[month - 1]
+    return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % (
+        WEEKDAYS[weekday], day, month_name, year, hour, minute, second
+    )  # fmt: skip
+
+
 class Dates:
     """The Date header, made once a second.
 
@@ -103,7 +114,7 @@ class Dates:
         now = int(self._seconds())
         if now != self._second:
             self._second = now
-            self._value = datetimeToString(now) or b""
+            self._value = http_date(now)
         return self._value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 
 from pyconsul.http import catalog, coordinate, health, kv, operator, prepared, session, status, stream, txn
@@ -17,7 +16,7 @@ from pyconsul.http.site import Site
 from pyconsul.http.surface import Surface
 from pyconsul.interfaces import Agent, WallTime
 
-AddRoutes = Callable[[Klein, Agent], None]
+AddRoutes = Callable[[App, Agent], None]
 
 MODULES: tuple[AddRoutes, ...] = (
     kv.add_routes,
@@ -56,7 +55,7 @@ def make_site(
     return Site(surface, clock)
 
 
-def _add_root(app: Klein, surface: Surface) -> None:
+def _add_root(app: App, surface: Surface) -> None:
     @route(app, "/", ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS"])
     def root(query: Query) -> Answer:
         """The way to the web interface, if there is one."""

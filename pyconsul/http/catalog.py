@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from klein import Klein
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
@@ -13,7 +12,7 @@ from pyconsul.http import changes
 from pyconsul.http.answer import Answer
 from pyconsul.http.query import Query
 from pyconsul.http.reads import as_json, ask, done, read
-from pyconsul.http.routes import hot
+from pyconsul.http.routes import App, hot
 from pyconsul.interfaces import Agent
 from pyconsul.structs.bodies import decode
 from pyconsul.structs.catalog import (
@@ -28,7 +27,7 @@ from pyconsul.structs.query import DCSpecificRequest, QuerySource
 Result = Answer | Deferred[Answer]
 
 
-def add_routes(app: Klein, agent: Agent) -> None:
+def add_routes(app: App, agent: Agent) -> None:
     """Declare the routes of this module."""
 
     @hot(app, "/v1/catalog/register", ["PUT"])

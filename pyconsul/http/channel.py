@@ -22,15 +22,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from pyconsul.http.answer import REASONS, Answer, protocol_error
 from pyconsul.http.facts import Facts
 from pyconsul.http.query import Query
-from pyconsul.http.request import LeanRequest
 
 if TYPE_CHECKING:
+    from pyconsul.http.request import LeanRequest
     from pyconsul.http.site import Site
 
 HELD_BYTES_MAX = 64 * 1024
@@ -309,6 +308,8 @@ class Channel(Protocol):
         result = None if lane is None else lane.serve(self, method, target, facts, body)
         if result is None:
             self.busy = True
+            from pyconsul.http.request import LeanRequest
+
             self._request = LeanRequest(self, method, target, facts, body)
             self._request.begin()
         elif isinstance(result, bytes):
@@ -438,7 +439,7 @@ class Channel(Protocol):
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
         """The head of an answer that is written piece by piece."""
-        if isinstance(headers, Headers):
+        if not isinstance(headers, list):  # Twisted's Headers
             headers = [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
         request = self._request
         assert request is not None

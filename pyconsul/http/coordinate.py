@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from klein import Klein
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
@@ -12,7 +11,7 @@ from pyconsul.http.answer import Answer, empty
 from pyconsul.http.catalog import of_nodes
 from pyconsul.http.query import Query
 from pyconsul.http.reads import Shape, ask, read
-from pyconsul.http.routes import hot
+from pyconsul.http.routes import App, hot
 from pyconsul.interfaces import Agent
 from pyconsul.structs.bodies import decode
 from pyconsul.structs.catalog import NodeSpecificRequest
@@ -25,7 +24,7 @@ _WHOLE_MAX = 1e15
 """Whole numbers beyond are left as they are."""
 
 
-def add_routes(app: Klein, agent: Agent) -> None:
+def add_routes(app: App, agent: Agent) -> None:
     """Declare the routes of this module."""
 
     @hot(app, "/v1/coordinate/datacenters")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from klein import Klein
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
 from pyconsul.http.answer import Answer
 from pyconsul.http.query import Query
 from pyconsul.http.reads import as_json
-from pyconsul.http.routes import hot
+from pyconsul.http.routes import App, hot
 from pyconsul.structs.event import UserEvent
 
 Result = Answer | Deferred[Answer]
@@ -30,7 +29,7 @@ class EventLog(Protocol):
         ...
 
 
-def add_routes(app: Klein, events: EventLog) -> None:
+def add_routes(app: App, events: EventLog) -> None:
     """Declare the routes of this module."""
 
     @hot(app, "/v1/event/fire/<path:name>", ["PUT"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from klein import Klein
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
@@ -14,14 +13,14 @@ from pyconsul.http.answer import Answer
 from pyconsul.http.catalog import of_node, of_nodes, of_service
 from pyconsul.http.query import Query
 from pyconsul.http.reads import read
-from pyconsul.http.routes import hot
+from pyconsul.http.routes import App, hot
 from pyconsul.interfaces import Agent
 from pyconsul.structs.catalog import PASSING, CheckServiceNode, ChecksInStateRequest
 
 Result = Answer | Deferred[Answer]
 
 
-def add_routes(app: Klein, agent: Agent) -> None:
+def add_routes(app: App, agent: Agent) -> None:
     """Declare the routes of this module."""
 
     @hot(app, "/v1/health/node/<path:node>")

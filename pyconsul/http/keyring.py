@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, Protocol
 
-from klein import Klein
 from msgspec import Struct, field
 from twisted.internet.defer import Deferred
 
@@ -13,7 +12,7 @@ from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import Answer, empty
 from pyconsul.http.query import Query
 from pyconsul.http.reads import ask
-from pyconsul.http.routes import route
+from pyconsul.http.routes import App, route
 from pyconsul.interfaces import Agent
 from pyconsul.structs.bodies import PREFIX, decode
 from pyconsul.structs.keyring import (
@@ -58,7 +57,7 @@ class KeyringAgent(Agent, Protocol):
     is_server: bool
 
 
-def add_routes(app: Klein, agent: KeyringAgent) -> None:
+def add_routes(app: App, agent: KeyringAgent) -> None:
     """Declare the routes of this module."""
 
     @route(app, "/v1/operator/keyring")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from klein import Klein
 from msgspec import UNSET, UnsetType
 from twisted.internet.defer import Deferred
 
@@ -25,10 +24,8 @@ _LIMIT = re.compile(r"[1-9][0-9]{0,8}")
 RAW_HEADERS = ((b"Content-Security-Policy", b"sandbox"), (b"X-Content-Type-Options", b"nosniff"))
 
 
-def add_routes(app: Klein, agent: Agent) -> None:
+def add_routes(app: App, agent: Agent) -> None:
     """Declare the routes of this module."""
-    assert isinstance(app, App)
-
     @hot(app, RULE)
     def get(query: Query, key: str) -> Result:
         """One entry, all below a prefix (``?recurse``), or only their names (``?keys``)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from klein import Klein
 from msgspec import Struct
 from twisted.internet.defer import Deferred
 
@@ -12,7 +11,7 @@ from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import Answer, empty
 from pyconsul.http.query import INDEX_MAX, Query
 from pyconsul.http.reads import ask
-from pyconsul.http.routes import route
+from pyconsul.http.routes import App, route
 from pyconsul.interfaces import Agent
 from pyconsul.serf.members import Status
 from pyconsul.structs.bodies import decode
@@ -47,7 +46,7 @@ class AutopilotConfiguration(Struct, rename="pascal"):
     modify_index: int = 0
 
 
-def add_routes(app: Klein, agent: Agent) -> None:
+def add_routes(app: App, agent: Agent) -> None:
     """Declare the routes of this module."""
 
     def read(query: Query, method: str, shape: Any) -> Result:

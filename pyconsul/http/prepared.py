@@ -6,7 +6,6 @@ import re
 from ipaddress import ip_address
 from typing import Any
 
-from klein import Klein
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
@@ -14,7 +13,7 @@ from pyconsul.errors import Refused
 from pyconsul.http.answer import Answer, empty
 from pyconsul.http.query import Query
 from pyconsul.http.reads import ask, read
-from pyconsul.http.routes import hot
+from pyconsul.http.routes import App, hot
 from pyconsul.interfaces import Agent
 from pyconsul.structs.bodies import decode
 from pyconsul.structs.prepared import (
@@ -35,7 +34,7 @@ _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False", ""))
 
 
-def add_routes(app: Klein, agent: Agent) -> None:
+def add_routes(app: App, agent: Agent) -> None:
     """Declare the routes of this module."""
 
     @hot(app, "/v1/query", ["GET"])

@@ -48,7 +48,7 @@ class LeanRequest(Request):
         for name, value in self.site.surface.settings.extra_headers().items():
             self.setHeader(name.encode(), value.encode())
         try:
-            self.render(self.site.surface.resource)
+            self.render(self.site.surface.road.resource)
         except Exception:
             self.processingFailed(Failure())
 
@@ -61,4 +61,4 @@ class LeanRequest(Request):
 
     def processingFailed(self, reason: Failure) -> Any:
         """A bug: say so without details."""
-        self.site.surface.failed(self, reason)
+        self.site.surface.road.failed(self, reason)

@@ -1,10 +1,11 @@
-"""Declaring a route, once, in Klein; and the table compiled from what was declared.
+"""Declaring a route, once; and the table compiled from what was declared.
 
-``hot`` and ``route`` are ``app.route`` for endpoints that are plain functions:
+``hot`` and ``route`` are for endpoints that are plain functions:
 ``(query, **path parameters) -> Answer | Deferred[Answer]``, or coroutines of an ``Answer``.
 What ``hot`` declares, the compiled lane may call without going through Klein; both give the same
-answer. In a rule, ``<path:name>`` stands at the end and matches everything that is left, also
-nothing at all, as Consul's own routes do.
+answer. Klein learns of all routes when it is first needed (``pyconsul.http.road``). In a rule,
+``<path:name>`` stands at the end and matches everything that is left, also nothing at all, as Consul's
+own routes do.
 """
 
 from __future__ import annotations
@@ -13,10 +14,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from klein import Klein
-from twisted.web.iweb import IRequest
-from werkzeug.routing import BaseConverter
 
 if TYPE_CHECKING:
     from pyconsul.http.surface import Surface
@@ -49,32 +46,44 @@ class Route:
     narrow: Callable[[str], Sequence[str]] | None = None
 
 
-class RestConverter(BaseConverter):
-    """Everything that is left of the path, slashes included, and also nothing."""
+@dataclass(frozen=True, slots=True)
+class OwnRoute:
+    """A route that is Klein's alone: its endpoint is given the request, as Klein gives it.
 
-    part_isolating = False
-    regex = ".*?"
-    weight = 200
+    :ivar methods: none for all; HEAD has to be named, unlike with Klein.
+    """
+
+    rule: str
+    methods: tuple[str, ...]
+    endpoint: Endpoint
 
 
-class App(Klein):
-    """A Klein application that remembers how its endpoints were declared.
+class App:
+    """The routes of an agent.
 
-    :ivar declared: routes by the name of their Klein endpoint.
+    :ivar declared: those of plain functions, by name.
+    :ivar own: those that are Klein's alone.
     :ivar surface: what runs the endpoints; set by ``Surface``.
     """
 
     surface: Surface
 
     def __init__(self) -> None:
-        super().__init__()
         self.declared: dict[str, Route] = {}
-        self.url_map.converters["path"] = RestConverter
-        self.url_map.merge_slashes = False
+        self.own: list[OwnRoute] = []
+
+    def route(self, rule: str, methods: Sequence[str] = ()) -> Callable[[E], E]:
+        """Declare a route that is Klein's alone."""
+
+        def mark(endpoint: E) -> E:
+            self.own.append(OwnRoute(rule, tuple(methods), endpoint))
+            return endpoint
+
+        return mark
 
 
 def hot(
-    app: Klein,
+    app: App,
     rule: str,
     methods: Sequence[str] = ("GET",),
     *,
@@ -94,7 +103,7 @@ def hot(
 
 
 def route(
-    app: Klein,
+    app: App,
     rule: str,
     methods: Sequence[str] = ("GET",),
     *,
@@ -106,7 +115,7 @@ def route(
 
 
 def _declare(
-    app: Klein,
+    app: App,
     rule: str,
     methods: Sequence[str],
     is_hot: bool,
@@ -114,18 +123,9 @@ def _declare(
     body_doc: str,
     narrow: Callable[[str], Sequence[str]] | None = None,
 ) -> Callable[[E], E]:
-    assert isinstance(app, App)
-    name = f"{','.join(methods)} {rule}"
-
     def mark(endpoint: E) -> E:
         declared = Route(rule, tuple(methods), endpoint, is_hot, body_max, body_doc, narrow)
-        app.declared[name] = declared
-
-        def face(request: IRequest, **parameters: str) -> Any:
-            return app.surface.render_endpoint(request, declared, parameters)
-
-        face.__name__ = name
-        app.route(rule, methods=list(methods), endpoint=name)(face)
+        app.declared[f"{','.join(methods)} {rule}"] = declared
         return endpoint
 
     return mark
@@ -163,7 +163,7 @@ class _Prefix:
 
 
 class Table:
-    """The routes of an application, read out of Klein's url_map, for looking up by path.
+    """The routes of plain functions, for looking up by path.
 
     An exact path wins over a prefix, a longer prefix over a shorter one. Rules that do not fit are
     left to Klein.
@@ -172,10 +172,9 @@ class Table:
     def __init__(self, app: App) -> None:
         self._exact: dict[bytes, dict[bytes, tuple[Route, str]]] = {}
         self._prefixes: dict[bytes, _Prefix] = {}
-        for rule in app.url_map.iter_rules():
-            declared = app.declared.get(rule.endpoint)
-            fits = _RULE.fullmatch(rule.rule)
-            if declared is not None and fits is not None:
+        for declared in app.declared.values():
+            fits = _RULE.fullmatch(declared.rule)
+            if fits is not None:
                 self._add(declared, fits["prefix"].encode(), fits["parameter"])
 
     def _add(self, declared: Route, prefix: bytes, parameter: str | None) -> None:

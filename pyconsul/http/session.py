@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from klein import Klein
 from msgspec import Struct, field
 from twisted.internet.defer import Deferred
 
@@ -14,7 +13,7 @@ from pyconsul.http.answer import Answer, text
 from pyconsul.http.catalog import of_node
 from pyconsul.http.query import Query
 from pyconsul.http.reads import ask, done, read
-from pyconsul.http.routes import hot
+from pyconsul.http.routes import App, hot
 from pyconsul.interfaces import Agent
 from pyconsul.structs.bodies import PREFIX, convert, decode
 from pyconsul.structs.catalog import SERF_CHECK_ID
@@ -46,7 +45,7 @@ class CreateBody(Struct, rename="pascal", kw_only=True):
     service_checks: list[ServiceCheck] | None = None
 
 
-def add_routes(app: Klein, agent: Agent) -> None:
+def add_routes(app: App, agent: Agent) -> None:
     """Declare the routes of this module."""
 
     @hot(app, "/v1/session/create", ["PUT"])

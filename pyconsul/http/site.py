@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
 
 from pyconsul.http.channel import Channel
 from pyconsul.http.facts import Facts
@@ -15,6 +14,9 @@ from pyconsul.http.lane import Lane
 from pyconsul.http.settings import HttpSettings
 from pyconsul.http.surface import Surface
 from pyconsul.log import make_logger
+
+if TYPE_CHECKING:
+    from twisted.web.resource import Resource
 
 BLOCKS_MAX = 1024
 TICK_S = 5.0
@@ -48,7 +50,7 @@ class Site(ServerFactory):
     @property
     def resource(self) -> Resource:
         """The interface as a Twisted resource, for tests and for serving it by other means."""
-        return self.surface.resource
+        return self.surface.road.resource
 
     def reconfigure(self, settings: HttpSettings) -> None:
         """Take new settings; open connections go on."""

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
-from werkzeug.exceptions import MethodNotAllowed
 from zope.interface import implementer
 
 from pyconsul.errors import PyconsulError, Refused
@@ -23,6 +20,9 @@ from pyconsul.log import make_logger
 from pyconsul.state.records_kinds import describe
 from pyconsul.storage.archive import ARCHIVE_BYTES_MAX
 
+if TYPE_CHECKING:
+    from twisted.web.iweb import IRequest
+
 RULE = "/v1/snapshot"
 GZIP = b"application/x-gzip"
 NOT_RESTORED = b"X-Pyconsul-Not-Restored"
@@ -31,19 +31,15 @@ NOT_RESTORED_BYTES_MAX = 2000
 _log = make_logger("agent.http")
 
 
-def add_routes(app: Klein, agent: LocalAgent) -> None:
+def add_routes(app: App, agent: LocalAgent) -> None:
     """Declare the routes of this module."""
-    assert isinstance(app, App)
-
     @app.route(RULE, methods=["GET"])
     def save(request: IRequest) -> Any:
         """The archive. It goes out while it is made, so this is Klein's alone and not an ``Answer``."""
         surface = app.surface
-        if request.method == b"HEAD":
-            raise MethodNotAllowed(["GET", "PUT"])
-        query = surface.query_of(request)
+        query = surface.road.query_of(request)
         if any(RULE.startswith(prefix) for prefix in surface.settings.block_endpoints):
-            return surface.write(request, query, BLOCKED)
+            return surface.road.write(request, query, BLOCKED)
 
         def opened(stream: SnapshotStream) -> Deferred[None]:
             answer = Answer(

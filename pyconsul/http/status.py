@@ -7,18 +7,17 @@ module in ``app.MODULES`` and it is served.
 
 from __future__ import annotations
 
-from klein import Klein
 from twisted.internet.defer import Deferred
 
 from pyconsul.http.answer import Answer
 from pyconsul.http.query import Query
 from pyconsul.http.reads import as_json, ask
-from pyconsul.http.routes import hot
+from pyconsul.http.routes import App, hot
 from pyconsul.interfaces import Agent
 from pyconsul.structs.query import DCSpecificRequest
 
 
-def add_routes(app: Klein, agent: Agent) -> None:
+def add_routes(app: App, agent: Agent) -> None:
     """Declare the routes of this module."""
 
     @hot(app, "/v1/status/leader")

@@ -15,16 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from klein import Klein
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
-from werkzeug.exceptions import MethodNotAllowed
 from zope.interface import implementer
 
 from pyconsul.errors import BadRequest, PyconsulError
@@ -37,6 +34,9 @@ from pyconsul.http.surface import BLOCKED, Surface
 from pyconsul.interfaces import Agent
 from pyconsul.log import make_logger
 from pyconsul.structs.changes import ChangesRequest
+
+if TYPE_CHECKING:
+    from twisted.web.iweb import IRequest
 
 PREFIX = "/v1/stream/"
 EVENTS = b"text/event-stream"
@@ -52,25 +52,21 @@ _log = make_logger("agent.http")
 _encode = msgspec.json.Encoder().encode
 
 
-def add_routes(app: Klein, agent: Agent, clock: IReactorTime) -> None:
+def add_routes(app: App, agent: Agent, clock: IReactorTime) -> None:
     """Declare the routes of this module. They are Klein's alone, since no ``Answer`` comes of them."""
-    assert isinstance(app, App)
-
     def declare(path: str, question: Callable[..., Question]) -> None:
         rule = PREFIX + path
 
         def serve(request: IRequest, **parameters: str) -> Any:
-            if request.method == b"HEAD":
-                raise MethodNotAllowed(["GET"])
-            query = app.surface.query_of(request)
+            query = app.surface.road.query_of(request)
             path = paths.decode(paths.split(query.target)[0]) or ""
             if any(path.startswith(prefix) for prefix in app.surface.settings.block_endpoints):
-                return app.surface.write(request, query, BLOCKED)
+                return app.surface.road.write(request, query, BLOCKED)
             method, asked = question(query, **parameters)
             stream = _Stream(request, agent, method, asked, since_of(query), clock)
             return stream.open().addCallback(_opened, stream, request, app.surface)
 
-        app.route(rule, methods=["GET"], endpoint=f"GET {rule}")(serve)
+        app.route(rule, methods=["GET"])(serve)
 
     declare("kv/<path:prefix>", changes.kv)
     declare("health/service/<path:name>", changes.health)

@@ -6,30 +6,24 @@ Klein and the compiled lane are two roads to ``Surface.call``; both leave throug
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from klein.interfaces import IKleinRequest
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
-from twisted.web.iweb import IRequest
-from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from pyconsul.errors import PyconsulError
 from pyconsul.http import paths
-from pyconsul.http.answer import NO_JSON, Answer, Dates, Renderer, empty, refusal, text
+from pyconsul.http.answer import NO_JSON, Answer, Dates, Renderer, refusal, text
 from pyconsul.http.cache import AnswerCache, Kept, Rendering
 from pyconsul.http.facts import GZIP, Facts
 from pyconsul.http.query import Query
-from pyconsul.http.request import LeanRequest
-from pyconsul.http.routes import ALLOW_ORDER, App, Route, Table, allowed, exactness, is_compiled
+from pyconsul.http.routes import App, Route, Table, allowed
 from pyconsul.http.settings import HttpSettings, is_within
 from pyconsul.log import make_logger
 
 if TYPE_CHECKING:
+    from pyconsul.http.road import Road
     from pyconsul.interfaces import Agent
 
 BUG = "Internal error; the agent's log says more"
@@ -47,7 +41,6 @@ class Surface:
     """Everything between a parsed request and the bytes of its answer.
 
     :ivar kept: answers that are still true.
-    :ivar resource: the whole interface as a Twisted resource (the slow road).
     """
 
     def __init__(self, app: App, agent: Agent, settings: HttpSettings, dates: Dates) -> None:
@@ -56,13 +49,19 @@ class Surface:
         self.app = app
         self.agent = agent
         app.surface = self
-        app.handle_errors(NotFound)(self._not_found)
-        app.handle_errors(MethodNotAllowed)(self._not_allowed)
-        app.handle_errors(Exception)(self._failed_request)
         self.kept = AnswerCache(getattr(agent, "forget", None))
         self.configure(settings)
-        self.resource = _Front(self)
+        self._road: Road | None = None
         self.compile()
+
+    @property
+    def road(self) -> Road:
+        """The slow road, through Klein, which is loaded when a request first takes it."""
+        if self._road is None:
+            from pyconsul.http.road import Road
+
+            self._road = Road(self)
+        return self._road
 
     def compile(self) -> None:
         """Read the routes that are declared by now into the table of the lane."""
@@ -224,105 +223,6 @@ class Surface:
             made = kept.renderings[variant] = self.renderer.parts(answer, body, packed=packed)
         return made
 
-    # ------------------------------------------------------------ Klein's road
-
-    def render_endpoint(self, request: IRequest, route: Route, parameters: Mapping[str, str]) -> Any:
-        """Klein's face of an endpoint: run it and write its answer on ``request``."""
-        path = (paths.decode(paths.split(request.uri)[0]) or "").encode()
-        if self.table.find(request.method, path) is None and (
-            request.method == b"HEAD" or is_compiled(route.rule)
-        ):  # a more exact rule is there for other methods
-            raise MethodNotAllowed()
-        query = self.query_of(request)
-        result = self.call(route, query, parameters)
-        if isinstance(result, Deferred):
-            result.addErrback(self.failed_answer, query)
-            return result.addCallback(lambda answer: self.write(request, query, answer))
-        return self.write(request, query, result)
-
-    def query_of(self, request: IRequest) -> Query:
-        """The query that ``request``, ours or any other of Twisted's, stands for."""
-        if isinstance(request, LeanRequest):
-            facts, body = request.facts, request.body
-        else:
-            raw = request.requestHeaders.getAllRawHeaders()
-            headers = [(name, value) for name, values in raw for value in values]
-            facts = Facts(headers, 0 if getattr(request, "clientproto", b"") == b"HTTP/1.0" else 1)
-            body = request.content.read()
-        peer = getattr(request.getClientAddress(), "host", "")
-        return Query(request.method, request.uri, facts, body, peer, self.settings.node_name)
-
-    def write(self, request: IRequest, query: Query, answer: Answer) -> bytes | None:
-        """Write ``answer`` on ``request``; what is returned is for Klein to write and finish."""
-        if isinstance(request, LeanRequest):
-            request.deliver(self.render(query, answer), answer.close)
-            return None
-        body = self.renderer.body(answer, query.wants_pretty)
-        headers = self.renderer.headers(answer)
-        if query.facts.gzip and (smaller := self.renderer.compress(answer, body)) is not None:
-            body = smaller
-            headers.append((b"Content-Encoding", b"gzip"))
-        request.setResponseCode(answer.status)
-        request.responseHeaders.removeHeader(b"Server")
-        for name, value in headers:
-            request.responseHeaders.addRawHeader(name, value)
-        request.setHeader(b"Date", self.dates.value())
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        if answer.close:
-            request.setHeader(b"Connection", b"close")
-        return body
-
-    def _methods(self, request: IRequest) -> list[str]:
-        """What may be done with a path: the most exact rule decides, also about other methods."""
-        mapper = IKleinRequest(request).mapper
-        rules: dict[str, str] = {}
-        for method in ALLOW_ORDER:
-            with suppress(HTTPException):
-                rules[method] = mapper.match(method=method, return_rule=True)[0].rule
-        best = max(rules.values(), key=exactness)
-        return [method for method, rule in rules.items() if rule == best]
-
-    def _not_found(self, request: IRequest, failure: Failure) -> Any:
-        query = self.query_of(request)
-        path, parameters = paths.split(query.target)
-        mapper = IKleinRequest(request).mapper
-        decoded = paths.decode(path) or ""
-        if mapper.allowed_methods(decoded + "/"):
-            return self.write(request, query, paths.redirect(decoded + "/", parameters, query.method))
-        return self.write(request, query, paths.NOTHING_HERE)
-
-    def _not_allowed(self, request: IRequest, failure: Failure) -> Any:
-        query = self.query_of(request)
-        found = self.table.narrowed((paths.decode(paths.split(query.target)[0]) or "").encode())
-        methods = self._methods(request) if found is None else found
-        if query.method == b"OPTIONS":
-            answer = empty() if found is None else Answer(json={})  # as Consul has it
-            answer.headers = ((b"Allow", allowed(methods)),)
-        else:
-            answer = not_allowed(query.method, methods, options=found is None)
-        return self.write(request, query, answer)
-
-    def _failed_request(self, request: IRequest, failure: Failure) -> Any:
-        """A failure of a route that is Klein's alone (``app.route``)."""
-        if isinstance(failure.value, PyconsulError):
-            answer = refusal(failure.value)
-        elif isinstance(failure.value, HTTPException):
-            return failure
-        else:
-            if failure.check(CancelledError) is None:
-                self._log.failure("{path} failed", failure, path=request.path.decode("latin-1"))
-            answer = text(500, BUG)
-        return self.write(request, self.query_of(request), answer)
-
-    def failed(self, request: LeanRequest, failure: Failure) -> None:
-        """A bug in what renders ``request``."""
-        self._log.failure("{path} failed", failure, path=request.path.decode("latin-1"))
-        if request.startedWriting:
-            request.loseConnection()
-        else:
-            self.write(request, self.query_of(request), text(500, BUG))
-            request.finish()
-
     # ------------------------------------------------------------ for the channel
 
     def too_large(self, method: bytes, target: bytes, size: int) -> Answer | None:
@@ -350,26 +250,3 @@ def not_allowed(method: bytes, methods: Iterable[str], *, options: bool) -> Answ
     """The answer to a method that a path does not take; ``options`` as for ``allowed``."""
     allow = (b"Allow", allowed(methods, options=options))
     return text(405, f"method {method.decode('latin-1')} not allowed", allow)
-
-
-class _Front(Resource):
-    """In front of Klein: refuses and redirects what no route may see."""
-
-    isLeaf = True
-
-    def __init__(self, surface: Surface) -> None:
-        Resource.__init__(self)
-        self._surface = surface
-        self._klein = surface.app.resource()
-
-    def render(self, request: IRequest) -> Any:
-        """Answer ``request``, at once or later."""
-        surface = self._surface
-        answer = paths.screen(request.uri, request.method, surface.settings.allow_unprintable)
-        if answer is None:
-            return self._klein.render(request)
-        body = surface.write(request, surface.query_of(request), answer)
-        if body is None:
-            request.finish()
-            return NOT_DONE_YET
-        return body

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from klein import Klein
 from msgspec import UNSET, Struct, field
 from twisted.internet.defer import Deferred
 
@@ -78,10 +77,8 @@ class ReadAnswer(Struct, rename="pascal"):
 _quickly = msgspec.json.Decoder(list[KVOnly]).decode
 
 
-def add_routes(app: Klein, agent: Agent) -> None:
+def add_routes(app: App, agent: Agent) -> None:
     """Declare the routes of this module."""
-    assert isinstance(app, App)
-
     @hot(
         app, "/v1/txn", ["PUT"],
         body_max=lambda: app.surface.settings.txn_bytes_max, body_doc="txn_max_req_len",

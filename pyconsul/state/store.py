@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
 
 import msgspec
 from msgspec import Struct
@@ -93,4 +92,6 @@ class Store:
 
     def digest(self) -> str:
         """A hash over all rows and all indexes, equal on servers that have applied the same commands."""
+        from hashlib import blake2b  # brings OpenSSL's library, which most agents do without
+
         return blake2b(msgspec.msgpack.encode(self.snapshot()), digest_size=16).hexdigest()

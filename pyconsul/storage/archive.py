@@ -11,7 +11,6 @@ short enough for the reactor's thread. Who has no reactor to share uses ``verify
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Generator, Iterator
@@ -127,14 +126,16 @@ def write(meta: Meta, state: Callable[[], Iterator[bytes]], now_s: float) -> Ite
     packer = zlib.compressobj(LEVEL, zlib.DEFLATED, _GZIP)
     mtime = int(now_s)
     yield packer.compress(_filled(META, metadata, mtime) + _header(STATE, size, mtime))
-    digest = hashlib.sha256()
+    from hashlib import sha256  # brings OpenSSL's library, which most agents do without
+
+    digest = sha256()
     written = 0
     for piece in state():
         digest.update(piece)
         written += len(piece)
         yield packer.compress(piece)
     assert written == size, "the state was not the same again"
-    sums = f"{digest.hexdigest()}  {STATE}\n{hashlib.sha256(metadata).hexdigest()}  {META}\n".encode()
+    sums = f"{digest.hexdigest()}  {STATE}\n{sha256(metadata).hexdigest()}  {META}\n".encode()
     end = bytes(-size % BLOCK) + _filled(SUMS, sums, mtime) + bytes(2 * BLOCK)
     yield packer.compress(end) + packer.flush()
 
@@ -285,8 +286,10 @@ def check(file: BinaryIO) -> Generator[None, None, Meta]:
 
     :raises Refused: if it is not an archive, is damaged, or holds other files than it should.
     """
+    from hashlib import sha256
+
     unpacked = _opened(file)
-    digests = {META: hashlib.sha256(), STATE: hashlib.sha256()}
+    digests = {META: sha256(), STATE: sha256()}
     small: dict[str, list[bytes]] = {META: [], SUMS: []}
     for name, data in _pieces(unpacked):
         if name in digests:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.agent import watching
+from pyconsul.agent import watch_handlers
 from pyconsul.agent.watch_handlers import Handler
 from pyconsul.agent.watching import Watching, prepare
 from pyconsul.config.schema import AgentConfig
@@ -67,7 +67,7 @@ class Case(SynchronousTestCase):
         self.handled: list[tuple[bytes, int]] = []
         self.handling: Deferred[None] | None = None
         self.clock = Clock()
-        self.patch(watching, "HANDLERS", {"script": self.handler})
+        self.patch(watch_handlers, "KINDS", {"script": self.handler})
         self.watching = Watching(self.ask, self.clock)
         self.addCleanup(self.watching.stop)
 

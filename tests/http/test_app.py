@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from klein import Klein
 from treq.testing import StubTreq
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -119,7 +118,7 @@ class EndpointTests(SynchronousTestCase):
     """Endpoints that further modules may add."""
 
     def serve(self, **settings: Any) -> Any:
-        def add_routes(app: Klein, agent: Any) -> None:
+        def add_routes(app: App, agent: Any) -> None:
             @hot(app, "/own/coroutine/<path:name>", ["GET", "POST"])
             async def coroutine(query: Query, name: str) -> Answer:
                 waiting: Deferred[str] = Deferred()
@@ -235,7 +234,7 @@ class TableTests(SynchronousTestCase):
     def test_klein_agrees(self) -> None:
         """What the table finds for a hot route, Klein finds as well (see test_roads for answers)."""
         served = site(FakeAgent())
-        adapter = served.surface.app.url_map.bind("x")
+        adapter = served.surface.road.klein.url_map.bind("x")
         for path in ("/v1/kv/a", "/v1/kv/", "/v1/kv/a/b/", "/v1/health/service/web", "/v1/status/leader"):
             rule, values = adapter.match(path, "GET", return_rule=True)
             found = served.surface.table.find(b"GET", path.encode())

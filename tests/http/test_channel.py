@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from klein import Klein
 from twisted.internet import task
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
@@ -20,6 +19,7 @@ from zope.interface import implementer
 from pyconsul.errors import NoLeader, NotFound
 from pyconsul.http import channel as module
 from pyconsul.http import site as site_module
+from pyconsul.http.routes import App
 from pyconsul.structs.kv import IndexedDirEntries
 from tests.http.fakes import DATE, Client, FakeAgent, entry, meta, request, site
 
@@ -408,7 +408,7 @@ class SlowRoadTests(Base):
     """What Klein's own routes may do with a request."""
 
     def serve(self, function: Any, **settings: Any) -> Client:
-        def add_routes(app: Klein, agent: Any) -> None:
+        def add_routes(app: App, agent: Any) -> None:
             app.route("/own")(function)
 
         return Client(site(self.agent, self.clock, [add_routes], **settings))
@@ -559,7 +559,7 @@ class SlowRoadTests(Base):
                     request.write(b"half")
                 raise ZeroDivisionError("a bug")
 
-            self.patch(broken.surface.resource, "render", render)
+            self.patch(broken.surface.road.resource, "render", render)
             client = Client(broken)
             answer = client.send(GET)
             self.assertEqual(status(answer), 200 if begun else 500)

@@ -1,0 +1,1 @@
+An agent takes a quarter less memory: Klein, cookies and others are loaded when they are needed.
