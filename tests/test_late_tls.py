@@ -7,8 +7,8 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 HEAVY = {
-    "argparse", "cryptography", "_hashlib", "h2", "http.client", "importlib.metadata", "klein", "lark", "rich",
-    "email.message", "ssl", "treq", "twisted.web.client", "twisted.web.server", "werkzeug",
+    "argparse", "cryptography", "_hashlib", "h2", "http.client", "importlib.metadata", "klein", "lark",
+    "email.message", "rich", "ssl", "treq", "twisted.web.client", "twisted.web.server", "werkzeug",
 }  # fmt: skip
 
 
