@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
-from importlib.metadata import entry_points
 from typing import Any, TypeAlias
 
 from twisted.internet.defer import maybeDeferred
@@ -160,6 +159,8 @@ def python_handler(parameters: Parameters, reactor: Any) -> Handler:
     name = parameters.text("python")
     if not name:
         raise ConfigurationError("Handler type 'python' requires 'python' to be set")
+    from importlib.metadata import entry_points  # only who uses such a handler needs it
+
     offered = {point.name: point for point in entry_points(group=GROUP)}
     if name not in offered:
         known = ", ".join(sorted(offered)) or "none is installed"

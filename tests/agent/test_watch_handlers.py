@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import metadata
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -106,7 +107,7 @@ class PythonTests(TestCase):
 
         point = EntryPoint("mine", "x:y", watch_handlers.GROUP)
         self.patch(EntryPoint, "load", lambda self: function)
-        self.patch(watch_handlers, "entry_points", lambda group: [point])
+        self.patch(metadata, "entry_points", lambda group: [point])
         waiting: Deferred[None] = Deferred.fromCoroutine(
             python_handler(Parameters({"python": "mine"}), reactor)(b"x", 3)  # type: ignore[arg-type]
         )

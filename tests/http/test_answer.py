@@ -6,10 +6,11 @@ import gzip
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http import datetimeToString
 
 from pyconsul import errors
 from pyconsul.http import answer as module
-from pyconsul.http.answer import Answer, Dates, Renderer, canonical, empty, refusal, text
+from pyconsul.http.answer import Answer, Dates, Renderer, canonical, empty, http_date, refusal, text
 
 
 def renderer(**extra: str) -> Renderer:
@@ -89,6 +90,11 @@ class RendererTests(SynchronousTestCase):
 
 
 class SmallThingsTests(SynchronousTestCase):
+    def test_dates_as_twisted_has_them(self) -> None:
+        """Every month and day of the week, and a leap day."""
+        for seconds in (0, 951_782_400, *range(1_700_000_000, 1_735_000_000, 1_000_003)):
+            self.assertEqual(http_date(seconds), datetimeToString(seconds))
+
     def test_dates(self) -> None:
         """The date is made once a second."""
         now = [1_000_000_000.0]
