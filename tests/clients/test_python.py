@@ -37,12 +37,7 @@ class PythonTests(SynchronousTestCase):
         eventually(lambda: server.get("status/leader"))
         eventually(lambda: client.get("agent/self"))
         script = os.path.join(ROOT, "tests", "clients", "drive_python.py")
-        done = subprocess.run(
-            [PYTHON, script, server.ip, client.ip, KEY],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        command = [PYTHON, script, server.ip, client.ip, KEY]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual(done.stdout.count(": ok\n"), 15)
