@@ -94,6 +94,11 @@ class BroadcastQueue:
                 order.add(broadcast.key())
         return taken, free
 
+    def clear(self) -> None:
+        """Drop all messages."""
+        while self._order:
+            self._finish(self._order.pop()[3])
+
     def _finish(self, broadcast: Broadcast) -> None:
         if self._by_subject.get(broadcast.about) is broadcast:
             del self._by_subject[broadcast.about]

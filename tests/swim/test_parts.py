@@ -110,6 +110,14 @@ class BroadcastTests(SynchronousTestCase):
         self.assertEqual(queue.take(20, 2, 9), ([b"s"], 17))
         self.assertEqual(queue.take(2, 2, 9), ([], 2))
 
+    def test_clear(self) -> None:
+        done: list[str] = []
+        queue = BroadcastQueue(9)
+        queue.add(b"one", "a", lambda: done.append("a"))
+        queue.add(b"two")
+        queue.clear()
+        self.assertEqual((len(queue), done), (0, ["a"]))
+
     def test_bound(self) -> None:
         """The ones sent most go first."""
         done: list[str] = []

@@ -1,0 +1,1 @@
+``python -m pyconsul.testing.swim_figures FOLDER`` simulates pools of up to 1,000 gossip members and writes a picture of how fast and how surely they find out, beside what the SWIM and Lifeguard papers say.
