@@ -1,0 +1,181 @@
+"""Mutated packets and streams into whole pools, from the transport's protocols down.
+
+``GOSSIP_MUTATIONS=1000000 python -m twisted.trial tests.net.test_gossip_fuzz`` runs as many as one likes;
+``GOSSIP_SEED`` takes others.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
+from twisted.trial.unittest import SynchronousTestCase
+
+from pyconsul.interfaces import Address
+from pyconsul.net.gossip import GossipPool
+from pyconsul.net.gossip_transport import UdpTcpGossipTransport, _IncomingFactory, _Packets
+from pyconsul.swim.keyring import Keyring
+from pyconsul.swim.layers import Layers
+from pyconsul.swim.messages import Ping
+from pyconsul.swim.stream import decode_stream, encode_stream
+from pyconsul.swim.timing import LOCAL
+from tests.mutation import mutated
+from tests.swim.captured import captured, layers_of
+
+MUTATIONS = int(os.environ.get("GOSSIP_MUTATIONS", "20000"))
+SEED = int(os.environ.get("GOSSIP_SEED", "1"))
+GROWTH_MAX = 16 << 20
+"""Bytes, whatever the number of mutations; what the bounds of queues and buffers add up to is less."""
+
+KEY = b"k" * 16
+SOURCE = ("10.0.0.9", 8301)
+SAMPLES_MAX = 400
+WARM_SHARE = 4
+"""After one in so many of the mutations, memory is looked at for the first time."""
+
+
+def samples() -> tuple[list[bytes], list[bytes]]:
+    """Captured packets and streams, without their encryption."""
+    packets = [bytes.fromhex(record["packet_hex"]) for record in captured("udp-plain")]
+    packets += [bytes.fromhex(record["plaintext_hex"]) for record in captured("udp-encrypted")]
+    packets += [b"\x08" + bytes.fromhex(record["message_hex"]) for record in captured("serf-messages")]
+    streams = []
+    for record in captured("stream"):
+        stream = bytes.fromhex(record["stream_hex"])
+        streams.append(stream)
+        if "encrypt" not in record["name"]:
+            kind, body = decode_stream(layers_of(record), stream)
+            streams.append(bytes((kind,)) + body)
+    return packets, streams
+
+
+class Target(UdpTcpGossipTransport):
+    """A transport whose sockets are never opened: what the pool sends becomes material.
+
+    :ivar packets: samples of packets.
+    :ivar streams: samples of what goes over streams.
+    """
+
+    def __init__(self, reactor: MemoryReactorClock, rng: Random) -> None:
+        super().__init__(reactor, "10.0.0.1", 8301)
+        self._rng, self._memory = rng, reactor
+        self.packets: list[bytes] = []
+        self.streams: list[bytes] = []
+        self._datagrams, self._factory = _Packets(self), _IncomingFactory(self)
+
+    def keep(self, samples: list[bytes], data: bytes) -> None:
+        """Have ``data`` among the samples, in place of another if there are many."""
+        if len(samples) < SAMPLES_MAX:
+            samples.append(data)
+        else:
+            samples[self._rng.randrange(SAMPLES_MAX)] = data
+
+    def send(self, packet: bytes, to: Address) -> None:
+        self.keep(self.packets, packet)
+
+    def datagram(self, packet: bytes) -> None:
+        """What the reactor does with a packet."""
+        self._datagrams.datagramReceived(packet, SOURCE)
+
+    def stream(self, data: bytes) -> bool:
+        """What the reactor does with a connection that comes in; returns whether there was an answer."""
+        protocol = self._factory.buildProtocol(IPv4Address("TCP", *SOURCE))
+        assert protocol is not None
+        answer = self._converse(protocol, data)
+        if answer:
+            self.keep(self.streams, answer)
+        return bool(answer)
+
+    @property
+    def opened_streams(self) -> int:
+        """Streams of either direction that have not ended."""
+        return len(self._incoming) + len(self._outgoing)
+
+    def answers(self, data: bytes) -> int:
+        """Answer what the pool asks others with ``data``; returns how many requests there were."""
+        clients, self._memory.tcpClients[:] = list(self._memory.tcpClients), []
+        for client in clients:
+            protocol = client[2].buildProtocol(IPv4Address("TCP", *SOURCE))
+            self.keep(self.streams, self._converse(protocol, data))
+        return len(clients)
+
+    def _converse(self, protocol: Any, data: bytes) -> bytes:
+        """Feed ``data`` in pieces; returns what was written."""
+        transport = StringTransportWithDisconnection()
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        position = 0
+        while position < len(data) and transport.connected:
+            size = self._rng.randint(1, 400)
+            protocol.dataReceived(data[position : position + size])
+            position += size
+        if transport.connected:
+            transport.loseConnection()
+        return bytes(transport.value())
+
+
+def held() -> int:
+    """Bytes of memory that this process has in use."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+class FuzzTests(SynchronousTestCase):
+    if not Path("/proc/self/statm").exists():
+        skip = "memory is measured as Linux tells it"
+
+    def _fuzz(self, keyring: Keyring | None, count: int) -> None:
+        """Let ``count`` mutations in, one every 10 ms, a stream after every four packets."""
+        rng = Random(SEED)
+        reactor = MemoryReactorClock()
+        target = Target(reactor, rng)
+        layers = Layers(rng.randbytes, keyring)
+        pool = GossipPool("me", target, reactor, rng, LOCAL, {"role": "node"}, keyring=keyring)
+        packets, streams = samples()
+        pool.start()
+        answered = asked = 0
+        before = 0
+        for number in range(count):
+            if number == count // WARM_SHARE:
+                before = held()
+            reactor.advance(0.01)
+            if number % 100 == 0:
+                pool.fire_event("load", rng.randbytes(9))
+                pool.query("load", ack=True, timeout_s=1.0).addErrback(lambda _: None)
+            if number % 5:
+                sample = mutated(rng, rng.choice(rng.choice((packets, target.packets or packets))))
+                if keyring and number % 2:
+                    sample = layers.seal(sample, b"")
+                target.datagram(sample)
+            else:
+                sample = mutated(rng, rng.choice(rng.choice((streams, target.streams or streams))))
+                if keyring and number % 2:
+                    sample = encode_stream(layers, sample)
+                answered += target.stream(sample)
+                asked += target.answers(sample)
+        grown = held() - before
+        print(
+            f"{count} mutations, {'encrypted' if keyring else 'plain'}, seed {SEED}: memory grew by "
+            f"{grown >> 10} KiB; {len(pool.members())} members, {answered} streams answered, {asked} asked"
+        )
+        self.assertLess(grown, GROWTH_MAX)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertGreater(min(answered, asked, len(pool.members()) - 1), 0)
+        target.packets.clear()
+        ping = Ping(1, "me").encode()
+        target.datagram(layers.seal(ping, b"") if keyring else ping)
+        self.assertEqual(len(target.packets), 1)
+        pool.stop()
+        self.assertEqual(target.opened_streams, 0)
+
+    def test_plain(self) -> None:
+        self._fuzz(None, MUTATIONS // 2)
+
+    def test_encrypted(self) -> None:
+        self._fuzz(Keyring([KEY]), MUTATIONS // 2)
