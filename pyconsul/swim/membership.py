@@ -113,6 +113,11 @@ class Membership:
         if len(versions) >= 3 and not 0 < versions[0] <= versions[1]:
             ctx.problem(f"alive message of '{message.node}' with impossible versions")
             return False
+        me = self._nodes.get(ctx.name)
+        if me is not None and message.node != ctx.name and not understood(versions, me.versions):
+            # It cannot have joined. To take it in would keep everybody else from joining us.
+            ctx.problem(f"alive message of '{message.node}' with versions that are not spoken here")
+            return False
         if not ctx.delegate.hooked:
             return True
         if len(versions) < 6 or len(message.meta) > META_MAX:
@@ -277,3 +282,15 @@ class Membership:
                 self.dead(Dead(state.incarnation, state.name, state.name))
             elif state.state in (STATE_SUSPECT, STATE_DEAD):
                 self.suspect(Suspect(state.incarnation, state.name, self._ctx.name))
+
+
+def understood(theirs: bytes, ours: bytes) -> bool:
+    """Whether two nodes can speak with each other, as far as their version bytes tell."""
+    for first in (0, 3):
+        if len(theirs) >= first + 3 and len(ours) >= first + 3:
+            low, high, current = theirs[first : first + 3]
+            if not (low <= current <= high and low <= ours[first + 2] <= high):
+                return False
+            if not ours[first] <= current <= ours[first + 1]:
+                return False
+    return True

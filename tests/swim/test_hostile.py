@@ -51,6 +51,18 @@ class HostileTests(CoreTestCase):
         self.assertEqual(len(self.core.nodes), 1)
         self.assertEqual(len(self.receive(Ping(1, "me"))), 1)
 
+    def test_versions_that_nobody_speaks(self) -> None:
+        """Such a member would make every later join fail; found by mutation."""
+        self.quiet()
+        for versions in (
+            (1, 5, 41, 2, 5, 4), (41, 41, 41, 2, 5, 4), (1, 1, 1, 2, 5, 4), (1, 5, 2, 5, 5, 5),
+            (1, 5, 2, 2, 3, 3),
+        ):  # fmt: skip
+            self._takes(alive("a", versions=bytes(versions)).encode())
+        self.assertIsNone(self.core.nodes.get("a"))
+        self.receive(alive("a", versions=bytes((1, 5, 3, 1, 6, 4))))
+        self.assertIsNotNone(self.core.nodes.get("a"))
+
     def test_compound_of_nothing(self) -> None:
         self.assertEqual(self.feed(PacketReceived(b"\x07\x00", SOURCE)), [])
 
