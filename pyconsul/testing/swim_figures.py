@@ -39,6 +39,10 @@ FIRST_DETECTION = e / (e - 1)
 """SWIM (2002), section 3.1: expected protocol periods until somebody pings a crashed member, in a large
 pool whose members choose at random."""
 
+ACCURACY_MEMBERS_MAX = 200
+"""False positives are measured in pools no larger: with a thousand members it takes the better part of an
+hour, as every slow one suspects everybody."""
+
 LOSS = 0.10
 SLOW = 0.05
 FROZEN_S = 16.384
@@ -203,7 +207,7 @@ def main(folder: Path, sizes: Sequence[int], minutes: float, say: Callable[[str]
         spreads.append(measure_spread(size))
         say(str(spreads[-1]))
     accuracies = []
-    for size in dict.fromkeys((sizes[0], sizes[-1])):
+    for size in dict.fromkeys(min(size, ACCURACY_MEMBERS_MAX) for size in (sizes[0], sizes[-1])):
         measured = [measure_accuracy(size, minutes * 60, timing) for timing in (PLAIN, LIFEGUARD)]
         accuracies.append((measured[0], measured[1]))
         say(str(accuracies[-1]))

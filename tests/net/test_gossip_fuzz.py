@@ -11,21 +11,18 @@ import os
 import resource
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from twisted.internet.address import IPv4Address
-from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.interfaces import Address
 from pyconsul.net.gossip import GossipPool
-from pyconsul.net.gossip_transport import UdpTcpGossipTransport, _IncomingFactory, _Packets
 from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.layers import Layers
 from pyconsul.swim.messages import Ping
 from pyconsul.swim.stream import decode_stream, encode_stream
 from pyconsul.swim.timing import LOCAL
 from tests.mutation import mutated
+from tests.net.gossip_target import Target
 from tests.swim.captured import captured, layers_of
 
 MUTATIONS = int(os.environ.get("GOSSIP_MUTATIONS", "20000"))
@@ -34,8 +31,6 @@ GROWTH_MAX = 16 << 20
 """Bytes, whatever the number of mutations; what the bounds of queues and buffers add up to is less."""
 
 KEY = b"k" * 16
-SOURCE = ("10.0.0.9", 8301)
-SAMPLES_MAX = 400
 WARM_SHARE = 4
 """After one in so many of the mutations, memory is looked at for the first time."""
 
@@ -53,71 +48,6 @@ def samples() -> tuple[list[bytes], list[bytes]]:
             kind, body = decode_stream(layers_of(record), stream)
             streams.append(bytes((kind,)) + body)
     return packets, streams
-
-
-class Target(UdpTcpGossipTransport):
-    """A transport whose sockets are never opened: what the pool sends becomes material.
-
-    :ivar packets: samples of packets.
-    :ivar streams: samples of what goes over streams.
-    """
-
-    def __init__(self, reactor: MemoryReactorClock, rng: Random) -> None:
-        super().__init__(reactor, "10.0.0.1", 8301)
-        self._rng, self._memory = rng, reactor
-        self.packets: list[bytes] = []
-        self.streams: list[bytes] = []
-        self._datagrams, self._factory = _Packets(self), _IncomingFactory(self)
-
-    def keep(self, samples: list[bytes], data: bytes) -> None:
-        """Have ``data`` among the samples, in place of another if there are many."""
-        if len(samples) < SAMPLES_MAX:
-            samples.append(data)
-        else:
-            samples[self._rng.randrange(SAMPLES_MAX)] = data
-
-    def send(self, packet: bytes, to: Address) -> None:
-        self.keep(self.packets, packet)
-
-    def datagram(self, packet: bytes) -> None:
-        """What the reactor does with a packet."""
-        self._datagrams.datagramReceived(packet, SOURCE)
-
-    def stream(self, data: bytes) -> bool:
-        """What the reactor does with a connection that comes in; returns whether there was an answer."""
-        protocol = self._factory.buildProtocol(IPv4Address("TCP", *SOURCE))
-        assert protocol is not None
-        answer = self._converse(protocol, data)
-        if answer:
-            self.keep(self.streams, answer)
-        return bool(answer)
-
-    @property
-    def opened_streams(self) -> int:
-        """Streams of either direction that have not ended."""
-        return len(self._incoming) + len(self._outgoing)
-
-    def answers(self, data: bytes) -> int:
-        """Answer what the pool asks others with ``data``; returns how many requests there were."""
-        clients, self._memory.tcpClients[:] = list(self._memory.tcpClients), []
-        for client in clients:
-            protocol = client[2].buildProtocol(IPv4Address("TCP", *SOURCE))
-            self.keep(self.streams, self._converse(protocol, data))
-        return len(clients)
-
-    def _converse(self, protocol: Any, data: bytes) -> bytes:
-        """Feed ``data`` in pieces; returns what was written."""
-        transport = StringTransportWithDisconnection()
-        transport.protocol = protocol
-        protocol.makeConnection(transport)
-        position = 0
-        while position < len(data) and transport.connected:
-            size = self._rng.randint(1, 400)
-            protocol.dataReceived(data[position : position + size])
-            position += size
-        if transport.connected:
-            transport.loseConnection()
-        return bytes(transport.value())
 
 
 def held() -> int:
