@@ -31,8 +31,8 @@ GROWTH_MAX = 16 << 20
 """Bytes, whatever the number of mutations; what the bounds of queues and buffers add up to is less."""
 
 KEY = b"k" * 16
-WARM_SHARE = 4
-"""After one in so many of the mutations, memory is looked at for the first time."""
+WARM = 1000
+"""Mutations before memory is looked at for the first time: until then modules and caches fill."""
 
 
 def samples() -> tuple[list[bytes], list[bytes]]:
@@ -72,7 +72,7 @@ class FuzzTests(SynchronousTestCase):
         answered = asked = 0
         before = 0
         for number in range(count):
-            if number == count // WARM_SHARE:
+            if number == WARM:
                 before = held()
             reactor.advance(0.01)
             if number % 100 == 0:
