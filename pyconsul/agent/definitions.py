@@ -5,7 +5,6 @@ Source: specs of the HTTP API, section 7; texts of Consul 1.8.7 as it was seen t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Any
@@ -17,13 +16,10 @@ from pyconsul.errors import BadRequest, Refused
 from pyconsul.structs.agent import CheckDefinition, ProxyDefinition, ServiceDefinition, Upstream
 from pyconsul.structs.canonical import canonical_service, with_ip_addresses
 from pyconsul.structs.catalog import CONNECT_PROXY, WEIGHTS, NodeService, Proxy
+from pyconsul.structs.metadata import metadata_fault
 
 CHECKS_PER_SERVICE_MAX = 1_000
 DNS_WEIGHT_MAX = 65_535
-META_PAIRS_MAX = 64
-META_KEY_MAX, META_VALUE_MAX = 128, 512
-META_KEY = re.compile(r"[A-Za-z0-9_-]*")
-META_RESERVED = "consul-"
 GATEWAYS_WITH_PORT = ("mesh-gateway", "terminating-gateway")
 SIDECAR_SUFFIX = "-sidecar-proxy"
 SIDECAR_INTERVAL = "10s"
@@ -141,25 +137,8 @@ def _check_address(address: str) -> None:
 
 
 def _check_meta(meta: dict[str, str]) -> None:
-    if len(meta) > META_PAIRS_MAX:
-        raise BadRequest(
-            f"Invalid Service Meta: Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs"
-        )
-    for key, value in meta.items():
-        problem = ""
-        if not key:
-            problem = "Key cannot be blank"
-        elif not META_KEY.fullmatch(key):
-            problem = "Key contains invalid characters"
-        elif len(key) > META_KEY_MAX:
-            problem = f"Key is too long (limit: {META_KEY_MAX} characters)"
-        elif key.startswith(META_RESERVED):
-            problem = f"Key prefix '{META_RESERVED}' is reserved for internal use"
-        elif len(value) > META_VALUE_MAX:
-            problem = f"Value is too long (limit: {META_VALUE_MAX} characters)"
-        if problem:
-            pair = f"('{key}', '{value}')"
-            raise BadRequest(f"Invalid Service Meta: Couldn't load metadata pair {pair}: {problem}")
+    if fault := metadata_fault(meta):
+        raise BadRequest(f"Invalid Service Meta: {fault}")
 
 
 def _proxy(definition: ProxyDefinition) -> Proxy:

@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
-from twisted.internet.defer import maybeDeferred
+from msgspec.structs import replace
+from twisted.internet.defer import CancelledError, maybeDeferred
 
 from pyconsul.checks.definition import HTTP, CheckType
 from pyconsul.checks.http import HttpProbe
@@ -99,12 +100,17 @@ def http_handler(parameters: Parameters, reactor: Any) -> Handler:
     tls = CheckTls()
 
     async def send(data: bytes, index: int) -> None:
+        body = data.decode("utf-8", "surrogateescape")
         header = {**definition.header, "X-Consul-Index": [str(index)]}
-        probe = HttpProbe(_with(definition, data, header), reactor, tls)
+        probe = HttpProbe(replace(definition, body=body, header=header), reactor, tls)
         running = probe.run()
         timer = reactor.callLater(definition.timeout_s, running.cancel)
         try:
             outcome = await running
+        except CancelledError:
+            if timer.active():  # the watch is ended
+                raise
+            outcome = probe.timed_out()
         finally:
             if timer.active():
                 timer.cancel()
@@ -112,12 +118,6 @@ def http_handler(parameters: Parameters, reactor: Any) -> Handler:
             raise Refused(outcome.output)
 
     return send
-
-
-def _with(definition: CheckType, data: bytes, header: Mapping[str, list[str]]) -> CheckType:
-    from msgspec.structs import replace
-
-    return replace(definition, body=data.decode("utf-8", "surrogateescape"), header=header)
 
 
 def _http_definition(given: Any) -> CheckType:

@@ -16,13 +16,11 @@ from twisted.python.failure import Failure
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import ConfigurationError, PyconsulError
 from pyconsul.log import make_logger
-from pyconsul.structs.watch import Follower, Parameters, Watch, parse
+from pyconsul.structs.watch import Follower, Parameters, Watch, parse, retry_wait_s
 
 if TYPE_CHECKING:
     from pyconsul.agent.watch_handlers import Handler
 
-RETRY_S = 5.0
-RETRY_MAX_S = 180.0
 
 Ask = Callable[[str, str], Deferred[tuple[int, int, bytes]]]
 """Answers a GET of a target with a token: status, index, body."""
@@ -157,7 +155,7 @@ class _Run:
             )
 
     async def _retry(self, failures: int, why: str) -> None:
-        wait_s = min(RETRY_S * failures**2, RETRY_MAX_S)
+        wait_s = retry_wait_s(failures)
         self._log.error(
             "Watch errored: type={kind} error={why} retry={wait_s:g}s",
             kind=self._watch.kind, why=why, wait_s=wait_s,

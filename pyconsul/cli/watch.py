@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pyconsul.client.call import Response
     from pyconsul.structs.watch import Follower
 
-RETRY_S = 5.0
-RETRY_MAX_S = 180.0
 PARAMETERS = ("type", "key", "prefix", "service", "tag", "state", "name", "passingonly", "datacenter")
 
 
@@ -68,13 +66,15 @@ def _follow(invocation: Invocation, follower: Follower) -> int:
     """For ever, or until the program fails."""
     import time
 
+    from pyconsul.structs.watch import retry_wait_s
+
     failures = 0
     while True:
         try:
             data = _ask(invocation, follower)
         except PyconsulError as error:
             failures += 1
-            wait_s = min(RETRY_S * failures**2, RETRY_MAX_S)
+            wait_s = retry_wait_s(failures)
             kind = follower.watch.kind
             invocation.terminal.err(f"Watch errored: type={kind} error={error} retry={wait_s:g}s")
             time.sleep(wait_s)

@@ -16,14 +16,12 @@ from pyconsul.config.kinds import IPS, is_ip
 from pyconsul.config.places import Mistake
 from pyconsul.config.schema import AgentConfig
 from pyconsul.config.tree import errors_text
+from pyconsul.structs.metadata import metadata_fault
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "ERROR")
 _DATACENTER = re.compile(r"[a-z0-9_-]+")
 _DNS_LABEL = re.compile(r"[A-Za-z0-9-]+")
-_META_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ANY = ("0.0.0.0", "::")
-
-META_PAIRS_MAX, META_KEY_MAX, META_VALUE_MAX = 64, 128, 512
 
 
 # ---------------------------------------------------------------- completing
@@ -161,28 +159,8 @@ def _check_identity(config: AgentConfig, warnings: list[str]) -> None:
 
 
 def _check_node_meta(meta: dict[str, str]) -> None:
-    if len(meta) > META_PAIRS_MAX:
-        raise Mistake(
-            f"node_meta invalid: Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs",
-            "node_meta",
-        )
-    for key, value in meta.items():
-        problem = ""
-        if not key:
-            problem = "Key cannot be blank"
-        elif not _META_KEY.fullmatch(key):
-            problem = "Key contains invalid characters"
-        elif len(key) > META_KEY_MAX:
-            problem = f"Key is too long (limit: {META_KEY_MAX} characters)"
-        elif key.startswith("consul-"):
-            problem = "Key prefix 'consul-' is reserved for internal use"
-        elif len(value) > META_VALUE_MAX:
-            problem = f"Value is too long (limit: {META_VALUE_MAX} characters)"
-        if problem:
-            raise Mistake(
-                f"node_meta invalid: Couldn't load metadata pair ('{key}', '{value}'): {problem}",
-                "node_meta",
-            )
+    if fault := metadata_fault(meta):
+        raise Mistake(f"node_meta invalid: {fault}", "node_meta")
 
 
 def _check_addresses(config: AgentConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
@@ -19,6 +18,7 @@ from pyconsul.state.store import Store
 from pyconsul.state.uuids import session_id_fault
 from pyconsul.structs.catalog import CRITICAL, PASSING, CheckServiceNode
 from pyconsul.structs.durations import parse_ns
+from pyconsul.structs.metadata import metadata_fault
 from pyconsul.structs.prepared import (
     HIDDEN,
     IndexedPreparedQueries,
@@ -34,14 +34,10 @@ from pyconsul.structs.prepared import (
 from pyconsul.structs.query import DCSpecificRequest, QuerySource
 
 AGENT, IP = "_agent", "_ip"
-META_PAIRS_MAX = 64
-META_KEY_MAX = 128
-META_VALUE_MAX = 512
 
 Elsewhere = Callable[[PreparedQueryExecuteRemoteRequest], Awaitable[PreparedQueryExecuteResponse]]
 """Has a server of the request's datacenter execute a query; raises ``PyconsulError`` if none does."""
 
-_META_KEY = re.compile(r"[a-zA-Z0-9_-]+")
 _INVALID = "Invalid prepared query: "
 
 
@@ -293,25 +289,7 @@ def definition_fault(query: PreparedQuery) -> str:
         return "Must provide a Service name to query"
     if service.failover.nearest_n < 0:
         return f"Bad NearestN '{service.failover.nearest_n}', must be >= 0"
-    return _meta_fault(service.node_meta or {}) or _ttl_fault(query.dns.ttl)
-
-
-def _meta_fault(meta: dict[str, str]) -> str:
-    if len(meta) > META_PAIRS_MAX:
-        return f"Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs"
-    for key, value in meta.items():
-        problem = ""
-        if not key:
-            problem = "Key cannot be blank"
-        elif not _META_KEY.fullmatch(key):
-            problem = "Key contains invalid characters"
-        elif len(key) > META_KEY_MAX:
-            problem = f"Key is too long (limit: {META_KEY_MAX} characters)"
-        elif len(value) > META_VALUE_MAX:
-            problem = f"Value is too long (limit: {META_VALUE_MAX} characters)"
-        if problem:
-            return f"Couldn't load metadata pair ('{key}', '{value}'): {problem}"
-    return ""
+    return metadata_fault(service.node_meta or {}, reserved=False) or _ttl_fault(query.dns.ttl)
 
 
 def _ttl_fault(ttl: str) -> str:

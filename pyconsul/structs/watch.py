@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MISSING = b"null"
 NO_EVENTS = b"[]"
+RETRY_S = 5.0
+RETRY_MAX_S = 180.0
 ENTRY_FIELDS = ("Key", "CreateIndex", "ModifyIndex", "LockIndex", "Flags", "Value", "Session")
 
 _Place = tuple[str, list[tuple[str, str]]]
@@ -36,6 +38,11 @@ class Watch:
         """The request's target; with an ``index`` it is answered when there is something newer."""
         query = [*self.query, ("index", str(index))] if index else self.query
         return f"{self.path}?{urlencode(query)}" if query else self.path
+
+
+def retry_wait_s(failures: int) -> float:
+    """How long to wait after so many failures in a row."""
+    return min(RETRY_S * failures**2, RETRY_MAX_S)
 
 
 class Follower:

@@ -11,7 +11,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import NOT_DONE_YET, Site
 
 from pyconsul.agent import watch_handlers
 from pyconsul.agent.watch_handlers import http_handler, python_handler, script_handler, shell
@@ -62,11 +62,12 @@ class _Notes(Resource):
         super().__init__()
         self.seen: list[tuple[bytes, dict[bytes, bytes], bytes]] = []
         self.status = 200
+        self.answers = True
 
-    def render(self, request: Any) -> bytes:
+    def render(self, request: Any) -> Any:
         self.seen.append((request.method, request.getAllHeaders(), request.content.read()))
         request.setResponseCode(self.status)
-        return b"it"
+        return b"it" if self.answers else NOT_DONE_YET
 
 
 class HttpTests(TestCase):
@@ -96,6 +97,16 @@ class HttpTests(TestCase):
         else:
             self.fail("503 is no failure")
         self.assertEqual(self.notes.seen[0][0], b"PUT")
+
+    async def test_no_answer(self) -> None:
+        """It is a failure like any other: the watch goes on."""
+        self.notes.answers = False
+        try:
+            await self.handler(timeout="50ms")(b"[1]", 7)
+        except Refused as error:
+            self.assertIn("context deadline exceeded", str(error))
+        else:
+            self.fail("no answer is no failure")
 
 
 class PythonTests(TestCase):

@@ -7,7 +7,6 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.cli import watch
 from tests.cli.support import run
 
 ENTRY = {"LockIndex": 0, "Key": "a", "Flags": 0, "Value": "MQ==", "CreateIndex": 5, "ModifyIndex": 6}
@@ -68,7 +67,7 @@ class ChildTests(SynchronousTestCase):
         self.patch(time, "sleep", waits.append)
         answers = [(500, b"x"), (500, b"x"), (200, [])]
         result = run("watch", "-type=nodes", "-shell=false", "false", answers=answers)
-        self.assertEqual(waits, [watch.RETRY_S, 4 * watch.RETRY_S])
+        self.assertEqual(waits, [5.0, 20.0])
         text = "Watch errored: type=nodes error=Unexpected response code: 500 (x) retry=5s\n"
         self.assertIn(text, result.err)
 
