@@ -23,6 +23,7 @@ from pyconsul.agent.local import LocalState
 from pyconsul.agent.maintenance import Maintenance
 from pyconsul.agent.metrics import Telemetry
 from pyconsul.agent.persistence import Persistence
+from pyconsul.agent.pool_timing import pool_timing
 from pyconsul.agent.reaping import Reaper
 from pyconsul.agent.registration import Registrations
 from pyconsul.agent.reloading import Definitions, Reloading, Settings
@@ -43,26 +44,11 @@ from pyconsul.structs.agent import ALL_SEGMENTS, CheckDefinition, ServiceDefinit
 from pyconsul.structs.catalog import HealthCheck, Node, NodeService
 from pyconsul.structs.metrics import Metrics
 from pyconsul.swim.keyring import Keyring
-from pyconsul.swim.timing import LAN, Timing
+from pyconsul.swim.timing import LAN
 
 NETWORK_SEGMENT_META = "consul-network-segment"
 PROTOCOL, PROTOCOL_MIN, PROTOCOL_MAX = 2, 2, 3
 LAN_SNAPSHOT = "serf/local.snapshot"
-
-
-def gossip_timing(config: AgentConfig) -> Timing:
-    """The LAN pool's timing, with what the configuration changes of it."""
-    lan = config.gossip_lan
-    return replace(
-        LAN,
-        gossip_interval_s=lan.gossip_interval,
-        gossip_nodes=lan.gossip_nodes,
-        probe_interval_s=lan.probe_interval,
-        probe_timeout_s=lan.probe_timeout,
-        suspicion_mult=lan.suspicion_mult,
-        retransmit_mult=lan.retransmit_mult,
-        reconnect_timeout_s=config.reconnect_timeout,
-    )
 
 
 def check_files(config: AgentConfig) -> TlsFiles | None:
@@ -170,7 +156,7 @@ class BaseAgent(MultiService):
             environment.gossip_transport,
             environment.clock,
             environment.rng,
-            gossip_timing(config),
+            pool_timing(LAN, config.gossip_lan, config.reconnect_timeout),
             self.tags(),
             keyring=keyring,
             verify_incoming=config.encrypt_verify_incoming,

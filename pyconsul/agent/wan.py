@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.keyring import WAN_FILE, KeyringFile
+from pyconsul.agent.pool_timing import pool_timing
 from pyconsul.agent.servers import is_server, join_address
 from pyconsul.config.schema import AgentConfig
 from pyconsul.interfaces import GossipTransport
@@ -27,26 +27,11 @@ from pyconsul.serf.members import Member, Status
 from pyconsul.storage.gossip_snapshot import SnapshotFile
 from pyconsul.structs.coordinate import Coordinate, DatacenterMap, NodeCoordinate
 from pyconsul.swim.keyring import Keyring
-from pyconsul.swim.timing import WAN, Timing
+from pyconsul.swim.timing import WAN
 
 SNAPSHOT = "serf/remote.snapshot"
 FLOOD_S = 60.0
 """How often a server looks whether all of its datacenter are in the pool."""
-
-
-def wan_timing(config: AgentConfig) -> Timing:
-    """The WAN pool's timing, with what the configuration changes of it."""
-    wan = config.gossip_wan
-    return replace(
-        WAN,
-        gossip_interval_s=wan.gossip_interval,
-        gossip_nodes=wan.gossip_nodes,
-        probe_interval_s=wan.probe_interval,
-        probe_timeout_s=wan.probe_timeout,
-        suspicion_mult=wan.suspicion_mult,
-        retransmit_mult=wan.retransmit_mult,
-        reconnect_timeout_s=config.reconnect_timeout_wan,
-    )
 
 
 def wan_tags(lan: Mapping[str, str]) -> dict[str, str]:
@@ -91,7 +76,7 @@ class WanPool:
             transport,
             environment.clock,
             environment.rng,
-            wan_timing(config),
+            pool_timing(WAN, config.gossip_wan, config.reconnect_timeout_wan),
             wan_tags(tags),
             keyring=keyring,
             verify_incoming=config.encrypt_verify_incoming,
