@@ -28,22 +28,7 @@ def run(invocation: Invocation) -> int:
     """Take the lock, run the program, give the lock back."""
     if len(invocation.arguments) < 2:
         raise Failed("Key prefix and child command must be specified")
-    order = _Order(invocation)
-    client, datacenter = invocation.client(), order.datacenter
-    name = order.name or f"Consul lock for '{order.child}' at '{order.prefix}'"
-    problem = "Lock setup failed"
-    definition = {"Name": name, "TTL": f"{TTL_S}s"}
-    session_id = invocation.do(session.create(definition, datacenter=datacenter), problem)
-    lock: Lock | Semaphore = Lock(order.prefix, session_id, datacenter)
-    if order.limit > 1:
-        lock = Semaphore(order.prefix, session_id, order.limit, datacenter)
-    try:
-        return _Holding(invocation, order, lock, session_id).run()
-    finally:
-        try:
-            client.do(session.destroy(session_id, datacenter=datacenter))
-        except PyconsulError:
-            pass  # it ends by itself
+    return _Holding(invocation, _Order(invocation)).run()
 
 
 class _Order:
@@ -86,10 +71,11 @@ class _Interrupted(Exception):
 class _Holding:
     """From waiting for the lock to giving it back."""
 
-    def __init__(
-        self, invocation: Invocation, order: _Order, lock: Lock | Semaphore, session_id: str
-    ) -> None:
-        self._invocation, self._order, self._lock, self._session = invocation, order, lock, session_id
+    _session: str
+    _lock: Lock | Semaphore
+
+    def __init__(self, invocation: Invocation, order: _Order) -> None:
+        self._invocation, self._order = invocation, order
         self._client = invocation.client()
         self._say: Callable[[str], None] = (
             invocation.terminal.out if invocation.values["verbose"] else lambda text: None
@@ -104,22 +90,44 @@ class _Holding:
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = [signal.signal(number, self._signalled) for number in numbers]
         try:
-            self._say(f"Setting up lock at path: {self._lock.path}")
-            self._say("Attempting lock acquisition")
-            try:
-                taken = self._acquire()
-            except PyconsulError as error:
-                raise Failed(f"Lock acquisition failed: {error}") from None
-            if not taken:
-                self._release()
-                raise Failed("Shutdown triggered or timeout during lock acquisition")
-            status = self._supervise()
-            self._done = True
-            self._release()
-            return status
+            return self._with_session()
         finally:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
+
+    def _with_session(self) -> int:
+        order, invocation = self._order, self._invocation
+        datacenter = order.datacenter
+        name = order.name or f"Consul lock for '{order.child}' at '{order.prefix}'"
+        creation = session.create({"Name": name, "TTL": f"{TTL_S}s"}, datacenter=datacenter)
+        self._session = invocation.do(creation, "Lock setup failed")
+        self._lock = (
+            Lock(order.prefix, self._session, datacenter)
+            if order.limit == 1
+            else Semaphore(order.prefix, self._session, order.limit, datacenter)
+        )
+        try:
+            return self._hold()
+        finally:
+            try:
+                self._client.do(session.destroy(self._session, datacenter=datacenter))
+            except PyconsulError:
+                pass  # it ends by itself
+
+    def _hold(self) -> int:
+        self._say(f"Setting up lock at path: {self._lock.path}")
+        self._say("Attempting lock acquisition")
+        try:
+            taken = self._acquire()
+        except PyconsulError as error:
+            raise Failed(f"Lock acquisition failed: {error}") from None
+        if not taken:
+            self._release()
+            raise Failed("Shutdown triggered or timeout during lock acquisition")
+        status = self._supervise()
+        self._done = True
+        self._release()
+        return status
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if self._waiting:
@@ -134,8 +142,10 @@ class _Holding:
         end = time.monotonic() + self._order.wait_s if self._order.wait_s else None
         renewal = time.monotonic() + RENEW_S
         index = 0
-        self._waiting = True
         try:
+            self._waiting = True
+            if self._stopping:  # a signal came before there was anything to be interrupted
+                return False
             while (seen := self._lock.take(self._client, index)) is not None:
                 index, now = seen, time.monotonic()
                 if end is not None and now >= end:

@@ -35,7 +35,10 @@ class Network:
         self._block = f"198.18.{number}"
         self._add_cleanup = add_cleanup
         add_cleanup(self._remove, "link", "del", self._bridge)
-        _ip("link", "add", self._bridge, "type", "bridge")
+        # With an address of its own. Else it takes the lowest of its ports' and another when that port is cut
+        # off, and answers to this process get lost for as long as it has nothing to send to the others.
+        address = ":".join(["02", "00", *(f"{byte:02x}" for byte in os.getpid().to_bytes(4, "big"))])
+        _ip("link", "add", self._bridge, "address", address, "type", "bridge")
         _ip("addr", "add", f"{self._block}.1/24", "dev", self._bridge)
         _ip("link", "set", self._bridge, "up")
 
@@ -57,6 +60,11 @@ class Network:
     def command(self, number: int) -> list[str]:
         """What to put before a command that is to run on a host."""
         return ["ip", "netns", "exec", f"{self._prefix}n{number}"]
+
+    def hardware_address(self) -> str:
+        """Where hosts send what is for this process."""
+        with open(f"/sys/class/net/{self._bridge}/address", encoding="ascii") as file:
+            return file.read().strip()
 
     def cut(self, number: int) -> None:
         """Nothing comes to a host or from it any more, and nobody is told."""

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,11 +16,52 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.cluster.peers import missing_peers, peers_folder
 from tests.cluster.processes import ROOT, Agent, block, eventually
 
-Process = subprocess.Popen[str]
+OURS = (sys.executable, "-m", "pyconsul")
+END_S = 60.0
+"""For how long a program that should end is waited for."""
+
+
+class Process:
+    """``lock`` in the background. What it prints goes to files: who it left behind might keep a pipe open."""
+
+    def __init__(self, test: LockTestCase, arguments: Sequence[str], stdin: str | None) -> None:
+        self._outputs = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
+        for file in self._outputs:
+            test.addCleanup(file.close)
+        self._process = subprocess.Popen(
+            arguments,
+            stdin=None if stdin is None else subprocess.PIPE,
+            stdout=self._outputs[0],
+            stderr=self._outputs[1],
+            text=True,
+            env={**os.environ, "PYTHONPATH": ROOT, "CONSUL_HTTP_ADDR": f"{test.ip}:8500"},
+        )
+        test.addCleanup(self._process.wait)
+        test.addCleanup(self._process.kill)
+        if stdin is not None:
+            assert self._process.stdin is not None
+            with self._process.stdin as pipe:
+                pipe.write(stdin)
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def ends(self) -> tuple[int, str, str]:
+        """Wait for its end: status, output, errors."""
+        status = self._process.wait(END_S)
+        for file in self._outputs:
+            file.seek(0)
+        out, err = (file.read() for file in self._outputs)
+        return status, out, err
 
 
 class LockTestCase(SynchronousTestCase):
     ip = f"{block(54)}.1"
+    held = 0
 
     def setUp(self) -> None:
         self.folder = os.path.abspath(self.mktemp())
@@ -27,22 +70,21 @@ class LockTestCase(SynchronousTestCase):
         eventually(lambda: self.agent.get("status/leader"))
         eventually(lambda: self.agent.get("health/node/n1"))
 
-    def start(self, *arguments: str, program: list[str] | None = None, stdin: int | None = None) -> Process:
+    def start(self, *arguments: str, program: Sequence[str] = OURS, stdin: str | None = None) -> Process:
         """``lock`` in the background."""
-        process = subprocess.Popen(
-            [*(program or [sys.executable, "-m", "pyconsul"]), "lock", *arguments],
-            stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": ROOT, "CONSUL_HTTP_ADDR": f"{self.ip}:8500"},
-        )  # fmt: skip
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
+        return Process(self, [*program, "lock", *arguments], stdin)
+
+    def hold(self, *arguments: str, program: Sequence[str] = OURS) -> Process:
+        """``lock`` in the background, once its program runs, which does not end by itself."""
+        self.held += 1
+        mark = self.file(f"held{self.held}")
+        process = self.start(*arguments, f"touch {mark}; exec sleep 60", program=program)
+        eventually(lambda: os.path.exists(mark), END_S)
         return process
 
     def lock(self, *arguments: str) -> tuple[int, str, str]:
         """``lock`` to its end: status, output, errors."""
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=20)
-        return process.returncode, out, err
+        return self.start(*arguments).ends()
 
     def file(self, name: str) -> str:
         return os.path.join(self.folder, name)
@@ -70,8 +112,8 @@ class LockTests(LockTestCase):
         self.assertEqual(
             (status, err), (2, "Error starting handler: fork/exec /none: no such file or directory\n")
         )
-        process = self.start("-pass-stdin", "a", "cat", stdin=subprocess.PIPE)
-        self.assertEqual(process.communicate("through", timeout=20), ("through", ""))
+        process = self.start("-pass-stdin", "a", "cat", stdin="through")
+        self.assertEqual(process.ends(), (0, "through", ""))
         self.assertEqual(
             self.lock("-verbose", "/a/", "true")[1].splitlines(),
             [
@@ -97,8 +139,7 @@ class LockTests(LockTestCase):
 
     def test_waits(self) -> None:
         """One after the other, in time or not at all; a signal ends the waiting, too."""
-        first = self.start("-name=mine", "a", f"touch {self.file('held')}; sleep 60")
-        eventually(lambda: os.path.exists(self.file("held")))
+        first = self.hold("-name=mine", "a")
         (session,) = self.agent.get(f"session/info/{self.holder('a/.lock')}")
         self.assertEqual((session["Name"], session["TTL"], session["Behavior"]), ("mine", "15s", "release"))
         gave_up = (1, "", "Shutdown triggered or timeout during lock acquisition\n")
@@ -106,16 +147,13 @@ class LockTests(LockTestCase):
             self.assertEqual(self.lock(flag, "a", "echo never"), gave_up)
         impatient = self.start("a", "echo never")
         eventually(lambda: len(self.agent.get("session/list")) == 2)
-        impatient.send_signal(signal.SIGTERM)
-        self.assertEqual(
-            (*reversed(impatient.communicate(timeout=20)), impatient.wait()), (gave_up[2], "", 1)
-        )
+        impatient.signal(signal.SIGTERM)
+        self.assertEqual(impatient.ends(), gave_up)
         patient = self.start("a", "echo mine")
         eventually(lambda: len(self.agent.get("session/list")) == 2)
-        first.send_signal(signal.SIGTERM)
-        _, err = first.communicate(timeout=20)
-        self.assertEqual((first.returncode, err), (0, "Error running handler: signal: terminated\n"))
-        self.assertEqual(patient.communicate(timeout=20)[0], "mine\n")
+        first.signal(signal.SIGTERM)
+        self.assertEqual(first.ends(), (0, "", "Error running handler: signal: terminated\n"))
+        self.assertEqual(patient.ends(), (0, "mine\n", ""))
         eventually(lambda: self.agent.get("session/list") == [])
         self.nothing_is_left()
 
@@ -125,22 +163,21 @@ class LockTests(LockTestCase):
         held = self.start("-verbose", "-child-exit-code", "a", f"sleep 60 & echo $! > {pid}; wait")
         eventually(lambda: os.path.getsize(pid))
         self.agent.put("kv/b", b"neighbour")
-        self.assertIsNone(held.poll())
+        self.assertTrue(held.runs)
         self.agent.put(f"session/destroy/{self.holder('a/.lock')}")
-        out, err = held.communicate(timeout=20)
+        status, out, err = held.ends()
         self.assertIn("Lock lost, killing child", out)
-        self.assertEqual((held.returncode, err), (2, "Error running handler: signal: terminated\n"))
+        self.assertEqual((status, err), (2, "Error running handler: signal: terminated\n"))
         with open(pid, encoding="ascii") as file:
             sleeper = file.read().strip()
         eventually(lambda: _ended(sleeper))
 
     def test_agent_gone(self) -> None:
         """Who cannot ask any more gives up after some attempts."""
-        held = self.start("-monitor-retry=1", "a", f"touch {self.file('held')}; sleep 60")
-        eventually(lambda: os.path.exists(self.file("held")))
+        held = self.hold("-monitor-retry=1", "a")
         self.agent.kill()
-        _, err = held.communicate(timeout=20)
-        self.assertEqual(held.returncode, 1)
+        status, _, err = held.ends()
+        self.assertEqual(status, 1)
         self.assertIn("Lock release failed: ", err)
 
 
@@ -153,8 +190,8 @@ class SemaphoreTests(LockTestCase):
 
     def test_places(self) -> None:
         """As many as it has; the next one waits for one to be free; who is gone does not count."""
-        first, _ = held = [self.start("-n=2", "s", "sleep 60") for _ in range(2)]
-        eventually(lambda: len(self.value()["Holders"]) == 2)
+        first, _ = held = [self.hold("-n=2", "s") for _ in range(2)]
+        self.assertEqual(len(self.value()["Holders"]), 2)
         self.assertEqual(self.value()["Limit"], 2)
         status, _, err = self.lock("-n=3", "s", "true")
         self.assertEqual(
@@ -163,11 +200,11 @@ class SemaphoreTests(LockTestCase):
         self.assertEqual(self.lock("-n=2", "-try=500ms", "s", "echo never")[:2], (1, ""))
         third = self.start("-n=2", "s", "echo third")
         eventually(lambda: len(self.agent.get("kv/s/?keys")) == 4)
-        first.send_signal(signal.SIGINT)
-        self.assertEqual(third.communicate(timeout=20)[0], "third\n")
-        for process in held:
-            process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=20)
+        first.signal(signal.SIGINT)
+        self.assertEqual(third.ends()[1], "third\n")
+        first.ends()
+        held[1].signal(signal.SIGTERM)
+        held[1].ends()
         eventually(lambda: self.agent.get("session/list") == [])
         self.nothing_is_left()
 
@@ -181,19 +218,17 @@ class ConsulTests(LockTestCase):
 
     def test_both_ways(self) -> None:
         theirs = [str(peers_folder() / "consul")]
-        for limit in ("-n=1", "-n=2"):
-            for first, second in ((theirs, None), (None, theirs)):
-                held = [self.start(limit, "x", "sleep 60", program=first) for _ in range(int(limit[3:]))]
-                eventually(lambda: len(self.agent.get("session/list")) == len(held))  # noqa: B023
-                eventually(lambda: self.agent.request("GET", "kv/x/.lock")[0] == 200)
-                waiting = self.start(limit, "x", "echo next", program=second)
+        for limit in (1, 2):
+            for first, second in ((theirs, OURS), (OURS, theirs)):
+                held = [self.hold(f"-n={limit}", "x", program=first) for _ in range(limit)]
+                waiting = self.start(f"-n={limit}", "x", "echo next", program=second)
                 eventually(lambda: len(self.agent.get("session/list")) == len(held) + 1)  # noqa: B023
-                self.assertIsNone(waiting.poll())
+                self.assertTrue(waiting.runs)
                 for process in held:
-                    process.send_signal(signal.SIGTERM)
-                self.assertEqual(waiting.communicate(timeout=20)[0], "next\n")
+                    process.signal(signal.SIGTERM)
+                self.assertEqual(waiting.ends()[1], "next\n")
                 for process in held:
-                    process.communicate(timeout=20)
+                    process.ends()
                 eventually(lambda: self.agent.get("session/list") == [])
 
 
