@@ -23,6 +23,7 @@ from pyconsul.errors import PyconsulError, Refused
 from pyconsul.log import make_logger
 from pyconsul.regexp.expressions import BadExpression, Expression
 from pyconsul.serf.messages import UserEvent as GossipEvent
+from pyconsul.structs import execution
 from pyconsul.structs.event import EventFireRequest, UserEvent
 from pyconsul.swim import wire
 
@@ -30,7 +31,6 @@ KEPT = 256
 RESERVED = "consul:"
 PREFIX = "consul:event:"
 NEW_LEADER = "consul:new-leader"
-REMOTE_EXEC = "_rexec"
 VERSION_MAX = 1
 
 WAIT_MAX_S = 600.0
@@ -158,7 +158,7 @@ class Events:
             )
         if not self._concerns(event):
             return
-        if event.name == REMOTE_EXEC:
+        if event.name == execution.EVENT:
             self.remote_exec(event)
             return
         self._log.debug("new event: event_name={name} event_id={id}", name=event.name, id=event.id)

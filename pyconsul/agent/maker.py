@@ -165,6 +165,10 @@ def _assemble(
         if isinstance(storage, SegmentedStorage):
             for note in (*storage.notes, *agent.raft.notes):  # of what was found
                 log.warn("{note}", note=note)
+    if not config.disable_remote_exec:
+        from pyconsul.agent.executing import RemoteExecution
+
+        agent.events.remote_exec = RemoteExecution(agent.node_name, agent.datacenter, agent.ask, reactor)
     transports = [gossip] if wan is None else [gossip, wan]
     children: list[Any] = [Sockets(reactor, config, transports, amp), agent]
     return AgentService(agent, children + _interfaces(agent, config, reactor, rng), disk)

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, maybeDeferred
 from pyconsul.checks.definition import HTTP, CheckType
 from pyconsul.checks.http import HttpProbe
 from pyconsul.checks.outcome import Tail
-from pyconsul.checks.script import Running, kill_group
+from pyconsul.checks.script import Running, kill_group, shell
 from pyconsul.checks.tls import CheckTls
 from pyconsul.errors import ConfigurationError, Refused
 from pyconsul.log import make_logger
@@ -78,11 +78,6 @@ class _Fed(Running):
         """It runs: let it read."""
         self.transport.write(self._data)  # type: ignore[union-attr]
         super().connectionMade()
-
-
-def shell(line: str, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The arguments that have a shell run ``line``."""
-    return [environ.get("SHELL") or "/bin/sh", "-c", line]
 
 
 # ---------------------------------------------------------------- a URL

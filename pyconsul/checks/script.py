@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessExitedAlready
@@ -27,6 +27,11 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
+
+
+def shell(line: str, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The arguments that have a shell run ``line``."""
+    return [environ.get("SHELL") or "/bin/sh", "-c", line]
 
 
 def took_too_long(timeout_s: float, output: str) -> str:
@@ -94,13 +99,23 @@ class ScriptProbe:
         return self._tail.captured()
 
 
+class Writable(Protocol):
+    """What takes the output of a process."""
+
+    def write(self, data: bytes) -> None:
+        """More output."""
+        ...
+
+
 class Running(ProcessProtocol):
     """One process.
 
+    :param tail: gets what it prints, on either of its outputs.
+    :param kill: ends its process group; ``None``: it has none of its own.
     :ivar done: fires with the exit status, ``None`` after a signal; cancelling it kills the process.
     """
 
-    def __init__(self, tail: Tail, kill: Callable[[int], None] | None) -> None:
+    def __init__(self, tail: Writable, kill: Callable[[int], None] | None) -> None:
         self._tail = tail
         self._kill = kill
         self._pid = 0

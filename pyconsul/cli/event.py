@@ -6,6 +6,11 @@ from pyconsul.cli.command import Command, Failed, Invocation
 from pyconsul.cli.flags import Flag
 from pyconsul.client import event
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
 FILTERS = ("node", "service", "tag")
 
 
@@ -14,10 +19,7 @@ def run(invocation: Invocation) -> int:
     given, arguments = invocation.values, invocation.arguments
     if not given["name"]:
         raise Failed("Event name must be specified", usage=True)
-    if given["tag"] and not given["service"]:
-        raise Failed("Cannot provide tag filter without service filter.")
-    for name in FILTERS:
-        _check(name, given[name])
+    check_filters(given)
     if len(arguments) > 1:
         raise Failed("Too many command line arguments.", usage=True)
     payload = arguments[0].encode("utf-8", "surrogateescape") if arguments else b""
@@ -25,6 +27,14 @@ def run(invocation: Invocation) -> int:
     fired = invocation.do(event.fire(given["name"], payload, **filters), "Error firing event")
     invocation.terminal.out(f"Event ID: {fired.get('ID', '')}")
     return 0
+
+
+def check_filters(given: Mapping[str, Any]) -> None:
+    """Raise ``Failed`` if the flags of ``FILTERS`` cannot be used so."""
+    if given["tag"] and not given["service"]:
+        raise Failed("Cannot provide tag filter without service filter.")
+    for name in FILTERS:
+        _check(name, given[name])
 
 
 def _check(name: str, expression: str) -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "catalog": "Look at what is registered",
     "configtest": "Check configuration files (see validate)",
     "event": "Fire a user event",
+    "exec": "Run a command on many nodes",
     "force_leave": "Take a failed member for one that left",
     "info": "Show an agent's statistics",
     "join": "Make an agent join others",

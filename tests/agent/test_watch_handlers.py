@@ -14,7 +14,8 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from pyconsul.agent import watch_handlers
-from pyconsul.agent.watch_handlers import http_handler, python_handler, script_handler, shell
+from pyconsul.agent.watch_handlers import http_handler, python_handler, script_handler
+from pyconsul.checks.script import shell
 from pyconsul.errors import Refused
 from pyconsul.structs.watch import Parameters
 

@@ -1,0 +1,1 @@
+``exec`` runs a command on many nodes, by the conventions of Consul, where agents have ``disable_remote_exec = false``.
