@@ -306,6 +306,13 @@ class Agent(Protocol):
         """Whether no other node can lead now: what this one answers from its own store is linearizable."""
         ...
 
+    def shared_time_s(self, request: Any) -> float:
+        """For how long others may join a blocking read that was asked just now.
+
+        It waits that much longer than ``request`` asks for, at least.
+        """
+        ...
+
     def forget(self, watcher: AnswerWatcher) -> None:
         """Take back the registration of an armed ``watcher`` that was not woken."""
         ...

@@ -16,6 +16,7 @@ from pyconsul.agent.describe import BUILD, ConfigDescription, runtime_stats, tag
 from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import Events
+from pyconsul.agent.forwarding import blocking_time_s, shared_time_s
 from pyconsul.agent.host import describe_host
 from pyconsul.agent.joining import RetryJoin, StartJoin
 from pyconsul.agent.keyring import LAN_FILE, KeyringFile
@@ -471,6 +472,11 @@ class BaseAgent(MultiService):
     def holds_lease(self) -> bool:
         """See ``pyconsul.interfaces.Agent``."""
         return False
+
+    def shared_time_s(self, request: Any) -> float:
+        """See ``pyconsul.interfaces.Agent``."""
+        times = self.config.default_query_time, self.config.max_query_time
+        return shared_time_s(blocking_time_s(request, *times))
 
     def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from pyconsul.agent.forwarding import JITTER_FRACTION, QUERY_TIMES_S, blocking_time_s
+from pyconsul.agent.forwarding import QUERY_TIMES_S, blocking_time_s, shared_time_s
 from pyconsul.endpoints.base import Method, Read
 from pyconsul.net.wheel import Wheel
 from pyconsul.state.watches import Watches
@@ -55,7 +55,7 @@ class Parking:
         wait_s = blocking_time_s(request, *self.times)
         parked = _Parked(self, method, request, read)
         self.count += 1
-        parked.until = now + wait_s + self.rng.random() * wait_s / JITTER_FRACTION
+        parked.until = now + wait_s + (1.0 + self.rng.random()) * shared_time_s(wait_s)
         parked.slot = self.wheel.add(parked, parked.until - now)
         self.watches.register(read.watch, parked)
         return parked.deferred

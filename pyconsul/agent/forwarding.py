@@ -40,6 +40,11 @@ def blocking_time_s(
     return min(wait_s, max_s)
 
 
+def shared_time_s(wait_s: float) -> float:
+    """How much longer than ``wait_s`` a blocking read waits at least, so that others may join it."""
+    return wait_s / JITTER_FRACTION / 2
+
+
 class Forwarder:
     """Calls an endpoint elsewhere.
 

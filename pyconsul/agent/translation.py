@@ -30,6 +30,7 @@ class Translated:
         self._datacenter = datacenter
         self._for_names = for_names
         self.confirm, self.holds_lease, self.forget = agent.confirm, agent.holds_lease, agent.forget
+        self.shared_time_s = agent.shared_time_s
 
     def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
         """See ``pyconsul.interfaces.Agent``."""

@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pyconsul.http.answer import REASONS, Answer, protocol_error
+from pyconsul.http.crowds import Crowd
 from pyconsul.http.facts import Facts
 from pyconsul.http.query import Query
 
@@ -95,6 +96,7 @@ class Channel(Protocol):
     _held = b""
     _queue: deque[Item] | None = None
     _pending: Deferred[Answer] | None = None
+    _crowd: Crowd | None = None
     _request: LeanRequest | None = None
     _producer: Any = None
     _linger: Any = None
@@ -130,6 +132,8 @@ class Channel(Protocol):
             self._linger.cancel()
         if self._pending is not None:
             self._pending.cancel()
+        if self._crowd is not None:
+            self._crowd.leave(self)
         if self._request is not None:
             self._request.connectionLost(reason)
 
@@ -316,6 +320,10 @@ class Channel(Protocol):
             self.transport.write(result)
             if self.last:
                 self._close()
+        elif isinstance(result, Crowd):
+            self.busy = True
+            self._crowd = result
+            result.join(self, facts)
         else:
             self.busy = True
             self._pending = result
@@ -330,11 +338,9 @@ class Channel(Protocol):
         try:
             rendered = self.site.surface.render(query, answer)
         except Exception:
-            self._broke(Failure())
+            self.broke(Failure())
             return
-        if answer.close:
-            self.last = True
-        self.transport.write(rendered)
+        self.deliver(rendered, answer.close)
         self._done()
 
     def _failed(self, failure: Failure) -> None:
@@ -342,7 +348,13 @@ class Channel(Protocol):
         assert query is not None
         self._answered(self.site.surface.failed_answer(failure, query))
 
-    def _broke(self, failure: Failure) -> None:
+    def settle(self, rendered: bytes, close: bool) -> None:
+        """The crowd's answer."""
+        self._crowd = None
+        self.deliver(rendered, close)
+        self._done()
+
+    def broke(self, failure: Failure) -> None:
         """What cannot be: all failures of endpoints become answers."""
         self.site.failed(failure)
         if not self._gone:
@@ -432,7 +444,7 @@ class Channel(Protocol):
         return ISSLTransport(self.transport, None) is not None
 
     def deliver(self, rendered: bytes, close: bool) -> None:
-        """Send the whole answer of the request that Klein has."""
+        """Send a whole answer."""
         if close:
             self.last = True
         self.transport.write(rendered)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from pyconsul.http import paths
 from pyconsul.http.answer import Answer
+from pyconsul.http.crowds import Crowd, Crowds
 from pyconsul.http.query import Query
 
 if TYPE_CHECKING:
@@ -19,13 +21,15 @@ if TYPE_CHECKING:
 class Lane:
     """Calls the endpoints of hot routes directly, and serves kept answers before that."""
 
-    def __init__(self, surface: Surface) -> None:
+    def __init__(self, surface: Surface, clock: IReactorTime) -> None:
         self._surface = surface
+        self._crowds = Crowds(surface, clock)
 
     def serve(
         self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes
-    ) -> bytes | Deferred[Answer] | None:
-        """The rendered answer, or one that the channel has to wait for and render as ``channel.query``.
+    ) -> bytes | Deferred[Answer] | Crowd | None:
+        """The rendered answer, or one that the channel has to wait for and render as ``channel.query``,
+        or who waits for the same already.
 
         ``None`` if the request has to go to Klein.
         """
@@ -35,6 +39,9 @@ class Lane:
             if kept is not None and surface.is_sure(kept):
                 before, after = kept.renderings[facts.variant] or surface.rendering(kept, facts.variant)
                 return b"%b%b%b" % (before, surface.dates.value(), after)
+            crowd = self._crowds.find(target)
+            if crowd is not None:
+                return crowd
         path = target.partition(b"?")[0]
         if not paths.PLAIN_PATH.fullmatch(path):
             if not path.startswith(b"/") or paths.screen(target, method, surface.settings.allow_unprintable):
@@ -49,6 +56,8 @@ class Lane:
         query = Query(method, target, facts, body, channel.peer, surface.settings.node_name)
         answer = surface.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
         if isinstance(answer, Deferred):
+            if query.shared_s and facts.variant >= 0 and not answer.called:
+                return self._crowds.gather(query, answer)
             channel.query = query
             return answer
         if answer.close:

@@ -35,10 +35,13 @@ class Query:
     :ivar kept: the place for the answer, which is the read's watcher; ``None`` if it is not kept.
     :ivar rule: of the route that answers it.
     :ivar may_keep: the answer depends on the target and the store alone (set by ``reads.read``).
+    :ivar shared_s: for so long others that ask the same may join a read that waits; 0: nobody.
+    :ivar leader_only: and only while this agent surely leads (both set by ``reads.read``).
     """
 
     __slots__ = (
-        "_parameters", "body", "facts", "kept", "may_keep", "method", "node_name", "peer", "rule", "target",
+        "_parameters", "body", "facts", "kept", "leader_only", "may_keep", "method", "node_name", "peer",
+        "rule", "shared_s", "target",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +56,8 @@ class Query:
         self.rule = ""
         self.kept: Kept | None = None
         self.may_keep = False
+        self.shared_s = 0.0
+        self.leader_only = False
         self._parameters: Mapping[str, list[str]] | None = None if b"?" in target else NO_PARAMETERS
 
     # ------------------------------------------------------------ parameters

@@ -48,6 +48,8 @@ def read(
             query.kept.leased = not (request.require_consistent or request.allow_stale)
         else:
             query.kept = None
+    elif request.min_query_index:
+        _share(agent, query, request)
     try:
         reply = agent.ask(method, request, query.kept)
     except PyconsulError as error:
@@ -66,6 +68,15 @@ def read(
         return answered(reply)
     reply.addCallbacks(answered, _failure, errbackArgs=(consistency or stamp_failures,))
     return reply
+
+
+def _share(agent: Agent, query: Query, request: Any) -> None:
+    """Let others join a read that waits, where they get no less for it than by asking themselves."""
+    if request.token or request.max_stale_duration or request.require_consistent or request.datacenter:
+        return
+    query.leader_only = not request.allow_stale
+    if request.allow_stale or agent.holds_lease():
+        query.shared_s = agent.shared_time_s(request)
 
 
 def _stamp(

@@ -55,7 +55,7 @@ class Site(ServerFactory):
     def reconfigure(self, settings: HttpSettings) -> None:
         """Take new settings; open connections go on."""
         self.surface.configure(settings)
-        self.lane = Lane(self.surface) if settings.lane else None
+        self.lane = Lane(self.surface, self.clock) if settings.lane else None
 
     # ------------------------------------------------------------ life
 

@@ -188,9 +188,9 @@ class Surface:
 
     # ------------------------------------------------------------ rendering
 
-    def render(self, query: Query, answer: Answer) -> bytes:
-        """The bytes of ``answer`` on the wire."""
-        facts = query.facts
+    def render(self, query: Query, answer: Answer, facts: Facts | None = None) -> bytes:
+        """The bytes of ``answer`` on the wire, for who asked, or for who did so with other headers."""
+        facts = facts or query.facts
         body = answer.body
         if answer.json is not NO_JSON:
             try:

@@ -206,6 +206,12 @@ class ClientTests(SynchronousTestCase):
         self.assertFalse(watcher.armed)
         self.agent.forget(watcher)
 
+    def test_waiting_together(self) -> None:
+        """Others may join a blocking read for a thirty-second of its wait."""
+        self.assertEqual(self.agent.shared_time_s(get("a", 5, 64.0)), 2.0)
+        self.assertEqual(self.agent.shared_time_s(get("a", 5, 0.0)), 300.0 / 32)
+        self.assertEqual(self.agent.shared_time_s(get("a", 5, 10_000.0)), 600.0 / 32)
+
 
 class WholeTests(SynchronousTestCase):
     """A client of three servers."""

@@ -48,6 +48,9 @@ class FakeAgent:
     def confirm(self) -> Deferred[None]:
         return succeed(None)
 
+    def shared_time_s(self, request: Any) -> float:
+        return 2.0
+
     def holds_lease(self) -> bool:
         return True
 
@@ -59,6 +62,7 @@ class TranslationTests(SynchronousTestCase):
     def ask(self, reply: Any, for_names: bool = False) -> Any:
         agent = Translated(FakeAgent(reply), "dc1", for_names=for_names)
         self.assertTrue(agent.holds_lease())
+        self.assertEqual(agent.shared_time_s(None), 2.0)
         return self.successResultOf(agent.ask("X", None))
 
     def test_nodes(self) -> None:

@@ -252,6 +252,9 @@ class FakeAgent:
     def holds_lease(self) -> bool:
         return self.leased
 
+    def shared_time_s(self, request: Any) -> float:
+        return 10.0
+
     def forget(self, watcher: Any) -> None:
         self.forgotten.append(watcher)
 

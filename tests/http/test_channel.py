@@ -352,10 +352,10 @@ class WaitingTests(Base):
     def test_broken_rendering(self) -> None:
         """Were an answer ever lost to a bug, the connection ends rather than hang."""
         self.client.send(GET)
-        self.client.channel._broke(Failure(ZeroDivisionError()))
+        self.client.channel.broke(Failure(ZeroDivisionError()))
         self.assertTrue(self.client.transport.disconnected)
         self.client.lose()
-        self.client.channel._broke(Failure(ZeroDivisionError()))
+        self.client.channel.broke(Failure(ZeroDivisionError()))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
 
