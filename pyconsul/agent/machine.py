@@ -11,7 +11,7 @@ indexes are the log's plus ``offset``, so that what is written later is newer th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -20,11 +20,7 @@ from pyconsul.errors import PyconsulError, Refused, StorageDamaged
 from pyconsul.raft.messages import COMMAND, NOOP, RESTORE, Entry
 from pyconsul.state import image
 from pyconsul.state.fsm import FSM
-from pyconsul.state.kv import KVDraft
 from pyconsul.state.store import Snapshot
-from pyconsul.structs.kv import DirEntry
-
-S = TypeVar("S", bound=Struct)
 
 INTERRUPTED = "the restore was interrupted"
 ABORT = -1
@@ -70,29 +66,6 @@ def abort() -> bytes:
     return _encode(RestorePiece(ABORT))
 
 
-class StateDecoder(Generic[S]):
-    """Takes the stream of a state, and puts the largest table together while it comes.
-
-    :param keys: where in the state the rows of the key/value store are.
-    """
-
-    def __init__(self, kind: type[S], keys: str) -> None:
-        self._decoder = image.Decoder(kind)
-        self._entries: list[DirEntry] = self._decoder.rows(keys)
-        self._taken = 0
-        self._kv = KVDraft()
-
-    def feed(self, data: bytes) -> None:
-        """See ``image.Decoder``."""
-        self._decoder.feed(data)
-        self._kv.add(self._entries[self._taken :])
-        self._taken = len(self._entries)
-
-    def finish(self) -> tuple[S, KVDraft]:
-        """The state, and what ``Store.restore`` wants besides. Raises ``StorageDamaged``."""
-        return self._decoder.finish(), self._kv
-
-
 class StateMachine:
     """Applies entries to a store (``storage.snapshotting.Machine``).
 
@@ -104,7 +77,7 @@ class StateMachine:
         self._fsm = fsm
         self._store = fsm.store
         self.offset = 0
-        self._restoring: StateDecoder[Snapshot] | None = None
+        self._restoring: image.Decoder[Snapshot] | None = None
         self._next = 0
         self.replaced: Callable[[], None] = lambda: None
 
@@ -132,7 +105,7 @@ class StateMachine:
         except msgspec.MsgspecError as error:
             return Refused(f"unreadable piece of a state: {error}")
         if piece.number == 0:
-            self._restoring = StateDecoder(Snapshot, "kv.entries")
+            self._restoring = image.Decoder(Snapshot)
             self._next = 0
         decoder, self._restoring = self._restoring, None
         if decoder is None or piece.number != self._next:
@@ -143,12 +116,12 @@ class StateMachine:
                 self._restoring = decoder
                 self._next += 1
                 return 0
-            snapshot, kv = decoder.finish()
+            snapshot = decoder.finish()
         except StorageDamaged as error:
             return Refused(f"unreadable state: {error}")
         self.offset = max(self.offset, snapshot.index + 1 - entry.index)
         snapshot.index = entry.index + self.offset
-        self._store.restore(snapshot, kv)
+        self._store.restore(snapshot)
         self.replaced()
         return snapshot.index
 
@@ -157,16 +130,15 @@ class StateMachine:
     def slices(self) -> Iterator[bytes]:
         """See ``Machine``."""
         assert self.is_whole
-        return image.encode(Image(self.offset, self._store.snapshot(once=True)))
+        return image.encode(Image(self.offset, self._store.snapshot()))
 
-    def decoder(self) -> StateDecoder[Image]:
+    def decoder(self) -> image.Decoder[Image]:
         """See ``Machine``."""
-        return StateDecoder(Image, "state.kv.entries")
+        return image.Decoder(Image)
 
-    def restore(self, state: tuple[Image, KVDraft]) -> None:
+    def restore(self, state: Image) -> None:
         """See ``Machine``."""
         self._restoring = None
-        found, kv = state
-        self.offset = found.offset
-        self._store.restore(found.state, kv)
+        self.offset = state.offset
+        self._store.restore(state.state)
         self.replaced()

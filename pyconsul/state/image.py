@@ -1,16 +1,17 @@
 """A state as a stream of frames, in our own format: what snapshot files and Raft's transfers hold.
 
-A state is a ``Struct`` of lists, dicts and single values, or of more such Structs. A frame is some
-rows of one list or dict, or one value: MessagePack of ``[path, part]``, behind its length. Rows are
-encoded as they are, so this is many times faster than the archive that Consul reads
-(``pyconsul.state.records``); and a table that is added to the state is in the stream by itself.
+A state is a ``Struct`` of lists, dicts, tables of their own kind (``Parted``) and single values, or of
+more such Structs. A frame is some rows of one list or dict, a part of a table, or one value: MessagePack
+of ``[path, part]``, behind its length. Rows are encoded as they are, so this is many times faster than
+the archive that Consul reads (``pyconsul.state.records``); and a table that is added to the state is in
+the stream by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -28,6 +29,23 @@ FRAME_BYTES = 64 * 1024
 
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 _LENGTH_BYTES = 4
+
+
+class Parted(Protocol):
+    """A table that says itself in what pieces it goes into a stream.
+
+    :ivar part_type: what they are.
+    """
+
+    part_type: Any
+
+    def parts(self) -> Iterator[tuple[int, Any]]:
+        """Everything, piece by piece, each with how many rows are in it."""
+        ...
+
+    def add(self, part: Any) -> None:
+        """Take over what ``parts`` gave, beginning with a new table."""
+        ...
 
 
 # ---------------------------------------------------------------- writing
@@ -63,6 +81,9 @@ def _frames(value: Struct, prefix: str) -> Iterator[tuple[int, bytes]]:
             yield from _rows(path, member)
         elif get_origin(kind) is dict:
             yield from _items(path, member)
+        elif _is_parted(kind):
+            for count, part in member.parts():
+                yield count, _encode((path, part))
         else:
             yield 1, _encode((path, member))
 
@@ -103,24 +124,23 @@ _encode = msgspec.msgpack.Encoder().encode
 class Decoder(Generic[S]):
     """Takes a stream in pieces of any size and gives the state.
 
-    What the stream does not have stays as an empty state has it, if it is a list or a dict.
+    What the stream does not have stays as an empty state has it, if it is not a single value.
     """
 
     def __init__(self, kind: type[S]) -> None:
         self._kind = kind
-        self._decoders: dict[str, tuple[str, Any]] = {}
+        self._decoders: dict[str, Any] = {}
         self._values: dict[str, Any] = {}
         self._rest = b""
         for path, type_ in _leaves(kind, ""):
             origin = get_origin(type_)
             if origin in (list, dict):
                 self._values[path] = origin()
-            self._decoders[path] = (
-                (origin.__name__ if origin in (list, dict) else ""),
-                (
-                    msgspec.msgpack.Decoder(tuple[str, type_]).decode  # type: ignore[valid-type]
-                ),
-            )
+            elif _is_parted(type_):
+                self._values[path] = type_()
+                type_ = type_.part_type
+            frame = tuple[str, type_]  # type: ignore[valid-type]
+            self._decoders[path] = msgspec.msgpack.Decoder(frame).decode
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes.
@@ -145,22 +165,20 @@ class Decoder(Generic[S]):
     def _take(self, payload: memoryview) -> None:
         try:
             path = _decode_path(payload)
-            origin, decode = self._decoders[path]
-            part = decode(payload)[1]
+            part = self._decoders[path](payload)[1]
         except KeyError:
             raise StorageDamaged(f"the unknown table {path}") from None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, IndexError) as error:
             raise StorageDamaged(f"an unreadable frame: {error}") from None
-        if origin == "list":
-            self._values[path] += part
-        elif origin == "dict":
-            self._values[path].update(part)
+        table = self._values.get(path)
+        if isinstance(table, list):
+            table += part
+        elif isinstance(table, dict):
+            table.update(part)
+        elif table is not None and _is_parted(type(table)):
+            table.add(part)
         else:
             self._values[path] = part
-
-    def rows(self, path: str) -> Any:
-        """What has come so far of the list or dict at ``path``; it grows while more is fed."""
-        return self._values[path]
 
     def finish(self) -> S:
         """The state, once everything was fed.
@@ -214,6 +232,10 @@ def _leaves(kind: type[Any], prefix: str) -> Iterator[tuple[str, Any]]:
 def _is_branch(type_: Any) -> bool:
     """Whether a field holds a part of the state, rather than rows."""
     return not get_args(type_) and isinstance(type_, type) and issubclass(type_, Struct)
+
+
+def _is_parted(type_: Any) -> bool:
+    return hasattr(type_, "part_type")
 
 
 def _has_default(kind: type[Any], name: str) -> bool:

@@ -16,7 +16,7 @@ one step when graves are collected.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from operator import attrgetter
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from sortedcontainers import SortedList
 
 from pyconsul.errors import PyconsulError, Refused
+from pyconsul.state.entries import Entries
 from pyconsul.state.uuids import session_id_fault
 from pyconsul.state.watches import Watches
 from pyconsul.structs.kv import DirEntry
@@ -39,29 +40,12 @@ _LAST = 0x10FFFF
 
 
 class KVSnapshot(Struct):
-    """All of the table: rows in the order of their keys and what is known of deletions."""
+    """All of the table: rows and what is known of deletions."""
 
-    entries: list[DirEntry]
+    entries: Entries
     graves: dict[str, int]
     trees: dict[str, int]
     floor: int
-
-
-class KVDraft:
-    """A table that is put together some rows at a time, since many at once would take long."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, DirEntry] = {}
-        self.keys: SortedList = SortedList()
-        self.held: dict[str, dict[str, None]] = {}
-
-    def add(self, entries: Sequence[DirEntry]) -> None:
-        """Take rows over, best in the order of their keys."""
-        self.keys.update([row.key for row in entries if row.key not in self.rows])
-        for row in entries:
-            self.rows[row.key] = row
-            if row.session:
-                self.held.setdefault(row.session, {})[row.key] = None
 
 
 def after_prefix(prefix: str) -> str | None:
@@ -93,12 +77,12 @@ class KVTable:
     writes takes the log index of the command, and the watches are told of each key concerned.
 
     :ivar session_exists: whether a session of that id lives; the session table provides it.
+    :ivar discard: called with entries that are gone, many perhaps, for whoever wants to free them slowly.
     """
 
     def __init__(self, watches: Watches) -> None:
         self._watches = watches
-        self._rows: dict[str, DirEntry] = {}
-        self._keys = SortedList()
+        self._entries = Entries()
         self._graves: dict[str, int] = {}
         """In the order of their indexes."""
         self._grave_keys = SortedList()
@@ -111,25 +95,25 @@ class KVTable:
         """The last writes, index and key, noted from when somebody first asked for changes."""
         self._recent_since = 0
         self.session_exists: Callable[[str], bool] = lambda session: False
+        self.discard: Callable[[Entries], None] = lambda entries: None
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._entries)
 
     # ------------------------------------------------------------ reading
 
     def get(self, key: str) -> tuple[int, DirEntry | None]:
         """The index to wait on, and the entry if there is one."""
-        row = self._rows.get(key)
+        row = self._entries.get(key)
         return (self._absent_index(key), None) if row is None else (row.modify_index, row)
 
     def row(self, key: str) -> DirEntry | None:
         """The entry, if there is one."""
-        return self._rows.get(key)
+        return self._entries.get(key)
 
     def under(self, prefix: str) -> tuple[int, list[DirEntry]]:
         """All entries whose keys start with ``prefix``, in the order of their keys."""
-        rows = self._rows
-        found = [rows[key] for key in _under(self._keys, prefix)]
+        found = [*self._entries.between(prefix, after_prefix(prefix))]
         return max(self._gone_index(prefix), max(map(_modified, found), default=0)), found
 
     def names(self, prefix: str, separator: str) -> tuple[int, list[str]]:
@@ -150,27 +134,27 @@ class KVTable:
         It moves when one of these changes, when one comes between them, and when any under ``prefix``
         goes.
         """
-        rows = self._rows
-        found = [rows[key] for key in islice(_behind(self._keys, prefix, after), limit)]
+        found = [*islice(_behind(self._entries, prefix, after), limit)]
         return max(self._gone_index(prefix), max(map(_modified, found), default=0)), found
 
     def names_page(self, prefix: str, separator: str, after: str, limit: int | None) -> tuple[int, list[str]]:
         """As ``page``, of names as ``names`` gives them; what a cut name stands for is skipped at once."""
-        keys = self._keys
+        entries = self._entries
         index, start = 0, len(prefix)
         names: list[str] = []
         cut = after.find(separator, start) if separator else -1
         if cut >= 0 and cut + len(separator) == len(after):
-            keys_left = _beyond(keys, prefix, after)
+            left = _beyond(entries, prefix, after)
         else:
-            keys_left = _behind(keys, prefix, after)
-        while len(names) != limit and (key := next(keys_left, None)) is not None:
-            index = max(index, self._rows[key].modify_index)
-            at = key.find(separator, start) if separator else -1
+            left = _behind(entries, prefix, after)
+        while len(names) != limit and (row := next(left, None)) is not None:
+            index = max(index, row.modify_index)
+            name = row.key
+            at = name.find(separator, start) if separator else -1
             if at >= 0:
-                key = key[: at + len(separator)]
-                keys_left = _beyond(keys, prefix, key)
-            names.append(key)
+                name = name[: at + len(separator)]
+                left = _beyond(entries, prefix, name)
+            names.append(name)
         return max(self._gone_index(prefix), index), names
 
     def changes(self, prefix: str, since: int) -> KVChanges | None:
@@ -195,18 +179,18 @@ class KVTable:
 
     def _written(self, prefix: str, since: int) -> list[DirEntry]:
         """The entries under ``prefix`` that were written after ``since`` and are there."""
-        rows = self._rows
+        entries = self._entries
         if self._recent is None:
             self._recent = deque(maxlen=RECENT_MAX)
-            self._recent_since = max(map(_modified, rows.values()), default=0)
+            self._recent_since = entries.newest
         if since < self._recent_since:
             return [row for row in self.under(prefix)[1] if row.modify_index > since]
         found: dict[str, DirEntry] = {}
         for index, key in reversed(self._recent):
             if index <= since:
                 break
-            if key.startswith(prefix) and key in rows:
-                found[key] = rows[key]
+            if key.startswith(prefix) and (row := entries.get(key)) is not None:
+                found[key] = row
         return [row for _, row in sorted(found.items())]
 
     def held_by(self, session: str) -> list[str]:
@@ -244,7 +228,7 @@ class KVTable:
 
     def set(self, index: int, key: str, value: bytes | None, flags: int) -> bool:
         """Write an entry; a lock on it stays, but its count starts again, as with Consul. Always done."""
-        old = self._rows.get(key)
+        old = self._entries.get(key)
         if old is None:
             self._insert(index, key, value, flags, 0, "")
         elif old.value != (value or None) or old.flags != flags or old.lock_index:
@@ -262,16 +246,15 @@ class KVTable:
 
     def cas(self, index: int, key: str, value: bytes | None, flags: int, expected: int) -> bool:
         """``set`` if the entry was last modified at ``expected``; 0: if there is none."""
-        old = self._rows.get(key)
+        old = self._entries.get(key)
         if (0 if old is None else old.modify_index) != expected:
             return False
         return self.set(index, key, value, flags)
 
     def delete(self, index: int, key: str) -> bool:
         """Remove an entry, if there is one. Always done."""
-        row = self._rows.pop(key, None)
+        row = self._entries.pop(key)
         if row is not None:
-            self._keys.remove(key)
             self._let_go(row)
             self._graves[key] = index
             self._grave_keys.add(key)
@@ -282,22 +265,17 @@ class KVTable:
 
     def delete_cas(self, index: int, key: str, expected: int) -> bool:
         """Remove an entry that was last modified at ``expected``; done if there is none."""
-        row = self._rows.get(key)
+        row = self._entries.get(key)
         return row is None or (row.modify_index == expected and self.delete(index, key))
 
     def delete_tree(self, index: int, prefix: str) -> bool:
         """Remove every entry whose key starts with ``prefix``. Always done."""
-        doomed = [*_under(self._keys, prefix)]
-        if not doomed:
+        gone = self._entries.cut(prefix, after_prefix(prefix))
+        if not gone:
             return True
-        everything = len(doomed) == len(self._rows)
-        if everything:
-            self._keys.clear()
-        for key in doomed:
-            if not everything:
-                self._keys.remove(key)
-            self._let_go(self._rows.pop(key))
-            self._watches.touch_entry(key)
+        self._let_all_go(gone, prefix)
+        self._watches.touch_tree(prefix, gone)
+        self.discard(gone)
         if prefix not in self._trees:
             self._tree_keys.add(prefix)
         self._trees.pop(prefix, None)
@@ -313,7 +291,7 @@ class KVTable:
         refusal = self.lock_refusal(session)
         if refusal is not None:
             return refusal
-        old = self._rows.get(key)
+        old = self._entries.get(key)
         if old is None:
             self._insert(index, key, value, flags, 1, session)
             return True
@@ -337,7 +315,7 @@ class KVTable:
         """Write an entry and let it go, if ``session`` holds it."""
         if not session:
             return Refused("missing session")
-        old = self._rows.get(key)
+        old = self._entries.get(key)
         if old is None or old.session != session:
             return False
         self._change(old, index, value, flags, old.lock_index, "")
@@ -350,7 +328,8 @@ class KVTable:
             if delete:
                 self.delete(index, key)
             else:
-                old = self._rows[key]
+                old = self._entries.get(key)
+                assert old is not None  # it is held
                 self._change(old, index, old.value, old.flags, old.lock_index, "")
         return keys
 
@@ -364,7 +343,6 @@ class KVTable:
     def _insert(
         self, index: int, key: str, value: bytes | None, flags: int, lock_index: int, session: str
     ) -> None:
-        self._keys.add(key)
         if self._graves and self._graves.pop(key, None) is not None:
             self._grave_keys.remove(key)
         if session:
@@ -395,7 +373,7 @@ class KVTable:
         self._put(replace(row, modify_index=index))
 
     def _put(self, row: DirEntry) -> None:
-        self._rows[row.key] = row
+        self._entries.put(row)
         if self._recent is not None:
             if len(self._recent) == RECENT_MAX:
                 self._recent_since = self._recent[0][0]
@@ -409,6 +387,19 @@ class KVTable:
             del held[row.key]
             if not held:
                 del self._held[row.session]
+
+    def _let_all_go(self, gone: Entries, prefix: str) -> None:
+        """Those that were held of ``gone``, which were all under ``prefix``, are no longer."""
+        if len(gone) <= len(self._held):
+            for row in gone:
+                self._let_go(row)
+            return
+        for session, keys in [*self._held.items()]:
+            left = {key: None for key in keys if not key.startswith(prefix)}
+            if left:
+                self._held[session] = left
+            else:
+                del self._held[session]
 
     def _collect(self, keys: list[str]) -> None:
         for key in keys:
@@ -424,51 +415,34 @@ class KVTable:
 
     def excerpt(self, keys: Iterable[str]) -> KVSnapshot:
         """The entries of ``keys`` alone, in that order, with nothing about deletions."""
-        rows = self._rows
-        return KVSnapshot([rows[key] for key in keys if key in rows], {}, {}, 0)
+        found = map(self._entries.get, keys)
+        return KVSnapshot(Entries(row for row in found if row is not None), {}, {}, 0)
 
-    def snapshot(self, once: bool = False) -> KVSnapshot:
-        """References to all rows; later writes do not show in it.
+    def snapshot(self) -> KVSnapshot:
+        """What is here now; later writes do not show in it."""
+        return KVSnapshot(self._entries.share(), dict(self._graves), dict(self._trees), self._floor)
 
-        :param once: the entries are looked up when they are read, which can be done once: a list of a
-            million takes ten times as long to make as a copy of the table.
-        """
-        rows = self._rows
-        if once:
-            entries: list[DirEntry] = map(rows.copy().pop, [*self._keys])  # type: ignore[assignment]
-        else:
-            entries = list(map(rows.__getitem__, self._keys))
-        return KVSnapshot(entries, dict(self._graves), dict(self._trees), self._floor)
-
-    def restore(self, snapshot: KVSnapshot, draft: KVDraft | None = None) -> None:
-        """Become what the snapshot holds; watchers are the caller's affair.
-
-        :param draft: of all its rows, if they were put together before; it is used up.
-        """
-        if draft is None:
-            draft = KVDraft()
-            draft.add(snapshot.entries)
-        self._rows, self._keys, self._held = draft.rows, draft.keys, draft.held
+    def restore(self, snapshot: KVSnapshot) -> None:
+        """Become what the snapshot holds; watchers are the caller's affair."""
+        before, self._entries = self._entries, snapshot.entries.share()
+        self.discard(before)
+        self._held = {}
+        for key, session in self._entries.locked():
+            self._held.setdefault(session, {})[key] = None
         self._graves, self._trees, self._floor = dict(snapshot.graves), dict(snapshot.trees), snapshot.floor
         self._grave_keys, self._tree_keys = SortedList(self._graves), SortedList(self._trees)
         self._recent = None
 
 
-def _behind(keys: SortedList, prefix: str, after: str) -> Iterator[str]:
-    """Those of the sorted ``keys`` that start with ``prefix`` and come behind ``after``."""
-    if after < prefix:
-        return _under(keys, prefix)
-    found: Iterator[str] = keys.irange(after, after_prefix(prefix), (False, False))
-    return found
+def _behind(entries: Entries, prefix: str, after: str) -> Iterator[DirEntry]:
+    """Those whose keys start with ``prefix`` and come behind ``after``."""
+    return entries.between(prefix if after < prefix else after + "\0", after_prefix(prefix))
 
 
-def _beyond(keys: SortedList, prefix: str, name: str) -> Iterator[str]:
-    """Those of the sorted ``keys`` under ``prefix`` that come behind all that start with ``name``."""
+def _beyond(entries: Entries, prefix: str, name: str) -> Iterator[DirEntry]:
+    """Those under ``prefix`` whose keys come behind all that start with ``name``."""
     beyond = after_prefix(name)
-    if beyond is None:
-        return iter(())
-    found: Iterator[str] = keys.irange(max(prefix, beyond), after_prefix(prefix), (True, False))
-    return found
+    return iter(()) if beyond is None else entries.between(max(prefix, beyond), after_prefix(prefix))
 
 
 def _under(keys: SortedList, prefix: str) -> Iterator[str]:

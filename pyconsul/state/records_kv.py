@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from pyconsul.errors import Refused
+from pyconsul.state.entries import Entries
 from pyconsul.state.kv import GRAVES_MAX, KVSnapshot
 from pyconsul.state.records_kinds import INDEX, KVS, TOMBSTONE, Skipped
 from pyconsul.state.records_wire import NIL, Index, IndexRecord, packer, raw_bytes
@@ -18,7 +19,6 @@ from pyconsul.structs.kv import DirEntry
 NOT_UTF8 = "key that is not UTF-8"
 ORPHANED_LOCK = "lock whose session is not restored"
 
-_by_key = attrgetter("key")
 _INDEX = bytes((INDEX,))
 
 
@@ -106,11 +106,9 @@ class KVReader:
     def __init__(self, skipped: Skipped) -> None:
         self.last_index = 0
         self._skipped = skipped
-        self._rows: list[DirEntry] = []
-        self._last_key = ""
-        self._in_order = True
-        self._locked: list[int] = []
-        """Places of entries that a session holds."""
+        self._rows = Entries()
+        self._locked: list[str] = []
+        """Keys that a session held in some record."""
         self._graves: list[tuple[str, int]] = []
         self._trees: list[tuple[str, int]] = []
         self._floor = 0
@@ -125,12 +123,9 @@ class KVReader:
         key = row.key
         if not key:
             raise Refused("has no key")
-        if key <= self._last_key:
-            self._in_order = False
-        self._last_key = key
         if row.session:
-            self._locked.append(len(self._rows))
-        self._rows.append(
+            self._locked.append(key)
+        self._rows.put(
             DirEntry(
                 lock_index=row.lock_index,
                 key=key,
@@ -167,12 +162,11 @@ class KVReader:
         :param sessions: the ids of all there are.
         """
         rows = self._rows
-        for at in self._locked:
-            if rows[at].session not in sessions:
-                rows[at] = replace(rows[at], session=UNSET)
+        for key in self._locked:
+            row = rows.get(key)
+            if row is not None and row.session and row.session not in sessions:
+                rows.put(replace(row, session=UNSET))
                 self._skipped.add(ORPHANED_LOCK)
-        if not self._in_order:
-            rows = sorted({row.key: row for row in rows}.values(), key=_by_key)
         return KVSnapshot(rows, self._newest(self._graves), self._newest(self._trees), self._floor)
 
     def _newest(self, graves: list[tuple[str, int]]) -> dict[str, int]:

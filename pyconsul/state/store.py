@@ -10,7 +10,7 @@ from msgspec import Struct
 from pyconsul.state.autopilot import AutopilotTable
 from pyconsul.state.catalog import Catalog, CatalogSnapshot
 from pyconsul.state.coordinate import CoordinateSnapshot, CoordinateTable
-from pyconsul.state.kv import KVDraft, KVSnapshot, KVTable
+from pyconsul.state.kv import KVSnapshot, KVTable
 from pyconsul.state.queries import QuerySnapshot, QueryTable
 from pyconsul.state.session import SessionSnapshot, SessionTable
 from pyconsul.state.watches import Watches
@@ -48,14 +48,11 @@ class Store:
         self.autopilot = AutopilotTable(self.watches)
         self.queries = QueryTable(self.watches, self.sessions)
 
-    def snapshot(self, once: bool = False) -> Snapshot:
-        """Everything as it is now; later commands do not show in it. Costs one list of references.
-
-        :param once: costs less, but can be read only once (``KVTable.snapshot``).
-        """
+    def snapshot(self) -> Snapshot:
+        """Everything as it is now; later commands do not show in it."""
         return Snapshot(
             self.index,
-            self.kv.snapshot(once),
+            self.kv.snapshot(),
             self.catalog.snapshot(),
             self.sessions.snapshot(),
             self.coordinates.snapshot(),
@@ -63,13 +60,10 @@ class Store:
             self.queries.snapshot(),
         )
 
-    def restore(self, snapshot: Snapshot, kv: KVDraft | None = None) -> None:
-        """Become what ``snapshot`` holds, and wake everybody.
-
-        :param kv: see ``KVTable.restore``.
-        """
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become what ``snapshot`` holds, and wake everybody."""
         self.index = self.known_since = snapshot.index
-        self.kv.restore(snapshot.kv, kv)
+        self.kv.restore(snapshot.kv)
         self.catalog.restore(snapshot.catalog)
         self.sessions.restore(snapshot.sessions)
         self.coordinates.restore(snapshot.coordinates)
@@ -94,4 +88,8 @@ class Store:
         """A hash over all rows and all indexes, equal on servers that have applied the same commands."""
         from hashlib import blake2b  # brings OpenSSL's library, which most agents do without
 
-        return blake2b(msgspec.msgpack.encode(self.snapshot()), digest_size=16).hexdigest()
+        return blake2b(_encode(self.snapshot()), digest_size=16).hexdigest()
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=list).encode
+"""Entries are a list of rows then, however they lie in blocks."""

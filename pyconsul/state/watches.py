@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from pyconsul.interfaces import Watcher
+    from pyconsul.state.entries import Entries
 
 _Bucket: TypeAlias = "dict[Watcher, Sequence[Hashable]]"
 """Watchers of one key, each with all the keys that it watches."""
@@ -131,6 +132,19 @@ class Watches:
                     self._shorten(length)
                     self.pending.update(bucket)
 
+    def touch_tree(self, prefix: str, gone: Entries) -> None:
+        """The entries ``gone``, which were all that started with ``prefix``, go at once."""
+        watched = len(self._keys) + len(self._prefixes)
+        if len(gone) <= watched:
+            for row in gone:
+                self.touch_entry(row.key)
+        elif watched:
+            for key in [key for key in self._keys if key.startswith(prefix) and key in gone]:
+                self.pending.update(self._keys.pop(key))
+            for name in [name for name in self._prefixes if _are_concerned(name, prefix, gone)]:
+                self.pending.update(self._prefixes[name])
+                self._drop(self._prefixes, name)
+
     def touch(self, key: Hashable) -> None:
         """What ``key`` names changes; not for keys of the key/value table."""
         if self._others:
@@ -176,3 +190,8 @@ class Watches:
             table.clear()
         self._lengths.clear()
         self.fire()
+
+
+def _are_concerned(name: str, prefix: str, gone: Entries) -> bool:
+    """Whether of ``gone``, all of which start with ``prefix``, any starts with ``name``."""
+    return prefix.startswith(name) or (name.startswith(prefix) and gone.has_under(name))

@@ -24,7 +24,10 @@ from pyconsul.raft.snapshot import SnapshotInfo
 FOLDER = "snapshots"
 META, STATE = "meta.json", "state"
 TEMPORARY_SUFFIX = ".tmp"
-VERSION = 1
+VERSION = 2
+VERSIONS_READ = (1, 2)
+"""The first had the rows of the key/value store one by one."""
+
 KEPT = 2
 READ_BYTES = 256 * 1024
 SYNC_BYTES = 4 * 1024 * 1024
@@ -101,7 +104,7 @@ class SnapshotFiles:
             meta = _decode_meta(body)
         except ValueError as error:  # msgspec's errors are such, too
             raise StorageDamaged(f"{path}: damaged: {error}") from None
-        if meta.version != VERSION or (meta.index, meta.term) != (name.index, name.term):
+        if meta.version not in VERSIONS_READ or (meta.index, meta.term) != (name.index, name.term):
             raise StorageDamaged(f"{path}: is not the description of snapshot {name} in format {VERSION}")
         configuration = Configuration(meta.servers)
         return SnapshotInfo(

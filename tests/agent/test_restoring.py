@@ -39,7 +39,7 @@ class RestoringTests(SynchronousTestCase):
         self.clock = Clock()
         self.proposed: list[tuple[bytes, Deferred[Any]]] = []
         self.results = noted(
-            Deferred.fromCoroutine(Restoring(self.clock, self.propose).run(state(5, 6000).snapshot()))
+            Deferred.fromCoroutine(Restoring(self.clock, self.propose).run(state(5, 9000).snapshot()))
         )
 
     def propose(self, data: bytes) -> Deferred[Any]:

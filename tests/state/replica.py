@@ -6,15 +6,27 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from pyconsul.errors import PyconsulError
-from pyconsul.state import commands
+from pyconsul.state import commands, image
 from pyconsul.state.fsm import FSM
 from pyconsul.state.operations import Op
 from pyconsul.state.session import CREATE
-from pyconsul.state.store import Store
+from pyconsul.state.store import Snapshot, Store
 from pyconsul.structs.catalog import DeregisterRequest, HealthCheck, NodeService, RegisterRequest
 from pyconsul.structs.kv import DirEntry, KVSRequest
 from pyconsul.structs.session import Session
 from pyconsul.structs.txn import TxnResponse
+
+
+def stream(snapshot: Snapshot) -> bytes:
+    """What a snapshot is in a file."""
+    return b"".join(image.encode(snapshot))
+
+
+def travelled(snapshot: Snapshot) -> Snapshot:
+    """A snapshot that was in a file."""
+    decoder = image.Decoder(Snapshot)
+    decoder.feed(stream(snapshot))
+    return decoder.finish()
 
 
 class Waiter:

@@ -130,7 +130,7 @@ class StoreTests(SynchronousTestCase):
         store.kv.lock(204, "locked", b"v", 0, session_id)
         store.index = 204
         digest = store.digest()
-        slices = image.encode(store.snapshot(once=True), rows_max=50)
+        slices = image.encode(store.snapshot(), rows_max=50)
         parts = [next(slices)]
         store.kv.set(300, "k50", b"later", 0)
         store.kv.delete(301, "k60")

@@ -8,12 +8,21 @@ from msgspec import UNSET
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.state import commands, kv
-from pyconsul.state.kv import KVTable, after_prefix
+from pyconsul.state.entries import Entries
+from pyconsul.state.kv import KVSnapshot, KVTable, after_prefix
 from pyconsul.state.watches import Watches
 from tests.state.replica import Replica, refusal
 
 S1 = "11111111-2222-3333-4444-555555555551"
 S2 = "11111111-2222-3333-4444-555555555552"
+
+
+def packed(entries: Entries) -> Entries:
+    """The same as they come out of a snapshot."""
+    found = Entries()
+    for _, part in entries.parts():
+        found.add(part)
+    return found
 
 
 class KVTestCase(SynchronousTestCase):
@@ -360,22 +369,79 @@ class IndexTests(KVTestCase):
         self.assertEqual(self.kv.get("7")[0], 0)
 
 
-class DraftTests(KVTestCase):
-    def test_some_at_a_time(self) -> None:
-        """What was put together in parts, and in any order, is the same as all at once."""
+class SnapshotTests(KVTestCase):
+    def test_goes_on(self) -> None:
+        """A table that was restored knows who holds what, in whatever form the rows came."""
         for number in range(50):
             self.do("set", f"k{number:02d}", b"v")
-        for key in ("k03", "k41"):
+        for key in ("k41", "k03"):
             self.kv.lock(60, key, b"", 0, S1)
         snapshot = self.kv.snapshot()
-        draft = kv.KVDraft()
-        for start in (30, 0, 20, 40, 10, 0):
-            draft.add(snapshot.entries[start : start + 10])
         other = KVTable(Watches())
-        other.restore(snapshot, draft)
-        self.assertEqual(other.snapshot(), snapshot)
-        self.assertEqual(other.held_by(S1), ["k03", "k41"])
+        discarded: list[int] = []
+        other.discard = lambda gone: discarded.append(len(gone))
+        for found in (snapshot, KVSnapshot(packed(snapshot.entries), {}, {}, 0)):
+            other.restore(found)
+            self.assertEqual(other.snapshot(), snapshot)
+            self.assertEqual(other.held_by(S1), ["k03", "k41"])
         self.assertEqual(other.names("", "")[1], [f"k{number:02d}" for number in range(50)])
+        self.assertEqual(discarded, [0, 50])
+
+    def test_is_not_changed(self) -> None:
+        """Neither by the table that it was taken of nor by the one that it was restored to."""
+        self.do("set", "a", b"1")
+        snapshot = self.kv.snapshot()
+        before = [*snapshot.entries]
+        other = KVTable(Watches())
+        other.restore(snapshot)
+        for table in (self.kv, other):
+            table.set(9, "a", b"2", 0)
+            table.set(9, "b", b"2", 0)
+            table.delete_tree(10, "")
+            self.assertEqual([*snapshot.entries], before)
+
+
+class TreeTests(KVTestCase):
+    """Deleting many keys at once takes other ways than deleting a few."""
+
+    def test_locks(self) -> None:
+        """Locks under the prefix are gone, others stay."""
+        for key in ("a/1", "a/2", "a/3", "b/1"):
+            self.do("set", key)
+        self.kv.lock(10, "a/1", b"", 0, S1)
+        self.kv.lock(11, "b/1", b"", 0, S1)
+        self.kv.lock(12, "a/2", b"", 0, S2)
+        self.do("delete-tree", "a/")
+        self.assertEqual((self.kv.held_by(S1), self.kv.held_by(S2)), (["b/1"], []))
+        self.do("delete-tree", "b/1")
+        self.assertEqual(self.kv.held_by(S1), [])
+
+    def test_watches(self) -> None:
+        """Whoever reads what goes is woken once; more keys go than are watched, or fewer."""
+        concerned = [("kv", "a/1"), ("kvp", "a/"), ("kvp", "a/1"), ("kvp", "")]
+        others = [("kv", "a/none"), ("kv", "b"), ("kvp", "a/x"), ("kvp", "b"), ("kvp", "a/11")]
+        for count in (2, 30):
+            self.do("set", "b", b"1")
+            for number in range(count):
+                self.do("set", f"a/{number % 10}{'0' * (number // 10)}", b"1")
+            self.do("set", "a/1", b"2")
+            waiters = {watch: self.replica.wait(watch) for watch in concerned + others}
+            self.do("delete-tree", "a/")
+            woken = [watch for watch, waiter in waiters.items() if waiter.woken]
+            self.assertEqual(woken, concerned)
+            for watch, waiter in waiters.items():
+                self.replica.store.watches.cancel((watch,), waiter)
+            self.assertEqual(len(self.replica.store.watches), 0)
+
+    def test_discarded(self) -> None:
+        """What goes is handed over, to be freed slowly."""
+        gone: list[str] = []
+        self.kv.discard = lambda entries: gone.extend(row.key for row in entries)
+        for key in ("a", "ab", "b"):
+            self.do("set", key)
+        self.do("delete-tree", "x")
+        self.do("delete-tree", "a")
+        self.assertEqual(gone, ["a", "ab"])
 
 
 class WatchTests(KVTestCase):

@@ -13,7 +13,7 @@ from pyconsul.state.commands import SESSION
 from pyconsul.state.session import SessionCommand
 from pyconsul.state.store import Store
 from pyconsul.structs.session import ServiceCheck, Session
-from tests.state.replica import Replica, ids, refusal
+from tests.state.replica import Replica, ids, refusal, travelled
 
 S1, S2, S3 = (f"11111111-2222-3333-4444-55555555555{digit}" for digit in "abc")
 
@@ -217,10 +217,9 @@ class SnapshotTests(SessionTestCase):
             self.lock(key, S2)
         self.replica.destroy(S1)
         other = Replica()
-        encoded = msgspec.msgpack.encode(self.replica.store.snapshot())
         told: list[Any] = []
         other.store.sessions.ended = lambda session, keys: told.append((session.id, keys))
-        other.store.restore(msgspec.msgpack.decode(encoded, type=type(self.replica.store.snapshot())))
+        other.store.restore(travelled(self.replica.store.snapshot()))
         other.index = self.replica.index
         self.assertEqual(other.store.digest(), self.replica.store.digest())
         for replica in (self.replica, other):
