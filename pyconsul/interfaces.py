@@ -8,7 +8,8 @@ the clock (Twisted's ``IReactorTime``), chance (``random.Random``), the network 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, Self, TypeAlias
+from enum import Enum
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -281,17 +282,50 @@ class AnswerWatcher(Watcher, Protocol):
     watch: Any
 
 
+class Later(Enum):
+    """What is returned instead of a result of which a ``Waiter`` will be told."""
+
+    LATER = "later"
+
+
+LATER: Final = Later.LATER
+
+
+class Waiter(Protocol):
+    """Who waits for one result, and is told once. A ``Deferred`` is one; others cost less.
+
+    It is never told before the call that it was given to has returned, and must not raise.
+    """
+
+    @property
+    def callback(self) -> Callable[[Any], object]:
+        """Takes the result."""
+        ...
+
+    @property
+    def errback(self) -> Callable[[Any], object]:
+        """Takes the exception, or a ``Failure`` of it, that there is instead."""
+        ...
+
+
 class Agent(Protocol):
     """What HTTP, DNS and the checks need of an agent, whatever its role.
 
     ``pyconsul.agent`` provides it; nothing below imports that package.
     """
 
-    def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
+    def ask(
+        self,
+        method: str,
+        request: Any,
+        watcher: AnswerWatcher | None = None,
+        waiter: Waiter | None = None,
+    ) -> Any:
         """Call the endpoint ``method`` wherever it has to run; the reply struct or a Deferred of it.
 
         A read that this node answers from its own store registers ``watcher`` on exactly what it
-        read and sets ``watcher.armed = True``.
+        read and sets ``watcher.armed = True``. What is soon over, and so need not be cancelled, may
+        return ``LATER`` and tell ``waiter``, if there is one.
         """
         ...
 

@@ -34,7 +34,7 @@ from pyconsul.agent.waiting import ServiceWaits
 from pyconsul.checks.tls import TlsFiles
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import Refused
-from pyconsul.interfaces import AnswerWatcher, SnapshotStream
+from pyconsul.interfaces import AnswerWatcher, SnapshotStream, Waiter
 from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.net.networks import within
@@ -461,7 +461,13 @@ class BaseAgent(MultiService):
         """What ``metrics`` counts."""
         return {"client.rpc": self.sync.asked}
 
-    def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
+    def ask(
+        self,
+        method: str,
+        request: Any,
+        watcher: AnswerWatcher | None = None,
+        waiter: Waiter | None = None,
+    ) -> Any:
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ from pyconsul.agent.snapshots import ClientSnapshots
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.declared import declared_methods
 from pyconsul.errors import NoLeader, NoServers, Refused, Unreachable
-from pyconsul.interfaces import AnswerWatcher
+from pyconsul.interfaces import AnswerWatcher, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.serf.members import UPDATE
 from pyconsul.swim.keyring import Keyring
@@ -58,7 +58,13 @@ class ClientAgent(BaseAgent):
             self._forwarder.hurry()
             self.sync.servers_changed()
 
-    def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
+    def ask(
+        self,
+        method: str,
+        request: Any,
+        watcher: AnswerWatcher | None = None,
+        waiter: Waiter | None = None,
+    ) -> Any:
         """See ``pyconsul.interfaces.Agent``; nothing is ever answered from here."""
         declared = self._methods.get(method)
         if declared is None:

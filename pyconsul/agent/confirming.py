@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from pyconsul.errors import PyconsulError, Refused
+from pyconsul.interfaces import Waiter
 from pyconsul.raft import events
 
 WAITING_MAX = 100_000
@@ -88,8 +88,8 @@ class Applied:
         fail_all((deferred for _, deferred in waiting), error)
 
 
-def fail_all(deferreds: Iterable[Deferred[Any]], error: Callable[[], PyconsulError]) -> None:
-    """Let all of them fail that have not fired, each with an error of its own."""
-    for deferred in list(deferreds):
-        if not deferred.called:
-            deferred.errback(error())
+def fail_all(waiters: Iterable[Waiter], error: Callable[[], PyconsulError]) -> None:
+    """Tell each of them an error of its own, but for Deferreds that have been cancelled."""
+    for waiter in list(waiters):
+        if not getattr(waiter, "called", False):
+            waiter.errback(error())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count, repeat
 from typing import Any
 
-from msgspec import Struct
 from twisted.internet.defer import Deferred, fail, succeed
 
 from pyconsul.agent.confirming import Applied, Confirming, fail_all
@@ -17,7 +17,7 @@ from pyconsul.agent.machine import StateMachine
 from pyconsul.agent.raft_driver import RaftDriver
 from pyconsul.agent.restoring import Restoring
 from pyconsul.errors import LeadershipLost, NoLeader, PyconsulError, Refused, StorageDamaged
-from pyconsul.interfaces import Disk, RaftStorage, Recovered
+from pyconsul.interfaces import Disk, RaftStorage, Recovered, Waiter
 from pyconsul.log import make_logger
 from pyconsul.raft import events
 from pyconsul.raft.configuration import Configuration, Server
@@ -38,14 +38,6 @@ from pyconsul.storage.snapshotting import Snapshotting, after
 PROPOSALS_WAITING_MAX = 100_000
 COMMANDS_PER_PROPOSAL_MAX = 256
 SNAPSHOT_FOLDER = f"{FOLDER}/snapshots"
-
-
-class _Waiter(Struct):
-    """Who waits for the entry ``index`` of ``term`` to be applied."""
-
-    index: int
-    term: int
-    deferred: Deferred[Any]
 
 
 class Replica:
@@ -93,9 +85,10 @@ class Replica:
         self.ready = False
         """This server leads and its store is up to date; the default reads may be served."""
         self._barrier = 0
-        self._gathering: list[tuple[bytes, Deferred[Any]]] = []
-        self._proposing: deque[list[Deferred[Any]]] = deque()
-        self._waiters: deque[_Waiter] = deque()
+        self._gathering: list[tuple[bytes, Waiter]] = []
+        self._proposing: deque[list[Waiter]] = deque()
+        self._waiters: deque[tuple[int, int, Waiter]] = deque()
+        """Who waits for an entry to be applied: its index and term."""
         self._confirming = Confirming(environment.clock, self._feed)
         self._until_applied = Applied()
         self._transfers: deque[Deferred[None]] = deque()
@@ -310,22 +303,29 @@ class Replica:
         return self._hearsay.address if self._stopped else self.core.leader_address
 
     def propose(self, command: bytes) -> Deferred[Any]:
-        """Append ``command``; fires with what applying it returned.
+        """Append ``command``; fires with what applying it returned."""
+        deferred: Deferred[Any] = Deferred()
+        try:
+            self.submit(command, deferred)
+        except PyconsulError as error:
+            deferred.errback(error)
+        return deferred
+
+    def submit(self, command: bytes, waiter: Waiter) -> None:
+        """Append ``command``; ``waiter`` is told what applying it returned.
 
         Commands of one turn of the reactor are gathered into one batch for the log, the disk and
         the followers.
+
+        :raises PyconsulError: nothing was appended, and ``waiter`` is told nothing.
         """
-        deferred: Deferred[Any] = Deferred()
         if not self.is_leader:
-            deferred.errback(self.no_leader())
-            return deferred
+            raise self.no_leader()
         if len(self._waiters) + len(self._gathering) >= PROPOSALS_WAITING_MAX:
-            deferred.errback(Refused("too many writes are waiting; try again later"))
-            return deferred
+            raise Refused("too many writes are waiting; try again later")
         if not self._gathering:
             self._clock.callLater(0, self._flush)
-        self._gathering.append((command, deferred))
-        return deferred
+        self._gathering.append((command, waiter))
 
     def confirm(self) -> Deferred[int]:
         """Ask a majority whether this server still leads; fires with the index that a read needs.
@@ -399,7 +399,7 @@ class Replica:
         while self._gathering and not self._stopped:
             batch = self._gathering[:COMMANDS_PER_PROPOSAL_MAX]
             del self._gathering[:COMMANDS_PER_PROPOSAL_MAX]
-            self._proposing.append([deferred for _, deferred in batch])
+            self._proposing.append([waiter for _, waiter in batch])
             self.driver.feed(events.Propose([command for command, _ in batch]))
 
     def _feed(self, event: object) -> None:
@@ -466,9 +466,8 @@ class Replica:
     def _proposed(self, effect: events.Proposed) -> None:
         if self._stopped:  # the disk failed within this very step
             return
-        deferreds = self._proposing.popleft()
-        for offset, deferred in enumerate(deferreds):
-            self._waiters.append(_Waiter(effect.first_index + offset, effect.term, deferred))
+        waiters = self._proposing.popleft()
+        self._waiters.extend(zip(count(effect.first_index), repeat(effect.term), waiters))
 
     def _refused(self, effect: events.ProposalRefused) -> None:
         if self._stopped:
@@ -476,22 +475,30 @@ class Replica:
         # Nothing was appended, so whoever asked may go on: when leadership is being handed over,
         # there is a leader again in a moment.
         elsewhere = effect.not_leader or effect.reason == TRANSFER_IN_PROGRESS
-        for deferred in self._proposing.popleft():
-            deferred.errback(NoLeader() if elsewhere else Refused(effect.reason))
+        for waiter in self._proposing.popleft():
+            waiter.errback(NoLeader() if elsewhere else Refused(effect.reason))
 
     def _apply(self, effect: events.Apply) -> None:
         if self._stopped:
             return
         waiters = self._waiters
         apply = self.machine.apply
+        answers: list[tuple[Waiter, Any]] = []
         for entry in effect.entries:
             index = entry.index
             if index <= self.applied_index:  # before the disk failed
                 continue
             result = apply(entry)
             self.applied_index = index
-            if waiters and waiters[0].index <= index:
-                self._answer(index, entry.term, result)
+            if waiters and waiters[0][0] <= index:
+                awaited, term, waiter = waiters.popleft()
+                is_ours = awaited == index and term == entry.term
+                answers.append((waiter, result if is_ours else LeadershipLost()))
+        for waiter, result in answers:  # all at once: who reads them then has something to do meanwhile
+            if isinstance(result, PyconsulError):
+                waiter.errback(result)
+            else:
+                waiter.callback(result)
         self._advance_to(self.applied_index)
 
     def _advance_to(self, index: int) -> None:
@@ -501,15 +508,6 @@ class Replica:
             self.ready = True
             self._tell(self.became_ready)
         self._until_applied.reached(self.applied_index)
-
-    def _answer(self, index: int, term: int, result: Any) -> None:
-        waiter = self._waiters.popleft()
-        if waiter.index != index or waiter.term != term:
-            waiter.deferred.errback(LeadershipLost())
-        elif isinstance(result, PyconsulError):
-            waiter.deferred.errback(result)
-        else:
-            waiter.deferred.callback(result)
 
     def _role_changed(self, change: events.RoleChanged) -> None:
         if self._stopped:
@@ -557,15 +555,15 @@ class Replica:
 
     def _fail_waiters(self) -> None:
         waiters, self._waiters = self._waiters, deque()
-        fail_all((waiter.deferred for waiter in waiters), self._unknown)
+        fail_all((waiter for _, _, waiter in waiters), self._unknown)
 
     def _fail_all(self) -> None:
         self._fail_waiters()
         gathering, self._gathering = self._gathering, []
         proposing, self._proposing = self._proposing, deque()
         transfers, self._transfers = self._transfers, deque()
-        fail_all((deferred for _, deferred in gathering), self.no_leader)
-        fail_all((deferred for batch in proposing for deferred in batch), self._unknown)
+        fail_all((waiter for _, waiter in gathering), self.no_leader)
+        fail_all((waiter for batch in proposing for waiter in batch), self._unknown)
         self._confirming.fail(self.no_leader)
         self._until_applied.fail(self._unknown)
         fail_all(transfers, self._unknown)

@@ -43,7 +43,7 @@ from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status, StatusRequest
 from pyconsul.endpoints.txn import Txn
 from pyconsul.errors import BadRequest, NoLeader, PyconsulError, Refused
-from pyconsul.interfaces import AnswerWatcher, RaftStorage
+from pyconsul.interfaces import LATER, AnswerWatcher, RaftStorage, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.configuration import Configuration, Server
@@ -69,6 +69,28 @@ def snapshot_settings(config: AgentConfig) -> SnapshotSettings:
     return SnapshotSettings(
         config.raft_snapshot_threshold, config.raft_snapshot_interval, config.raft_trailing_logs
     )
+
+
+class _Proposal:
+    """A write that this leader was asked for; if it loses leadership before, the next leader is asked."""
+
+    __slots__ = ("_agent", "_method", "_request", "_waiter", "callback")
+
+    def __init__(self, agent: ServerAgent, method: Method, request: Any, waiter: Waiter) -> None:
+        self._agent = agent
+        self._method = method
+        self._request = request
+        self._waiter = waiter
+        self.callback = waiter.callback
+
+    def errback(self, error: Any) -> None:
+        """It was not written, or nobody knows whether it was."""
+        waiter = self._waiter
+        if isinstance(error, NoLeader):
+            again = self._agent.persist(self._method, self._request)
+            again.addCallbacks(waiter.callback, waiter.errback)
+        else:
+            waiter.errback(error)
 
 
 class ServerAgent(BaseAgent):
@@ -421,7 +443,13 @@ class ServerAgent(BaseAgent):
             return answer.addCallback(encode)
         return encode(answer)
 
-    def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
+    def ask(
+        self,
+        method: str,
+        request: Any,
+        watcher: AnswerWatcher | None = None,
+        waiter: Waiter | None = None,
+    ) -> Any:
         """See ``pyconsul.interfaces.Agent``."""
         declared = self.registry.get(method)
         if declared is None:
@@ -439,14 +467,11 @@ class ServerAgent(BaseAgent):
                 return self._serve(declared, request, watcher)
             if request.allow_stale and self.raft.core.last_log_index:
                 return self._serve(declared, request, watcher)
-            return self._persist(declared, request)
+            return self.persist(declared, request)
         if declared.kind == "write":
             if self.raft.ready:
-                done = self._propose(declared, request)
-                if isinstance(done, Deferred):
-                    done.addErrback(self._once_more, declared, request)
-                return done
-            return self._persist(declared, request)
+                return self._write(declared, request, waiter)
+            return self.persist(declared, request)
         return declared.call(request)
 
     def confirm(self) -> Deferred[None]:
@@ -464,7 +489,7 @@ class ServerAgent(BaseAgent):
         """See ``pyconsul.interfaces.Agent``."""
         self.store.watches.cancel(watcher.watch, watcher)
 
-    def _persist(self, method: Method, request: Any) -> Deferred[Any]:
+    def persist(self, method: Method, request: Any) -> Deferred[Any]:
         """Ask the leader, whoever that is by then, until it answers or too long has passed."""
         return self._forwarder.persist(
             lambda: self._ask_leader(method, request), is_read=method.kind != "write"
@@ -473,7 +498,7 @@ class ServerAgent(BaseAgent):
     def _once_more(self, failure: Failure, method: Method, request: Any) -> Any:
         """This server stopped leading before it did anything: the next leader may do it."""
         failure.trap(NoLeader)
-        return self._persist(method, request)
+        return self.persist(method, request)
 
     def _ask_leader(self, method: Method, request: Any) -> Any:
         """One attempt, wherever the leader is now."""
@@ -491,11 +516,25 @@ class ServerAgent(BaseAgent):
             raise self.raft.no_leader()
         return self._forwarder.call(address, method, request)
 
-    def _propose(self, method: Method, request: Any) -> Any:
+    def _write(self, method: Method, request: Any, waiter: Waiter | None) -> Any:
+        """As ``_propose``; if this server stops leading before it did anything, the next leader may do it."""
+        try:
+            if waiter is not None:
+                reply = self._propose(method, request, _Proposal(self, method, request, waiter))
+            else:
+                reply = self._propose(method, request)
+        except NoLeader:
+            return self.persist(method, request)
+        return reply.addErrback(self._once_more, method, request) if isinstance(reply, Deferred) else reply
+
+    def _propose(self, method: Method, request: Any, waiter: Waiter | None = None) -> Any:
         """Let the log decide; the reply at once if the leader already knows it, and still leads."""
         command: bytes | Answered = method.call(request)
         if not isinstance(command, Answered):
-            return self.raft.propose(command)
+            if waiter is None:
+                return self.raft.propose(command)
+            self.raft.submit(command, waiter)
+            return LATER
         reply = command.reply
         if isinstance(reply, Deferred) or self.raft.holds_lease:
             return reply
@@ -531,7 +570,7 @@ class ServerAgent(BaseAgent):
         if self.raft.ready or (request.allow_stale and not self.raft.is_stopped):
             return None
         left_ns = max(1, int((until - self.clock.seconds()) * 1e9))
-        return self._persist(method, replace(request, max_query_time=left_ns))
+        return self.persist(method, replace(request, max_query_time=left_ns))
 
     def _complete(self, read: Read, request: Any) -> Any:
         reply = read.reply

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
-from pyconsul.interfaces import Agent, AnswerWatcher
+from pyconsul.interfaces import Agent, AnswerWatcher, Waiter
 from pyconsul.structs.catalog import CheckServiceNode, Node, NodeService, ServiceNode
 
 WAN = "wan"
@@ -32,10 +32,16 @@ class Translated:
         self.confirm, self.holds_lease, self.forget = agent.confirm, agent.holds_lease, agent.forget
         self.shared_time_s = agent.shared_time_s
 
-    def ask(self, method: str, request: Any, watcher: AnswerWatcher | None = None) -> Any:
+    def ask(
+        self,
+        method: str,
+        request: Any,
+        watcher: AnswerWatcher | None = None,
+        waiter: Waiter | None = None,
+    ) -> Any:
         """See ``pyconsul.interfaces.Agent``."""
-        reply = self._agent.ask(method, request, watcher)
-        # What this agent answers at once is about its own datacenter.
+        reply = self._agent.ask(method, request, watcher, waiter)
+        # What this agent answers at once, or tells the waiter, is about its own datacenter.
         return reply.addCallback(self._translated) if isinstance(reply, Deferred) else reply
 
     def _translated(self, reply: Any) -> Any:

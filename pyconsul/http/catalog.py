@@ -11,9 +11,9 @@ from pyconsul.errors import BadRequest
 from pyconsul.http import changes
 from pyconsul.http.answer import Answer
 from pyconsul.http.query import Query
-from pyconsul.http.reads import as_json, ask, done, read
+from pyconsul.http.reads import as_json, ask, done, read, write
 from pyconsul.http.routes import App, hot
-from pyconsul.interfaces import Agent
+from pyconsul.interfaces import Agent, Later
 from pyconsul.structs.bodies import decode
 from pyconsul.structs.catalog import (
     CheckDefinition,
@@ -24,7 +24,7 @@ from pyconsul.structs.catalog import (
 )
 from pyconsul.structs.query import DCSpecificRequest, QuerySource
 
-Result = Answer | Deferred[Answer]
+Result = Answer | Deferred[Answer] | Later
 
 
 def add_routes(app: App, agent: Agent) -> None:
@@ -45,7 +45,7 @@ def add_routes(app: App, agent: Agent) -> None:
         request = decode(query.body, kind, open_structs=(CheckDefinition,))
         options = query.write_options()
         options.pop("datacenter", None)  # only the body's counts
-        return ask(agent, method, replace(request, **options), done)
+        return write(agent, query, method, replace(request, **options), done)
 
     @hot(app, "/v1/catalog/datacenters")
     def datacenters(query: Query) -> Result:

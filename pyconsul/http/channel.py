@@ -28,6 +28,7 @@ from pyconsul.http.answer import REASONS, Answer, protocol_error
 from pyconsul.http.crowds import Crowd
 from pyconsul.http.facts import Facts
 from pyconsul.http.query import Query
+from pyconsul.interfaces import Later
 
 if TYPE_CHECKING:
     from pyconsul.http.request import LeanRequest
@@ -326,8 +327,23 @@ class Channel(Protocol):
             result.join(self, facts)
         else:
             self.busy = True
-            self._pending = result
-            result.addCallbacks(self._answered, self._failed)
+            if not isinstance(result, Later):
+                self._pending = result
+                result.addCallbacks(self._answered, self._failed)
+
+    def callback(self, reply: Any) -> None:
+        """What the endpoint asked for has come (``interfaces.Waiter``)."""
+        query = self.query
+        assert query is not None
+        try:
+            answer = query.shape(reply)
+        except Exception:
+            answer = self.site.surface.failed_answer(Failure(), query)
+        self._answered(answer)
+
+    def errback(self, error: Any) -> None:
+        """There is an error instead."""
+        self._failed(error if isinstance(error, Failure) else Failure(error))
 
     def _answered(self, answer: Answer) -> None:
         query, self.query = self.query, None

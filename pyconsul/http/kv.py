@@ -12,12 +12,12 @@ from pyconsul.errors import BadRequest
 from pyconsul.http import changes
 from pyconsul.http.answer import TEXT, Answer
 from pyconsul.http.query import Query
-from pyconsul.http.reads import ask, read
+from pyconsul.http.reads import read, write
 from pyconsul.http.routes import App, hot
-from pyconsul.interfaces import Agent
+from pyconsul.interfaces import Agent, Later
 from pyconsul.structs.kv import DirEntry, KeyListRequest, KeyRequest, KVSRequest
 
-Result = Answer | Deferred[Answer]
+Result = Answer | Deferred[Answer] | Later
 
 RULE = "/v1/kv/<path:key>"
 _LIMIT = re.compile(r"[1-9][0-9]{0,8}")
@@ -89,7 +89,7 @@ def add_routes(app: App, agent: Agent) -> None:
 
     def _apply(query: Query, operation: str, entry: DirEntry) -> Result:
         request = KVSRequest(op=operation, dir_ent=entry, **query.write_options())
-        return ask(agent, "KVS.Apply", request, _applied)
+        return write(agent, query, "KVS.Apply", request, _applied)
 
 
 def _require(key: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pyconsul.http.channel import Channel
     from pyconsul.http.facts import Facts
     from pyconsul.http.surface import Surface
+    from pyconsul.interfaces import Later
 
 
 class Lane:
@@ -27,7 +28,7 @@ class Lane:
 
     def serve(
         self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes
-    ) -> bytes | Deferred[Answer] | Crowd | None:
+    ) -> bytes | Deferred[Answer] | Crowd | Later | None:
         """The rendered answer, or one that the channel has to wait for and render as ``channel.query``,
         or who waits for the same already.
 
@@ -54,10 +55,11 @@ class Lane:
             return None
         route, parameter, begin = found
         query = Query(method, target, facts, body, channel.peer, surface.settings.node_name)
+        query.waiter = channel
         answer = surface.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
-        if isinstance(answer, Deferred):
-            if query.shared_s and facts.variant >= 0 and not answer.called:
-                return self._crowds.gather(query, answer)
+        if isinstance(answer, Deferred) and query.shared_s and facts.variant >= 0 and not answer.called:
+            return self._crowds.gather(query, answer)
+        if not isinstance(answer, Answer):
             channel.query = query
             return answer
         if answer.close:

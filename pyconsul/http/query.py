@@ -6,7 +6,7 @@ Everything is parsed when it is asked for. Most reads have no query string and p
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
@@ -14,8 +14,12 @@ from pyconsul.errors import BadRequest, Refused
 from pyconsul.structs.durations import parse_ns
 
 if TYPE_CHECKING:
+    from pyconsul.http.answer import Answer
     from pyconsul.http.cache import Kept
     from pyconsul.http.facts import Facts
+    from pyconsul.interfaces import Waiter
+
+    Shape = Callable[[Any], Answer]
 
 INDEX_MAX = (1 << 64) - 1
 NO_PARAMETERS: Mapping[str, list[str]] = {}
@@ -25,6 +29,10 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
 NAMESPACES = "Namespaces are a Consul Enterprise feature"
+
+
+def _not_asked(reply: Any) -> Answer:
+    raise AssertionError("nothing was asked")
 
 
 class Query:
@@ -37,11 +45,13 @@ class Query:
     :ivar may_keep: the answer depends on the target and the store alone (set by ``reads.read``).
     :ivar shared_s: for so long others that ask the same may join a read that waits; 0: nobody.
     :ivar leader_only: and only while this agent surely leads (both set by ``reads.read``).
+    :ivar waiter: who is told of a reply that comes later, and then makes it an answer with ``shape``;
+        ``None`` if that takes a Deferred.
     """
 
     __slots__ = (
         "_parameters", "body", "facts", "kept", "leader_only", "may_keep", "method", "node_name", "peer",
-        "rule", "shared_s", "target",
+        "rule", "shape", "shared_s", "target", "waiter",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +68,8 @@ class Query:
         self.may_keep = False
         self.shared_s = 0.0
         self.leader_only = False
+        self.waiter: Waiter | None = None
+        self.shape: Shape = _not_asked
         self._parameters: Mapping[str, list[str]] | None = None if b"?" in target else NO_PARAMETERS
 
     # ------------------------------------------------------------ parameters

@@ -13,7 +13,7 @@ from pyconsul.errors import PyconsulError
 from pyconsul.http.answer import Answer, refusal
 from pyconsul.http.query import Query
 from pyconsul.http.surface import MISS
-from pyconsul.interfaces import Agent
+from pyconsul.interfaces import Agent, Later
 
 Shape = Callable[[Any], Answer]
 T = TypeVar("T")
@@ -113,8 +113,21 @@ def _failed(error: BaseException | None, stamp: bool) -> Answer:
 
 
 def ask(agent: Agent, method: str, request: Any, shape: Shape) -> Answer | Deferred[Answer]:
-    """Ask ``method``, a write or a question outside the store, and make its reply an answer."""
+    """Ask ``method``, a question outside the store, and make its reply an answer."""
     reply = agent.ask(method, request)
+    if isinstance(reply, Deferred):
+        return reply.addCallback(shape)
+    return shape(reply)
+
+
+def write(
+    agent: Agent, query: Query, method: str, request: Any, shape: Shape
+) -> Answer | Deferred[Answer] | Later:
+    """Ask for a write, and make its reply an answer."""
+    query.shape = shape
+    reply: Any = agent.ask(method, request, waiter=query.waiter)
+    if isinstance(reply, Later):
+        return reply
     if isinstance(reply, Deferred):
         return reply.addCallback(shape)
     return shape(reply)

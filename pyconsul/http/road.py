@@ -29,6 +29,7 @@ from pyconsul.http.query import Query
 from pyconsul.http.request import LeanRequest
 from pyconsul.http.routes import ALLOW_ORDER, OwnRoute, Route, allowed, exactness, is_compiled
 from pyconsul.http.surface import BUG, not_allowed
+from pyconsul.interfaces import Later
 from pyconsul.log import make_logger
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Road:
         if isinstance(result, Deferred):
             result.addErrback(self._surface.failed_answer, query)
             return result.addCallback(lambda answer: self.write(request, query, answer))
+        assert not isinstance(result, Later)  # there is no waiter
         return self.write(request, query, result)
 
     def query_of(self, request: IRequest) -> Query:

@@ -12,9 +12,9 @@ from pyconsul.errors import BadRequest, Refused
 from pyconsul.http.answer import Answer, text
 from pyconsul.http.catalog import of_node
 from pyconsul.http.query import Query
-from pyconsul.http.reads import ask, done, read
+from pyconsul.http.reads import ask, done, read, write
 from pyconsul.http.routes import App, hot
-from pyconsul.interfaces import Agent
+from pyconsul.interfaces import Agent, Later
 from pyconsul.structs.bodies import PREFIX, convert, decode
 from pyconsul.structs.catalog import SERF_CHECK_ID
 from pyconsul.structs.durations import parse_ns
@@ -26,7 +26,7 @@ from pyconsul.structs.session import (
     SessionSpecificRequest,
 )
 
-Result = Answer | Deferred[Answer]
+Result = Answer | Deferred[Answer] | Later
 
 SECONDS_BELOW = 1000
 """A lock delay of less than this many nanoseconds, however written, means that many seconds."""
@@ -54,7 +54,7 @@ def add_routes(app: App, agent: Agent) -> None:
         query.refuse_namespace()
         session = of_body(query.body, query.node_name)
         request = SessionRequest(op="create", session=session, **query.write_options())
-        return ask(agent, "Session.Apply", request, _created)
+        return write(agent, query, "Session.Apply", request, _created)
 
     @hot(app, "/v1/session/destroy/<path:session>", ["PUT"])
     def destroy(query: Query, session: str) -> Result:
@@ -62,7 +62,7 @@ def add_routes(app: App, agent: Agent) -> None:
         query.refuse_namespace()
         _require(session)
         request = SessionRequest(op="destroy", session=Session(id=session), **query.write_options())
-        return ask(agent, "Session.Apply", request, done)
+        return write(agent, query, "Session.Apply", request, done)
 
     @hot(app, "/v1/session/renew/<path:session>", ["PUT"])
     def renew(query: Query, session: str) -> Result:

@@ -6,7 +6,7 @@ Klein and the compiled lane are two roads to ``Surface.call``; both leave throug
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -20,6 +20,7 @@ from pyconsul.http.facts import GZIP, Facts
 from pyconsul.http.query import Query
 from pyconsul.http.routes import App, Route, Table, allowed
 from pyconsul.http.settings import HttpSettings, is_within
+from pyconsul.interfaces import Later
 from pyconsul.log import make_logger
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ HIT = ((b"Age", b"0"), (b"X-Cache", b"HIT"))
 SMALL_BODY_BYTES = 64 * 1024
 DOCUMENTATION = "https://www.consul.io/docs/agent/options.html"
 
-Result = Answer | Deferred[Answer]
+Result = Answer | Deferred[Answer] | Later
 
 
 class Surface:
@@ -79,7 +80,10 @@ class Surface:
     # ------------------------------------------------------------ running an endpoint
 
     def call(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
-        """Answer ``query``; never raises, but the Deferred may fail: ``failed_answer`` is for that."""
+        """Answer ``query``; never raises, but the Deferred may fail: ``failed_answer`` is for that.
+
+        ``LATER`` only if the query has a waiter.
+        """
         query.rule = route.rule
         if self._guarded and (refused := self._guard(query)) is not None:
             return refused
@@ -104,7 +108,7 @@ class Surface:
 
     def _confirmed(
         self, result: Failure | None, entry: Kept, route: Route, query: Query, parameters: Mapping[str, str]
-    ) -> Result:
+    ) -> Any:
         """The kept answer, unless what it was read from, or the leader, has changed meanwhile."""
         if result is None and entry.answer is not None:
             return entry.answer
@@ -112,7 +116,9 @@ class Surface:
 
     def _run(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
         try:
-            result = route.endpoint(query, **parameters)
+            result: Any = route.endpoint(query, **parameters)
+            if isinstance(result, Later):
+                return result
             if isinstance(result, Answer):
                 return self._keep(result, query)
         except Exception:
@@ -180,7 +186,8 @@ class Surface:
         else:
             route, parameter, begin = found
             result = self.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
-        deferred = result if isinstance(result, Deferred) else succeed(result)
+        assert not isinstance(result, Later)  # there is no waiter
+        deferred: Deferred[Answer] = result if isinstance(result, Deferred) else succeed(result)
         deferred.addErrback(self.failed_answer, query)
         return deferred.addCallback(
             lambda answer: (answer.status, max(0, answer.index), self.renderer.body(answer, False))

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 from pyconsul.errors import BadRequest, TooLarge
 from pyconsul.http.answer import Answer, Header
 from pyconsul.http.query import INDEX_MAX, Query
-from pyconsul.http.reads import ask
+from pyconsul.http.reads import ask, write
 from pyconsul.http.routes import App, hot
-from pyconsul.interfaces import Agent
+from pyconsul.interfaces import Agent, Later
 from pyconsul.structs.bodies import decode
 from pyconsul.structs.catalog import CheckDefinition
 from pyconsul.structs.kv import DirEntry
@@ -31,7 +31,7 @@ from pyconsul.structs.txn import (
     TxnServiceOp,
 )
 
-Result = Answer | Deferred[Answer]
+Result = Answer | Deferred[Answer] | Later
 
 PREFIX = "Failed to parse body: "
 
@@ -87,7 +87,7 @@ def add_routes(app: App, agent: Agent) -> None:
         """Make a transaction: the rows it gives, or with status 409 why it was not made."""
         ops, writes = operations(query.body, app.surface.settings.kv_value_bytes_max)
         if writes:
-            return ask(agent, "Txn.Apply", TxnRequest(ops=ops, **query.write_options()), _applied)
+            return write(agent, query, "Txn.Apply", TxnRequest(ops=ops, **query.write_options()), _applied)
         return ask(agent, "Txn.Read", TxnReadRequest(ops=ops, **query.options()), _read)
 
 

@@ -13,6 +13,7 @@ from pyconsul.agent.server import ServerAgent, raft_timing
 from pyconsul.config.groups import Autopilot, Performance
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import BadRequest, NoLeader, NoPath, Refused
+from pyconsul.interfaces import LATER
 from pyconsul.raft.events import ChangeConfiguration, ChangeKind, Role
 from pyconsul.raft.messages import Heartbeat
 from pyconsul.raft.timing import Timing
@@ -508,9 +509,29 @@ class ClusterTests(Base):
         leader, _, _ = self.cluster()
         write = leader.ask("KVS.Apply", put("a"))
         read = leader.ask("KVS.Get", get("a", require_consistent=True))
+        told: Deferred[Any] = Deferred()
+        self.assertIs(leader.ask("KVS.Apply", put("b"), waiter=told), LATER)
         self.depose(leader)
         self.assertTrue(self.done(write))
+        self.assertTrue(self.done(told))
         self.done(read)
+
+    def test_a_waiter_is_told(self) -> None:
+        """Of what became of its write, or of its error; never within the call."""
+        leader, _, _ = self.cluster()
+        results = []
+        for request in (put("a"), replace(put("a"), op="unlock")):
+            told: Deferred[Any] = Deferred()
+            self.assertIs(leader.ask("KVS.Apply", request, waiter=told), LATER)
+            self.assertFalse(told.called)
+            results.append(told)
+        self.assertTrue(self.done(results[0]))
+        self.assertRaises(Refused, self.done, results[1])
+        leader.raft.core._s.role = Role.FOLLOWER  # not told yet
+        again = leader.ask("KVS.Apply", put("a"), waiter=Deferred())
+        self.assertIsInstance(again, Deferred)
+        again.cancel()
+        self.failureResultOf(again, CancelledError)
 
     def test_confirmed_but_deposed_before_it_parks(self) -> None:
         """A confirmed read never waits at a server that does not lead: it would hear of nothing."""

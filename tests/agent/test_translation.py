@@ -42,7 +42,7 @@ class FakeAgent:
     def __init__(self, reply: Any, later: bool = True) -> None:
         self.reply, self.later = reply, later
 
-    def ask(self, method: str, request: Any, watcher: Any = None) -> Any:
+    def ask(self, method: str, request: Any, watcher: Any = None, waiter: Any = None) -> Any:
         return succeed(self.reply) if self.later else self.reply
 
     def confirm(self) -> Deferred[None]:

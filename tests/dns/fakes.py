@@ -105,7 +105,7 @@ class FakeAgent:
     def forget(self, watcher: Any) -> None:
         self.forgotten.append(watcher)
 
-    def ask(self, method: str, request: Any, watcher: Any = None) -> Any:
+    def ask(self, method: str, request: Any, watcher: Any = None, waiter: Any = None) -> Any:
         self.asked.append((method, request))
         if not self.deferred:
             reply = self._reply(method, request)

@@ -10,10 +10,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from pyconsul.errors import PyconsulError, Refused
+from pyconsul.errors import Refused
 from pyconsul.http.app import make_site
 from pyconsul.http.settings import HttpSettings
 from pyconsul.http.site import Site
+from pyconsul.interfaces import LATER
 from pyconsul.structs.catalog import (
     CheckServiceNode,
     HealthCheck,
@@ -211,9 +212,10 @@ def replies() -> dict[str, Any]:
 
 
 class FakeAgent:
-    """Answers from ``replies``: a value, a function of the request, an error to raise, or a Deferred.
+    """Answers from ``replies``: a value, a function of the request, an error to raise, a Deferred, ``LATER``.
 
     :ivar asked: ``(method, request)`` in order.
+    :ivar waiters: who is to be told later.
     :ivar watching: the watchers of reads, which it arms if ``arms`` is set.
     :ivar forgotten: the watchers that were taken back.
     :ivar confirming: how often its leadership was to be confirmed; ``confirmed`` is what that gives.
@@ -224,13 +226,14 @@ class FakeAgent:
         self.replies.update({name.replace("_", "."): reply for name, reply in changes.items()})
         self.asked: list[tuple[str, Any]] = []
         self.arms = True
+        self.waiters: list[Any] = []
         self.watching: list[Any] = []
         self.forgotten: list[Any] = []
         self.confirming = 0
         self.leased = True
         self.confirmed: Deferred[None] | None = None
 
-    def ask(self, method: str, request: Any, watcher: Any = None) -> Any:
+    def ask(self, method: str, request: Any, watcher: Any = None, waiter: Any = None) -> Any:
         self.asked.append((method, request))
         if watcher is not None and self.arms:
             watcher.armed = True
@@ -238,8 +241,9 @@ class FakeAgent:
         if getattr(request, "datacenter", "") not in ("", "dc1"):
             raise Refused("No path to datacenter")
         reply = self.replies[method]
-        if isinstance(reply, PyconsulError):
-            raise reply
+        if reply is LATER:
+            self.waiters.append(waiter)
+            return LATER
         if isinstance(reply, Exception):
             raise reply
         return reply(request) if callable(reply) and not isinstance(reply, Deferred) else reply

@@ -20,6 +20,7 @@ from pyconsul.errors import NoLeader, NotFound
 from pyconsul.http import channel as module
 from pyconsul.http import site as site_module
 from pyconsul.http.routes import App
+from pyconsul.interfaces import LATER
 from pyconsul.structs.kv import IndexedDirEntries
 from tests.http.fakes import DATE, Client, FakeAgent, entry, meta, request, site
 
@@ -50,6 +51,61 @@ class Base(SynchronousTestCase):
         self.agent = FakeAgent()
         self.site = site(self.agent, self.clock)
         self.client = Client(self.site)
+
+
+class LaterTests(Base):
+    """An endpoint that asks for a write: the channel itself is told what became of it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.agent.replies["KVS.Apply"] = LATER
+
+    def put(self) -> Any:
+        """A write that waits; who is to be told."""
+        self.assertEqual(self.client.send(request("/v1/kv/a", "PUT", b"v")), b"")
+        return self.agent.waiters.pop()
+
+    def test_done(self) -> None:
+        """Answers come in order, whatever was sent meanwhile."""
+        waiter = self.put()
+        self.assertEqual(self.client.send(GET), b"")
+        waiter.callback(True)
+        self.assertEqual(self.client.received(), TRUE + READ)
+        self.put().callback(True)
+        self.assertEqual(self.client.received(), TRUE)
+
+    def test_failed(self) -> None:
+        for error in (NoLeader("why"), Failure(NoLeader("why"))):
+            self.put().errback(error)
+            answer = self.client.received()
+            self.assertEqual((status(answer), answer[-3:]), (500, b"why"))
+
+    def test_a_bug(self) -> None:
+        """What cannot be made an answer of is logged, and does not harm who tells."""
+        self.put().callback(None)
+        self.assertEqual(status(self.client.received()), 500)
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 1)
+
+    def test_gone(self) -> None:
+        """Nobody is told after the client has left."""
+        waiters = []
+        for _ in range(2):
+            self.client = Client(self.site)
+            waiters.append(self.put())
+            self.client.lose()
+        waiters[0].callback(True)
+        waiters[1].errback(NoLeader())
+        self.assertEqual(self.client.received(), b"")
+
+    def test_the_slow_road(self) -> None:
+        """Klein's requests wait for a Deferred."""
+        waiting: Deferred[Any] = Deferred()
+        self.agent.replies["KVS.Apply"] = waiting
+        asks = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        self.site.lane = None
+        self.assertEqual(self.client.send(request("/v1/kv/a", "PUT", b"v", asks)), b"")
+        waiting.callback(False)
+        self.assertEqual(self.client.received()[-5:], b"false")
 
 
 class ParsingTests(Base):
