@@ -7,14 +7,15 @@ all of it is rarer, so that the servers have about as much to do as in one of 12
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
 from math import ceil, inf, log2
 from random import Random
 from typing import Any, Protocol
 
 import msgspec
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
@@ -41,6 +42,9 @@ RECONNECT_S = 3.0
 
 SMALL_CLUSTER = 128
 GATHER_S = 0.01
+IN_FLIGHT_MAX = 16
+"""Requests to the servers at a time: enough for them to write many entries at once."""
+
 MAX_STALE_NS = 2_000_000_000
 
 
@@ -261,27 +265,45 @@ class AntiEntropy:
         local = self._local
         self._take_outputs()
         refused: list[PyconsulError] = []
-        for service_id in list(local.gone_services):
-            await self._attempt(self._drop_service(service_id), refused)
-        for check_id in list(local.gone_checks):
-            await self._attempt(self._drop_check(check_id), refused)
+        await self._each(self._drop_service, local.gone_services, refused)
+        await self._each(self._drop_check, local.gone_checks, refused)
         if not self._node_in_sync:
             await self._ask("Catalog.Register", self._registration(None, [], ""))
             self._node_in_sync = True
             self._log.info("Synced node info")
-        for service_id in [i for i, entry in local.services.items() if not entry.in_sync]:
-            await self._attempt(self._push_service(service_id), refused)
-        for check_id in [i for i, entry in local.checks.items() if not entry.in_sync]:
-            await self._attempt(self._push_check(check_id), refused)
+        services = [service_id for service_id, entry in local.services.items() if not entry.in_sync]
+        await self._each(self._push_service, services, refused)
+        checks = [check_id for check_id, entry in local.checks.items() if not entry.in_sync]
+        await self._each(self._push_check, checks, refused)
         if refused:
             raise refused[0]
 
-    async def _attempt(self, step: Coroutine[Deferred[Any], Any, None], refused: list[PyconsulError]) -> None:
-        """What the servers do not want must not keep the rest from them."""
-        try:
-            await step
-        except (Refused, BadRequest, PermissionDenied) as error:
-            refused.append(error)
+    async def _each(
+        self,
+        step: Callable[[str], Coroutine[Deferred[Any], Any, None]],
+        ids: Iterable[str],
+        refused: list[PyconsulError],
+    ) -> None:
+        """Take a step for each id, some at a time. None is begun any more once one has failed.
+
+        What the servers do not want must not keep the rest from them: that is noted in ``refused``.
+        """
+        waiting = deque(ids)
+
+        async def work() -> None:
+            while waiting:
+                try:
+                    await step(waiting.popleft())
+                except (Refused, BadRequest, PermissionDenied) as error:
+                    refused.append(error)
+                except BaseException:
+                    waiting.clear()
+                    raise
+
+        workers = [Deferred.fromCoroutine(work()) for _ in range(min(len(waiting), IN_FLIGHT_MAX))]
+        for _, result in await DeferredList(workers, consumeErrors=True):
+            if isinstance(result, Failure):
+                result.raiseException()
 
     def _take_outputs(self) -> None:
         """Mark checks whose new output has been kept back long enough."""
@@ -311,8 +333,8 @@ class AntiEntropy:
         service = entry.service
         checks = [
             (local, local.check)
-            for local in self._local.checks.values()
-            if local.check.service_id == service_id and not local.in_sync and local.token == entry.token
+            for local in self._local.checks_of(service_id)
+            if not local.in_sync and local.token == entry.token
         ]
         request = self._registration(service, [check for _, check in checks], entry.token)
         await self._ask("Catalog.Register", request)

@@ -250,7 +250,7 @@ class BaseAgent(MultiService):
         self._waits.stop()
         if self._persistence is not None:
             self._persistence.close()
-        self.local.stop()
+        self._registrations.stop()
         self.pool.stop()
         done: Deferred[None] | None = super().stopService()
         return done or succeed(None)

@@ -78,6 +78,8 @@ class LocalState:
     discard_output: bool = False
     services: dict[str, LocalService] = field(default_factory=dict)
     checks: dict[str, LocalCheck] = field(default_factory=dict)
+    _check_ids: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Ids of the checks of each service, in order."""
     gone_services: dict[str, None] = field(default_factory=dict)
     gone_checks: dict[str, None] = field(default_factory=dict)
 
@@ -92,6 +94,10 @@ class LocalState:
         self.service_changed(service.id)
         self.changed()
 
+    def checks_of(self, service_id: str) -> list[LocalCheck]:
+        """The checks of a service."""
+        return [self.checks[check_id] for check_id in self._check_ids.get(service_id, ())]
+
     def adopt_tags(self, service_id: str, tags: list[str] | None) -> None:
         """Take over the tags that the servers have: ``enable_tag_override`` allows others to set them."""
         local = self.services[service_id]
@@ -103,9 +109,8 @@ class LocalState:
     def _tell_checks(self, service: NodeService) -> None:
         """A service's checks show its name and tags."""
         name, tags = service.service, service.tags or []
-        for local in self.checks.values():
-            check = local.check
-            if check.service_id == service.id and (check.service_name, check.service_tags) != (name, tags):
+        for local in self.checks_of(service.id):
+            if (local.check.service_name, local.check.service_tags) != (name, tags):
                 self._replace(local, service_name=name, service_tags=tags)
 
     def remove_service(self, service_id: str) -> bool:
@@ -113,8 +118,8 @@ class LocalState:
         if self.services.pop(service_id, None) is None:
             return False
         self.gone_services[service_id] = None
-        for check_id in [c.check.check_id for c in self.checks.values() if c.check.service_id == service_id]:
-            self._drop_check(check_id)
+        for local in self.checks_of(service_id):
+            self._drop_check(local.check.check_id)
         self.service_changed(service_id)
         self.changed()
         return True
@@ -138,8 +143,10 @@ class LocalState:
                 raise Refused(f'ServiceID "{check.service_id}" does not exist')
             service = local.service
         old = self.checks.get(check.check_id)
-        if old is not None and old.runner is not None:
-            old.runner.stop()
+        if old is not None:
+            self._forget_owner(old.check)
+            if old.runner is not None:
+                old.runner.stop()
         check = msgspec.structs.replace(
             check,
             node=self.node_name,
@@ -159,6 +166,8 @@ class LocalState:
             old.critical_since if old is not None else None,
         )
         self.checks[check.check_id] = local_check
+        if check.service_id:
+            self._check_ids.setdefault(check.service_id, {})[check.check_id] = None
         self._note_critical(local_check)
         if runner is not None:
             runner.start()
@@ -214,9 +223,18 @@ class LocalState:
 
     def _drop_check(self, check_id: str) -> None:
         local = self.checks.pop(check_id)
+        self._forget_owner(local.check)
         if local.runner is not None:
             local.runner.stop()
         self.gone_checks[check_id] = None
+
+    def _forget_owner(self, check: HealthCheck) -> None:
+        """The check is no longer one of its service's."""
+        siblings = self._check_ids.get(check.service_id)
+        if siblings is not None:
+            siblings.pop(check.check_id, None)
+            if not siblings:
+                del self._check_ids[check.service_id]
 
     def _replace(self, local: LocalCheck, **changes: object) -> None:
         local.check = msgspec.structs.replace(local.check, **changes)

@@ -5,8 +5,8 @@ reported of a TTL check; HASH is the MD5 of the id. Names and JSON are Consul's 
 "On-disk layout"), so that either agent finds what the other one wrote.
 
 A registration is in its file before it is acknowledged, so it outlives the process. The disk is told
-to keep it right after, off the reactor: nobody waits for that. States of TTL checks, of which there
-may be very many, are gathered.
+to keep it right after, off the reactor: nobody waits for that. Many registrations in a row are made
+durable a few times a second. States of TTL checks, of which there may be very many, are gathered.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ TEMPORARY = ".tmp"
 FILE_BYTES_MAX = 4 << 20
 STATES_S = 1.0
 """For how long reported states are gathered."""
+SYNC_PAUSE_S = 0.1
+"""How long the disk is left alone before it is told of more: meanwhile folders that are being synced
+cannot be written to."""
 
 DURATIONS = ("Interval", "Timeout", "TTL", "DeregisterCriticalServiceAfter")
 ELSEWHERE = ("ID", "ServiceID", "Token", "Args")
@@ -88,6 +91,8 @@ class Persistence:
         self._folders: set[str] = set()
         self._unsynced: dict[str, set[str]] = {}
         self._syncing = False
+        self._sync_call: IDelayedCall | None = None
+        self._closed = False
         self._states: dict[str, PersistedState] = {}
         self._timer: IDelayedCall | None = None
 
@@ -141,6 +146,10 @@ class Persistence:
         if self._timer is not None:
             self._timer.cancel()
             self._write_states()
+        self._closed = True
+        if self._sync_call is not None:
+            self._sync_call.cancel()
+        self._sync_all()
 
     # ------------------------------------------------------------ reading
 
@@ -256,10 +265,13 @@ class Persistence:
         paths = self._unsynced.setdefault(folder, set())
         if path:
             paths.add(path)
-        if not self._syncing:
+        if self._sync_call is None and not self._syncing:
             self._sync_all()
 
     def _sync_all(self) -> None:
+        self._sync_call = None
+        if not self._unsynced:
+            return
         waiting, self._unsynced = self._unsynced, {}
         self._syncing = True
 
@@ -272,8 +284,8 @@ class Persistence:
         def done(error: BaseException | None) -> None:
             self._syncing = False
             complain(error)
-            if self._unsynced:
-                self._sync_all()
+            if not self._closed:
+                self._sync_call = self._clock.callLater(SYNC_PAUSE_S, self._sync_all)
 
         complain = self._complaint("cannot make registrations durable")
         self._disk.submit(job, done)

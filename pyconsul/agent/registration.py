@@ -115,6 +115,11 @@ class Registrations:
         self._from_files = Planned({}, {})
         self._starting = False
 
+    def stop(self) -> None:
+        """Run no check any more."""
+        self._local.stop()
+        self._maker.stop()
+
     # ------------------------------------------------------------ at the start
 
     def load(self, services: Sequence[Mapping[str, Any]], checks: Sequence[Mapping[str, Any]]) -> None:
@@ -249,16 +254,15 @@ class Registrations:
 
     def deregister_service(self, service_id: str) -> None:
         """Remove a service, its checks, and the sidecar proxy that was made for it."""
-        checks = [key for key, local in self._local.checks.items() if local.check.service_id == service_id]
-        sidecars = [key for key, local in self._local.services.items() if local.sidecar_of == service_id]
+        checks = [local.check.check_id for local in self._local.checks_of(service_id)]
+        sidecar = self._local.services.get(service_id + SIDECAR_SUFFIX)
         self._local.remove_service(service_id)
         if self._persistence is not None:
             self._persistence.remove_service(service_id)
             for check_id in checks:
                 self._persistence.remove_check(check_id)
-        for sidecar in sidecars:
-            if sidecar != service_id:
-                self.deregister_service(sidecar)
+        if sidecar is not None and sidecar.sidecar_of == service_id:
+            self.deregister_service(sidecar.service.id)
 
     def reap(self) -> None:
         """Deregister services that have been critical for longer than their checks allow."""
@@ -311,10 +315,10 @@ class Registrations:
         service = planned.service
         if replace_checks:
             kept = {check.health.check_id for check in planned.checks}
-            for local in list(self._local.checks.values()):
-                check = local.check
-                if check.service_id == service.id and check.check_id not in kept and local.runner is not None:
-                    self.deregister_check(check.check_id)
+            for local in self._local.checks_of(service.id):
+                check_id = local.check.check_id
+                if check_id not in kept and local.runner is not None:
+                    self.deregister_check(check_id)
         self._local.add_service(service, planned.token, planned.sidecar_of)
         if self._persistence is not None and not in_files:
             self._persistence.save_service(service, planned.token, bool(planned.sidecar_of))
@@ -396,8 +400,11 @@ class Registrations:
             return self._remote_checks(node, service_id)
         if service_id and service_id not in self._local.services:
             return None
-        checks = [local.check for local in self._local.checks.values()]
-        return [check for check in checks if check.service_id == service_id and check.type != "alias"]
+        if service_id:
+            concerned = self._local.checks_of(service_id)
+        else:
+            concerned = [local for local in self._local.checks.values() if not local.check.service_id]
+        return [local.check for local in concerned if local.check.type != "alias"]
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from pyconsul.checks.definition import CheckType
 from pyconsul.checks.outcome import Outcome, Probe
 from pyconsul.checks.runner import CheckRunner, Notify, Runner
 from pyconsul.checks.ttl import TtlCheck
+from pyconsul.net.wheel import Wheel
 from pyconsul.structs.catalog import CRITICAL, HealthCheck
 
 ReadChecks = Callable[[str, str], "list[HealthCheck] | Deferred[Any] | None"]
@@ -65,12 +66,17 @@ class CheckMaker:
         self._tls_files = tls_files
         self._docker_host = os.environ.get("DOCKER_HOST", "") if docker_host is None else docker_host
         self._kept_tls: Any = None
+        self._wheel = Wheel(reactor)
 
     def make(self, definition: CheckType) -> Runner:
         """What watches over a check."""
         if definition.kind == kinds.TTL:
             return TtlCheck(definition, self._reactor, self._notify)
-        return CheckRunner(definition, self._probe(definition), self._reactor, self._rng, self._notify)
+        return CheckRunner(definition, self._probe(definition), self._wheel, self._rng, self._notify)
+
+    def stop(self) -> None:
+        """Once all checks are stopped: leave nothing behind."""
+        self._wheel.stop()
 
     def _probe(self, definition: CheckType) -> Probe:
         kind, reactor = definition.kind, self._reactor

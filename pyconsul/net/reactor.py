@@ -85,6 +85,15 @@ class EagerServer(Eager, tcp.Server):
 class EagerClient(Eager, tcp.Client):
     """The side that dials."""
 
+    _asked = False
+
+    def doConnect(self) -> None:
+        """Ask for the connection, then do as usual: on the loopback it is there by now, or refused."""
+        if not self._asked:
+            self._asked = True
+            self.socket.connect_ex(self.realAddress)
+        super().doConnect()
+
 
 class EagerConnector(tcp.Connector):
     """Makes connections that are ``EagerClient``."""

@@ -24,14 +24,14 @@ class Wheel:
 
     def __init__(self, clock: IReactorTime, step_s: float = 0.1) -> None:
         self._clock = clock
-        self._step_s = step_s
+        self.step_s = step_s
         self._slots: dict[int, dict[Expiring, None]] = {}
         self._next_slot = 0
         self._timer: IDelayedCall | None = None
 
     def add(self, waiting: Expiring, delay_s: float) -> int:
         """Wait ``delay_s``; returns the slot that ``remove`` needs."""
-        slot = int((self._clock.seconds() + max(0.0, delay_s)) / self._step_s) + 1
+        slot = int((self._clock.seconds() + max(0.0, delay_s)) / self.step_s) + 1
         members = self._slots.get(slot)
         if members is None:
             members = self._slots[slot] = {}
@@ -61,12 +61,12 @@ class Wheel:
             self._timer = None
         if self._slots:
             self._next_slot = min(self._slots)
-            delay = self._next_slot * self._step_s - self._clock.seconds()
+            delay = self._next_slot * self.step_s - self._clock.seconds()
             self._timer = self._clock.callLater(max(0.0, delay), self._turn)
 
     def _turn(self) -> None:
         self._timer = None
-        now_slot = int(self._clock.seconds() / self._step_s + 1e-6)
+        now_slot = int(self._clock.seconds() / self.step_s + 1e-6)
         for slot in sorted(slot for slot in self._slots if slot <= now_slot):
             for waiting in list(self._slots.pop(slot, ())):
                 waiting.expire()

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pyconsul.agent.antientropy import (
     FULL_SYNC_S,
     GATHER_S,
+    IN_FLIGHT_MAX,
     RECONNECT_S,
     RETRY_MAX_S,
     RETRY_S,
@@ -469,14 +470,17 @@ class SlowTests(Base):
 
     def test_gone_before_its_turn(self) -> None:
         """What is removed before it was sent is not sent."""
-        self.local.add_service(DB)
-        self.local.add_check(check("second"), None)
-        self.start()
-        for _ in range(3):
+        ids = self.pushing_many()
+        check_ids = [f"c{number:02}" for number in range(2 * IN_FLIGHT_MAX)]
+        for check_id in check_ids:
+            self.local.add_check(check(check_id), None)
+        del self.local.services[ids[-1]]
+        while not self.servers.checks():
             self.servers.answer_next()
-        del self.local.services["db1"], self.local.checks["second"]
+        del self.local.checks[check_ids[-1]]
         self.answer_all()
-        self.assertEqual((self.servers.services(), self.servers.checks()), (["web1"], {"node": CRITICAL}))
+        self.assertEqual(self.servers.services(), [*ids[:-1], "web1"])
+        self.assertEqual(sorted(self.servers.checks()), [*check_ids[:-1], "node"])
 
     def test_one_at_a_time(self) -> None:
         """However much changes, one sync runs at a time."""
@@ -487,6 +491,47 @@ class SlowTests(Base):
             self.assertEqual(len(self.servers.waiting), 1)
         self.answer_all()
         self.assertEqual(len(self.servers.services()), 6)
+
+    def pushing_many(self) -> list[str]:
+        """Twice as many services as may be on their way at a time, when the first ones are."""
+        ids = [f"db{number:02}" for number in range(2 * IN_FLIGHT_MAX)]
+        for service_id in ids:
+            self.local.add_service(replace(DB, id=service_id))
+        self.start()
+        for method in ("Catalog.NodeServices", "Health.NodeChecks", "Catalog.Register"):
+            self.assertEqual(self.servers.answer_next(), method)
+        self.assertEqual(len(self.servers.waiting), IN_FLIGHT_MAX)
+        return ids
+
+    def test_some_at_a_time(self) -> None:
+        """Several registrations are on their way at once, and not more than may be."""
+        ids = self.pushing_many()
+        while self.servers.waiting:
+            self.servers.answer_next()
+            self.assertLessEqual(len(self.servers.waiting), IN_FLIGHT_MAX)
+        self.assertEqual(self.servers.services(), [*ids, "web1"])
+
+    def test_no_more_after_a_failure(self) -> None:
+        """What is on its way is waited for, the rest is left for the next attempt."""
+        ids = self.pushing_many()
+        self.servers.trouble[""] = NoServers()
+        self.servers.answer_next()
+        self.servers.trouble.clear()
+        begun = len(self.servers.asked)
+        while self.servers.waiting:
+            self.servers.answer_next()
+        self.assertEqual(len(self.servers.asked), begun)
+        self.assertEqual(len(self.servers.services()), IN_FLIGHT_MAX - 1)
+        self.clock.advance(1.5 * RETRY_S)
+        self.answer_all()
+        self.assertEqual(self.servers.services(), [*ids, "web1"])
+
+    def test_stop_while_pushing(self) -> None:
+        """All that is on its way is given up."""
+        self.pushing_many()
+        self.sync.stop()
+        self.assertTrue(all(done.called for done, _, _ in self.servers.waiting))
+        self.assertEqual((self.clock.getDelayedCalls(), self.flushLoggedErrors()), ([], []))
 
     def test_servers_change_while_comparing(self) -> None:
         """The new servers may know nothing of this, so both sides are compared again."""

@@ -64,6 +64,25 @@ class LocalTests(SynchronousTestCase):
         self.local.add_service(replace(WEB, port=81))
         self.assertEqual(self.states(), {"web1": False})
 
+    def test_checks_of_a_service(self) -> None:
+        """A check that is registered again for another service is that one's from then on."""
+        for service_id in ("web1", "db1"):
+            self.local.add_service(replace(WEB, id=service_id))
+
+        def of(service_id: str) -> list[str]:
+            return [local.check.check_id for local in self.local.checks_of(service_id)]
+
+        for check_id, service_id in (("a", "web1"), ("b", "web1"), ("c", "db1"), ("node", "")):
+            self.local.add_check(check(check_id, service_id), None)
+        self.assertEqual((of("web1"), of("db1"), of("")), (["a", "b"], ["c"], []))
+        self.local.add_check(check("a", "db1"), None)
+        self.assertEqual((of("web1"), of("db1")), (["b"], ["c", "a"]))
+        self.local.add_check(check("b"), None)
+        self.local.remove_check("c")
+        self.assertEqual((of("web1"), of("db1")), ([], ["a"]))
+        self.local.remove_service("db1")
+        self.assertEqual((of("db1"), list(self.local.checks)), ([], ["b", "node"]))
+
     def test_checks_follow_their_service(self) -> None:
         """A check shows name and tags of its service; the same service again changes no check."""
         self.local.add_service(WEB)

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.local import LocalState
 from pyconsul.agent.maintenance import Maintenance
-from pyconsul.agent.persistence import STATES_S, Persistence, file_name
+from pyconsul.agent.persistence import STATES_S, SYNC_PAUSE_S, Persistence, file_name
 from pyconsul.agent.registration import Registrations
 from pyconsul.errors import NotFound
 from pyconsul.structs.agent import CheckDefinition, ConnectDefinition, ServiceDefinition
@@ -206,6 +206,33 @@ class FileTests(Base):
         self.service(id="web3")
         self.settle()
         self.assertEqual(len(self.names("services")), 3)
+
+    def test_many_in_a_row(self) -> None:
+        """The first is synced at once, the others together; the end waits for no pause."""
+        synced: list[str] = []
+        real = self.disk.sync_folder
+
+        def sync(path: str) -> None:
+            synced.append(path)
+            real(path)
+
+        self.patch(self.disk, "sync_folder", sync)
+        self.service()
+        self.clock.advance(0.01)
+        self.assertEqual(synced, ["services"])
+        for number in range(100):
+            self.service(id=f"web{number}")
+        self.clock.advance(SYNC_PAUSE_S / 2)
+        self.assertEqual(synced, ["services"])
+        self.settle()
+        self.assertEqual(synced, ["services"] * 2)
+        self.service(id="last")
+        self.clock.advance(0.01)
+        self.service(id="very last")
+        self.persistence.close()
+        self.clock.advance(0.01)
+        self.assertEqual(synced, ["services"] * 4)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_gone_before_it_was_synced(self) -> None:
         """A registration that is taken back at once is no trouble."""

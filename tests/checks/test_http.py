@@ -17,6 +17,7 @@ from pyconsul.checks.definition import CheckType
 from pyconsul.checks.http import HttpProbe, place
 from pyconsul.checks.runner import CheckRunner
 from pyconsul.checks.tls import CheckTls
+from pyconsul.net.wheel import Wheel
 
 reactor: Any = any_reactor
 
@@ -142,15 +143,15 @@ class HttpTests(TestCase):
         check = definition(self.url + path)
         probe = HttpProbe(check, reactor, CheckTls())
         runner = CheckRunner(
-            check, probe, clock, _Now(), lambda _, status, output: told.callback((status, output))
+            check, probe, Wheel(clock), _Now(), lambda _, status, output: told.callback((status, output))
         )
         runner.start()
-        clock.advance(0)
+        clock.advance(0.1)
         await self.root.asked
         if path == "/hang":
             while probe._exchange is None or probe._exchange.reply is None:
                 await deferLater(reactor, 0)
-        clock.advance(check.timeout_s)
+        clock.advance(check.timeout_s + 0.1)
         runner.stop()
         status, output = await told
         return status, output.replace(self.url, "URL")

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pyconsul.checks.definition import CheckType
 from pyconsul.checks.outcome import Outcome, Tail
 from pyconsul.checks.runner import CheckRunner
+from pyconsul.net.wheel import Wheel
 
 
 class FakeProbe:
@@ -38,13 +39,15 @@ class Middle(Random):
 class RunnerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
+        self.wheel = Wheel(self.clock)
         self.probe = FakeProbe()
         self.told: list[tuple[str, str, str]] = []
 
     def runner(self, **fields: Any) -> CheckRunner:
-        definition = CheckType(check_id="c", kind="tcp", interval_s=10.0, timeout_s=3.0, **fields)
+        fields = {"interval_s": 10.0, "timeout_s": 3.0} | fields
+        definition = CheckType(check_id="c", kind="tcp", **fields)
         runner = CheckRunner(
-            definition, self.probe, self.clock, Middle(), lambda *what: self.told.append(what)
+            definition, self.probe, self.wheel, Middle(), lambda *what: self.told.append(what)
         )
         runner.start()
         return runner
@@ -61,6 +64,30 @@ class RunnerTests(SynchronousTestCase):
         self.assertEqual(self.told, [("c", "passing", "run 1")])
         self.clock.pump([5.0] * 6)
         self.assertEqual(self.probe.runs, 4)
+
+    def test_no_drift(self) -> None:
+        """Runs stay at the same step, though each takes a moment."""
+        self.probe.results = [Deferred() for _ in range(20)]
+        slow = list(self.probe.results)
+        self.runner()
+        self.clock.advance(5.0)
+        for number, run in enumerate(slow, 1):
+            self.assertEqual(self.probe.runs, number)
+            self.clock.advance(0.04)
+            run.callback(Outcome("passing", ""))
+            self.clock.advance(9.9)
+            self.assertEqual(self.probe.runs, number)
+            self.clock.advance(0.06)
+
+    def test_together(self) -> None:
+        """Runs that are due at about the same time begin in one turn of the reactor."""
+        for interval_s in (9.96, 10.0, 10.04):
+            self.runner(interval_s=interval_s)
+        self.clock.advance(4.94)
+        self.assertEqual(self.probe.runs, 0)
+        self.clock.advance(0.06)
+        self.assertEqual(self.probe.runs, 3)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
 
     def test_no_two_at_once(self) -> None:
         """The interval begins when a run is over."""
@@ -87,7 +114,9 @@ class RunnerTests(SynchronousTestCase):
             self.probe.results = [Deferred(canceller)]
             runner = self.runner()
             self.clock.advance(5)
-            self.clock.advance(3)
+            self.clock.advance(2.99)
+            self.assertEqual(self.told, [])
+            self.clock.advance(0.11)
             self.assertEqual(self.told, [("c", "critical", "too long")])
             self.clock.advance(10)
             self.assertEqual(len(self.told), 2)
@@ -125,7 +154,7 @@ class RunnerTests(SynchronousTestCase):
         runner.stop()
         self.assertEqual(cancelled, [slow])
         self.clock.advance(100)
-        self.assertEqual((self.told, self.clock.getDelayedCalls()), ([], []))
+        self.assertEqual((self.told, self.probe.runs, self.clock.getDelayedCalls()), ([], 1, []))
 
     def results(self, *states: str) -> None:
         self.probe.results = [Outcome(state, "") for state in states]
