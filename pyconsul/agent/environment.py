@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from random import Random
 
+from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
 
 from pyconsul.interfaces import Disk, GossipTransport, RaftTransport, RpcTransport, WallTime
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Struct, frozen=True):
     """Everything an agent's core services know of the world outside.
 
     :ivar disk: the data folder; a client agent and a ``-dev`` server may do without.

@@ -6,10 +6,10 @@ The agent is the authority for its own node. The catalog is made to follow by ``
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
+from msgspec import Struct, field
 
 from pyconsul.errors import Refused
 from pyconsul.structs.catalog import CRITICAL, HealthCheck, NodeService
@@ -23,8 +23,7 @@ class Runner(Protocol):
     def stop(self) -> None: ...
 
 
-@dataclass(slots=True)
-class LocalService:
+class LocalService(Struct):
     """A service of this node.
 
     :ivar in_sync: the servers know it as it is.
@@ -38,8 +37,7 @@ class LocalService:
     sidecar_of: str = ""
 
 
-@dataclass(slots=True)
-class LocalCheck:
+class LocalCheck(Struct):
     """A check of this node and what runs it.
 
     :ivar token: as for services.
@@ -57,8 +55,7 @@ class LocalCheck:
     critical_since: float | None = None
 
 
-@dataclass(slots=True)
-class LocalState:
+class LocalState(Struct):
     """Services and checks by id.
 
     :ivar changed: called after each change that the servers have to hear of.

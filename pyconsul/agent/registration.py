@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
@@ -43,8 +43,7 @@ SCRIPTS_DISABLED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCheck:
+class PlannedCheck(Struct, frozen=True):
     """A check whose definition has been found to be right.
 
     :ivar health: in its initial state.
@@ -60,8 +59,7 @@ class PlannedCheck:
         return self.definition.token
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedService:
+class PlannedService(Struct, frozen=True):
     """A service whose definition has been found to be right, with its checks."""
 
     service: NodeService
@@ -70,8 +68,7 @@ class PlannedService:
     sidecar_of: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """All that stands in files, by id."""
 
     services: Mapping[str, PlannedService]

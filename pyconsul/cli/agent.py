@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from pyconsul import late, late_tls
 from pyconsul.cli.command import Command, Failed, Invocation

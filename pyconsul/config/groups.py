@@ -5,7 +5,6 @@ Defaults are those of Consul 1.8.7, read from a running agent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pyconsul.config.kinds import (
@@ -24,11 +23,10 @@ from pyconsul.config.kinds import (
     STRING_MAP,
     STRINGS,
 )
-from pyconsul.config.setting import group, setting
+from pyconsul.config.setting import SettingGroup, group, setting
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Addresses:
+class Addresses(SettingGroup, frozen=True, kw_only=True):
     """Where each client interface listens; ``client_addr`` where nothing is given."""
 
     dns: tuple[str, ...] = setting((), IPS, "Where DNS listens.")
@@ -37,8 +35,7 @@ class Addresses:
     grpc: tuple[str, ...] = setting((), IPS, "Where gRPC listens; ``unix://PATH`` is a socket.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
+class Ports(SettingGroup, frozen=True, kw_only=True):
     """Port numbers; -1 turns a listener off."""
 
     dns: int = setting(8600, PORT, "DNS, UDP and TCP.", flag="dns-port")
@@ -54,8 +51,7 @@ class Ports:
     expose_max_port: int = setting(21755, PORT, "Last port for exposed check paths.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Performance:
+class Performance(SettingGroup, frozen=True, kw_only=True):
     """How patient the servers are."""
 
     raft_multiplier: int = setting(
@@ -67,8 +63,7 @@ class Performance:
     rpc_hold_timeout: float = setting(7.0, DURATION, "How long a request waits for a leader to be there.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Soa:
+class Soa(SettingGroup, frozen=True, kw_only=True):
     """The SOA record of the DNS domain; all in seconds."""
 
     refresh: int = setting(3600, INT, "Refresh of the SOA record, seconds.")
@@ -77,8 +72,7 @@ class Soa:
     min_ttl: int = setting(0, INT, "How long a negative answer may be kept, seconds.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DnsConfig:
+class DnsConfig(SettingGroup, frozen=True, kw_only=True):
     """How DNS questions are answered."""
 
     allow_stale: bool = setting(True, BOOL, "Any server may answer, not only the leader.", reload=True)
@@ -104,8 +98,7 @@ class DnsConfig:
     prefer_namespace: bool = setting(False, BOOL, "Accepted; namespaces are an Enterprise feature.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpConfig:
+class HttpConfig(SettingGroup, frozen=True, kw_only=True):
     """The HTTP API."""
 
     response_headers: dict[str, str] = setting({}, STRING_MAP, "Headers added to every response.")
@@ -116,8 +109,7 @@ class HttpConfig:
     use_cache: bool = setting(True, BOOL, "Whether ``?cached`` is honoured.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(SettingGroup, frozen=True, kw_only=True):
     """What one client may take."""
 
     http_max_conns_per_client: int = setting(200, INT, "HTTP connections of one client address.", reload=True)
@@ -132,8 +124,7 @@ class Limits:
     txn_max_req_len: int = setting(524288, INT, "Bytes in a transaction.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gossip:
+class Gossip(SettingGroup, frozen=True, kw_only=True):
     """Timers of a gossip pool; the defaults are those of the LAN."""
 
     gossip_interval: float = setting(0.2, DURATION, "Time between gossip messages.")
@@ -144,8 +135,7 @@ class Gossip:
     retransmit_mult: int = setting(4, INT, "Factor on how often a message is sent again.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnixSockets:
+class UnixSockets(SettingGroup, frozen=True, kw_only=True):
     """Owner and mode of listening Unix sockets."""
 
     user: str = setting("", STRING, "Owner, by name or number.")
@@ -153,8 +143,7 @@ class UnixSockets:
     mode: str = setting("", STRING, "Mode, octal.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Autopilot:
+class Autopilot(SettingGroup, frozen=True, kw_only=True):
     """What a new datacenter starts with; later the stored configuration counts."""
 
     cleanup_dead_servers: bool = setting(True, BOOL, "Remove dead servers when a new one comes.")
@@ -169,8 +158,7 @@ class Autopilot:
     upgrade_version_tag: str = setting("", STRING, "Accepted; an Enterprise feature.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Telemetry:
+class Telemetry(SettingGroup, frozen=True, kw_only=True):
     """Where metrics go."""
 
     statsd_address: str = setting("", STRING, "A statsd to send to, HOST:PORT.")
@@ -188,8 +176,7 @@ class Telemetry:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AclTokens:
+class AclTokens(SettingGroup, frozen=True, kw_only=True):
     """The tokens an agent has of its own."""
 
     master: str = setting("", STRING, "The bootstrap token.", reload=True, secret=True)
@@ -203,8 +190,7 @@ class AclTokens:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acl:
+class Acl(SettingGroup, frozen=True, kw_only=True):
     """Access control."""
 
     enabled: bool = setting(False, BOOL, "Whether tokens are looked at.")
@@ -222,8 +208,7 @@ class Acl:
     tokens: AclTokens = group(AclTokens)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AutoEncrypt:
+class AutoEncrypt(SettingGroup, frozen=True, kw_only=True):
     """Certificates for clients from the servers."""
 
     tls: bool = setting(False, BOOL, "Client: get a certificate from the servers.")
@@ -232,15 +217,13 @@ class AutoEncrypt:
     ip_san: tuple[str, ...] = setting((), STRINGS, "More IP addresses in the certificate.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigEntries:
+class ConfigEntries(SettingGroup, frozen=True, kw_only=True):
     """Config entries that a new datacenter starts with."""
 
     bootstrap: tuple[dict[str, Any], ...] = setting((), MAPS, "Entries to write if absent.", reload=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connect:
+class Connect(SettingGroup, frozen=True, kw_only=True):
     """The service mesh."""
 
     enabled: bool = setting(False, BOOL, "Whether there is a CA; on with -dev.")
@@ -249,8 +232,7 @@ class Connect:
     enable_mesh_gateway_wan_federation: bool = setting(False, BOOL, "WAN traffic through mesh gateways.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cache:
+class Cache(SettingGroup, frozen=True, kw_only=True):
     """The agent's cache."""
 
     entry_fetch_rate: float = setting(FLOAT_MAX, NUMBER, "Fetches of one entry a second.")

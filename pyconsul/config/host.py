@@ -8,7 +8,8 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from pyconsul.config.places import Mistake
 
@@ -33,8 +34,7 @@ def _interfaces() -> list[tuple[str, str]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """The machine, as far as settings depend on it.
 
     :ivar interfaces: pairs of an interface's name and an IPv4 address of it.

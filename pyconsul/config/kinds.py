@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from pyconsul.errors import ConfigurationError
 from pyconsul.structs.durations import parse_ns
@@ -199,8 +200,7 @@ def _flag_pair(text: str) -> object:
     return {key: value}
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """How a sort of value is read, combined and converted.
 
     :ivar name: what help and reference call it.

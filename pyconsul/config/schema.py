@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pyconsul.config import groups
@@ -21,14 +20,13 @@ from pyconsul.config.kinds import (
     STRING_MAP,
     STRINGS,
 )
-from pyconsul.config.setting import group, setting
+from pyconsul.config.setting import SettingGroup, group, setting
 
 if TYPE_CHECKING:
     from pyconsul.config.sources import Sources
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentConfig:
+class AgentConfig(SettingGroup, frozen=True, kw_only=True):
     """What an agent runs with. Field names are the keys of files; durations are seconds.
 
     ``AgentConfig()`` has the plain defaults; ``sources.load`` gives one whose dependent values
@@ -41,7 +39,7 @@ class AgentConfig:
 
     dev: bool = False
     warnings: tuple[str, ...] = ()
-    sources: Sources | None = field(default=None, repr=False, compare=False)
+    sources: Sources | None = None
 
     # ------------------------------------------------------------ who the agent is
     node_name: str = setting(

@@ -1,4 +1,4 @@
-"""How a setting is declared: once, in the metadata of a dataclass field.
+"""How a setting is declared: once, in the body of the class that has it as a field.
 
 The name of the field is the key in files; the fields of a group have their group's key before them
 (``ports.http``). Parser, flags, ``-help``, validation, reload and the reference page derive from it.
@@ -6,19 +6,20 @@ The name of the field is the key in files; the fields of a group have their grou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, ClassVar, TypeVar
+
+from msgspec import Struct, StructMeta, field
+from msgspec.structs import replace
 
 from pyconsul.config.kinds import Kind
 from pyconsul.config.tree import ListOf, Spec
 
-T = TypeVar("T")
-_KEY = "setting"
+T = TypeVar("T", bound="SettingGroup")
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """One key.
 
     :ivar kind: how its values are read.
@@ -37,13 +38,49 @@ class Setting:
     holds: ListOf | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(Struct, frozen=True):
     """A setting in its place: its whole key and its default."""
 
     path: str
     setting: Setting
     default: Any
+
+
+class _Declaration(Struct):
+    """What ``setting`` and ``group`` leave in the body of a class for its metaclass."""
+
+    field: Any
+    setting: Setting | None = None
+
+
+class _Reading(StructMeta):
+    """Takes the declarations out of a class's body: fields become msgspec's, facts are kept apart."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], **options: Any) -> Any:
+        facts: dict[str, Setting] = {}
+        for key, value in body.items():
+            if isinstance(value, _Declaration):
+                body[key] = value.field
+                if value.setting is not None:
+                    facts[key] = value.setting
+        made: Any = super().__new__(mcs, name, bases, body, **options)
+        made.__settings__ = facts
+        return made
+
+
+class SettingGroup(Struct, metaclass=_Reading, frozen=True, kw_only=True):
+    """An object of settings; a struct rather than a dataclass, which takes 0.5 ms more of a start each."""
+
+    __settings__: ClassVar[Mapping[str, Setting]] = {}
+    """What was declared, by field."""
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={getattr(self, name)!r}"
+            for name in self.__struct_fields__
+            if not (name in self.__settings__ and self.__settings__[name].secret)
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def setting(
@@ -57,26 +94,27 @@ def setting(
     holds: Spec | None = None,
 ) -> Any:
     """Declare a field; a ``default`` that is a dict is copied for each instance."""
-    facts = {_KEY: Setting(kind, doc, flag, reload, secret, ListOf(holds) if holds is not None else None)}
+    own = Setting(kind, doc, flag, reload, secret, ListOf(holds) if holds is not None else None)
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=facts)
-    return field(default=default, repr=not secret, metadata=facts)
+        return _Declaration(field(default_factory=default.copy), own)
+    return _Declaration(field(default=default), own)
 
 
 def group(kind: type[T], **defaults: Any) -> T:
     """Declare a field that holds a group of settings, with some defaults other than the group's."""
-    made: T = field(default_factory=lambda: kind(**defaults))
-    return made
+    made: Any = _Declaration(field(default_factory=partial(kind, **defaults)))
+    return made  # type: ignore[no-any-return]
 
 
-def declared(config: Any, prefix: str = "") -> Iterator[Declared]:
+def declared(config: SettingGroup, prefix: str = "") -> Iterator[Declared]:
     """Every setting of a configuration object, groups included, with the values it has there."""
-    for item in fields(config):
-        value = getattr(config, item.name)
-        if _KEY in item.metadata:
-            yield Declared(prefix + item.name, item.metadata[_KEY], value)
-        elif hasattr(value, "__dataclass_fields__"):
-            yield from declared(value, f"{prefix}{item.name}.")
+    settings = config.__settings__
+    for name in config.__struct_fields__:
+        value = getattr(config, name)
+        if name in settings:
+            yield Declared(prefix + name, settings[name], value)
+        elif isinstance(value, SettingGroup):
+            yield from declared(value, f"{prefix}{name}.")
 
 
 def replaced(config: T, values: dict[str, Any]) -> T:
@@ -91,4 +129,4 @@ def replaced(config: T, values: dict[str, Any]) -> T:
             own[head] = value
     for head, part in inner.items():
         own[head] = replaced(getattr(config, head), part)
-    return replace(config, **own)  # type: ignore[type-var]
+    return replace(config, **own)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pyconsul import hcl
 from pyconsul.config import legacy
@@ -32,8 +34,7 @@ FORMATS = ("hcl", "json")
 FILE_BYTES_MAX = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """Everything the user gave.
 
     :ivar paths: files and folders in the order given.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+
+from msgspec import Struct, field
 
 from pyconsul.config import legacy
 from pyconsul.config.kinds import Kind, as_map, type_name
@@ -12,15 +13,13 @@ from pyconsul.config.places import Places
 from pyconsul.errors import ConfigurationError
 
 
-@dataclass(frozen=True, slots=True)
-class ListOf:
+class ListOf(Struct, frozen=True):
     """A list of objects, each of one shape; in HCL also one block or several."""
 
     spec: Spec
 
 
-@dataclass(frozen=True, slots=True)
-class MapOf:
+class MapOf(Struct, frozen=True):
     """An object whose keys are free and whose values are objects of one shape."""
 
     spec: Spec
@@ -40,8 +39,7 @@ HINTS_MAX = 10
 """So many unknown keys of a file are compared with all known ones."""
 
 
-@dataclass(slots=True)
-class Problems:
+class Problems(Struct):
     """What is wrong in one file, gathered so that the user sees it all at once.
 
     :ivar places: to say in which line; ``None`` says nothing of that, nor of what may be meant.

@@ -9,7 +9,8 @@ import binascii
 import ipaddress
 import os
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pyconsul.config.host import Host
 from pyconsul.config.kinds import IPS, is_ip

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Soa:
+class Soa(Struct, frozen=True, kw_only=True):
     """The numbers of the zone's SOA record, in seconds."""
 
     refresh: int = 3600
@@ -16,8 +16,7 @@ class Soa:
     min_ttl: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DnsSettings:
+class DnsSettings(Struct, frozen=True, kw_only=True):
     """Where to listen and how to answer.
 
     Source: specs of the DNS surface, sections 3 to 5.

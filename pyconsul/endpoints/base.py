@@ -9,7 +9,6 @@ RPC are thin doors to ``Registry``.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -19,8 +18,7 @@ from pyconsul.endpoints.filtering import filtered
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(Struct, frozen=True):
     """The declaration of one endpoint.
 
     :ivar kind: ``read`` (of the store; may block, has the three consistency modes), ``write``

@@ -8,7 +8,6 @@ is in it by an annotation: ``Annotated[dict[str, Any], SomeTypedDict]``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from operator import attrgetter
@@ -16,6 +15,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import msgspec
+from msgspec import Struct
 
 from pyconsul.structs.catalog import NOT_SELECTABLE
 
@@ -31,30 +31,26 @@ class Leaf(Enum):
     TEXTS = list
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """A selector and how to get from the row to its value, which may be ``None`` or ``UNSET``."""
 
     kind: Kind
     get: Get
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """A struct, or a mapping that stands for one."""
 
     fields: dict[str, Field]
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
+class Records(Struct, frozen=True):
     """A list of records; a selector goes on into all of them."""
 
     of: Record
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(Struct, frozen=True):
     """A mapping by keys of the user's."""
 
     of: Kind

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
+
+from msgspec import Struct
 
 
 class Operator(Enum):
@@ -23,8 +24,7 @@ class Operator(Enum):
     NOT_MATCHES = "Not Matches"
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """One comparison.
 
     :ivar value: as written; empty for the operators that take none.
@@ -35,22 +35,19 @@ class Comparison:
     value: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(Struct, frozen=True):
     """The opposite of something."""
 
     of: Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Every:
+class Every(Struct, frozen=True):
     """All of two or more (``and``)."""
 
     parts: tuple[Tree, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Some:
+class Some(Struct, frozen=True):
     """At least one of two or more (``or``)."""
 
     parts: tuple[Tree, ...]

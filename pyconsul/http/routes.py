@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from pyconsul.http.surface import Surface
@@ -27,8 +28,7 @@ ALLOW_ORDER = ("GET", "POST", "PUT", "DELETE")
 _RULE = re.compile(r"(?P<prefix>/[^<]*)(?:<path:(?P<parameter>\w+)>)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """One declared endpoint.
 
     :ivar hot: the lane may call it.
@@ -46,8 +46,7 @@ class Route:
     narrow: Callable[[str], Sequence[str]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OwnRoute:
+class OwnRoute(Struct, frozen=True):
     """A route that is Klein's alone: its endpoint is given the request, as Klein gives it.
 
     :ivar methods: none for all; HEAD has to be named, unlike with Klein.

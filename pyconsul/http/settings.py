@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from msgspec import Struct, field
 
 KV_VALUE_BYTES_MAX = 512 * 1024
 TXN_BYTES_MAX = 512 * 1024
@@ -15,8 +16,7 @@ REQUEST_TIMEOUT_S = 30.0
 HEAD_TIMEOUT_S = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class HttpSettings:
+class HttpSettings(Struct, frozen=True):
     """The HTTP part of an agent's configuration; durations in seconds.
 
     :ivar response_headers: ``http_config.response_headers``.

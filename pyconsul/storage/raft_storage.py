@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Self
+
+from msgspec import Struct
 
 from pyconsul.errors import StorageDamaged
 from pyconsul.interfaces import Disk
@@ -21,8 +22,7 @@ PROBE = "probe" + TEMPORARY_SUFFIX
 PROBE_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class RecoveredLog:
+class RecoveredLog(Struct, frozen=True):
     """What was found on the disk (see ``interfaces.Recovered``)."""
 
     term: int
@@ -34,8 +34,7 @@ class RecoveredLog:
     terms: Sequence[int]
 
 
-@dataclass(slots=True)
-class StorageStatistics:
+class StorageStatistics(Struct):
     """Counters since the start, for telemetry.
 
     :ivar syncs: jobs of the sync thread; ``entries / syncs`` is what group commit gathers.

@@ -9,7 +9,8 @@ the entry had never been.
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from pyconsul.errors import StorageDamaged
 from pyconsul.interfaces import Disk
@@ -30,8 +31,7 @@ REJOIN = (
 """What mends a damaged log: nothing but the copies of others."""
 
 
-@dataclass(slots=True)
-class Found:
+class Found(Struct):
     """What lies in the folder.
 
     :ivar segments: those that make up the log, in order; none in a new folder.

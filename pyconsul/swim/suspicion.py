@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from math import floor, log, log10
 
+from msgspec import Struct, field
 
-@dataclass(slots=True)
-class Suspicion:
+
+class Suspicion(Struct):
     """A timeout that shrinks as others confirm the suspicion.
 
     Source: Lifeguard (2017), Local Health Aware Suspicion.

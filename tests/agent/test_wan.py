@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.base import BaseAgent
+from pyconsul.agent.environment import Environment
 from pyconsul.agent.federation import EXECUTE_TIMEOUT_S
 from pyconsul.agent.server import ServerAgent
 from pyconsul.agent.servers import is_server, join_address
@@ -197,11 +199,10 @@ class PoolTests(WanTestCase):
             disk.make_folder(folder)
         environment = self.world.environment
 
-        def with_disk(number: int, server: bool = True) -> Any:
+        def with_disk(number: int, server: bool = True) -> Environment:
             made = environment(number, server)
             disk.attach(made.clock)
-            object.__setattr__(made, "disk", disk)
-            return made
+            return replace(made, disk=disk)
 
         self.patch(self.world, "environment", with_disk)
         there = self.server(2, "dc2", retry_join_wan=("10.0.0.1",))

@@ -1,22 +1,18 @@
 """Declaring settings."""
 
-from dataclasses import dataclass
-
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.config.kinds import INT, STRING, STRING_MAP
 from pyconsul.config.schema import AgentConfig
-from pyconsul.config.setting import declared, group, replaced, setting
+from pyconsul.config.setting import SettingGroup, declared, group, replaced, setting
 
 
-@dataclass(frozen=True)
-class Inner:
+class Inner(SettingGroup, frozen=True, kw_only=True):
     port: int = setting(1, INT, "A port.", flag="port", reload=True)
     hidden: str = setting("", STRING, "A secret.", secret=True)
 
 
-@dataclass(frozen=True)
-class Outer:
+class Outer(SettingGroup, frozen=True, kw_only=True):
     other: int = 0
     tags: dict[str, str] = setting({}, STRING_MAP, "Tags.")
     inner: Inner = group(Inner, port=7)
