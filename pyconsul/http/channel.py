@@ -2,8 +2,9 @@
 
 llhttp (in C, by way of httptools) parses. Clients repeat their header blocks byte for byte, so what
 llhttp and ``Facts`` made of a block is remembered by the site; a request that arrives whole, with a
-plain request line and a known block, needs no parser. A block is only remembered if its meaning
-cannot depend on anything around it: no chunks, no ``Expect``, no upgrade, one ``Host``, HTTP/1.1.
+plain request line and a known block, needs no parser, and one that was there before just so needs no
+look. A block is only remembered if its meaning cannot depend on anything around it: no chunks, no
+``Expect``, no upgrade, one ``Host``, HTTP/1.1.
 ``tests/http/test_channel_fuzz.py`` compares both ways.
 
 One request is answered at a time. Whatever arrives meanwhile is held as bytes, up to a bound beyond
@@ -145,8 +146,10 @@ class Channel(Protocol):
             self._discard(len(data))
         elif self._held or self.busy or self._paused:
             self._hold(data)
-        else:
+        elif self.mid or (known := self.site.requests.get(data)) is None:
             self._take(data)
+        else:
+            self._begin(*known)
 
     def _take(self, data: bytes) -> None:
         """Answer what is in ``data`` until an answer has to be waited for."""
@@ -194,6 +197,8 @@ class Channel(Protocol):
                 if facts is not None:
                     stop = head_end + 4 + facts.length
                     if len(data) >= stop:
+                        if len(data) == stop and not facts.length:
+                            self.site.remember_request(data, line[1], line[2], facts)
                         self._begin(line[1], line[2], facts, data[head_end + 4 : stop])
                         return data[stop:]
                 elif len(block) <= BLOCK_BYTES_MAX and b"\n " not in block and b"\n\t" not in block:
@@ -299,7 +304,7 @@ class Channel(Protocol):
     # ------------------------------------------------------------ answering
 
     def _begin(
-        self, method: bytes, target: bytes, facts: Facts, body: bytes, answer: Answer | None = None
+        self, method: bytes, target: bytes, facts: Facts, body: bytes = b"", answer: Answer | None = None
     ) -> None:
         site = self.site
         if not facts.keep:
@@ -311,16 +316,16 @@ class Channel(Protocol):
             return
         lane = site.lane
         result = None if lane is None else lane.serve(self, method, target, facts, body)
-        if result is None:
+        if type(result) is bytes:
+            self.transport.write(result)
+            if self.last:
+                self._close()
+        elif result is None:
             self.busy = True
             from pyconsul.http.request import LeanRequest
 
             self._request = LeanRequest(self, method, target, facts, body)
             self._request.begin()
-        elif isinstance(result, bytes):
-            self.transport.write(result)
-            if self.last:
-                self._close()
         elif isinstance(result, Crowd):
             self.busy = True
             self._crowd = result

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from twisted.web.resource import Resource
 
 BLOCKS_MAX = 1024
+REQUESTS_MAX = 1024
+REQUEST_BYTES_MAX = 1024
 TICK_S = 5.0
 
 TOO_MANY = b"Your IP is issuing too many concurrent connections, please rate limit your calls\n"
@@ -29,6 +31,7 @@ class Site(ServerFactory):
 
     :ivar lane: the short way for hot routes; ``None`` when it is turned off.
     :ivar blocks: what known header blocks say.
+    :ivar requests: what known requests without a body are: method, target and headers.
     :ivar tick: counts up while the site runs, every ``TICK_S``.
     """
 
@@ -40,6 +43,7 @@ class Site(ServerFactory):
         self.surface = surface
         self.clock = clock
         self.blocks: dict[bytes, Facts] = {}
+        self.requests: dict[bytes, tuple[bytes, bytes, Facts]] = {}
         self.tick = 0
         self.lane: Lane | None = None
         self._channels: set[Channel] = set()
@@ -117,6 +121,13 @@ class Site(ServerFactory):
         if len(self.blocks) >= BLOCKS_MAX:
             self.blocks.clear()
         self.blocks[block] = facts
+
+    def remember_request(self, data: bytes, method: bytes, target: bytes, facts: Facts) -> None:
+        """What ``data`` is, which is one whole request."""
+        if len(data) <= REQUEST_BYTES_MAX:
+            if len(self.requests) >= REQUESTS_MAX:
+                self.requests.clear()
+            self.requests[data] = method, target, facts
 
     def failed(self, failure: Failure) -> None:
         """An error that should have become an answer."""

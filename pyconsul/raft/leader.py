@@ -56,6 +56,7 @@ class Leader:
 
     :ivar barrier: the index of the first entry of this term, a no-op.
     :ivar due: when ``tick`` has something to do; may be too early, never too late.
+    :ivar reads_until: until when nobody else can lead, so that reads need no question.
     """
 
     __slots__ = (
@@ -69,6 +70,7 @@ class Leader:
         "barrier",
         "due",
         "reads",
+        "reads_until",
         "replication",
         "transfer",
     )
@@ -82,6 +84,7 @@ class Leader:
         self._read_lease_until = -NEVER
         self._may_lease = True
         """Nobody was told to take over: that may arrive at any time, and needs no timeout."""
+        self.reads_until = self._reads_until()
         self._context = 0
         self._rounds: deque[tuple[int, float]] = deque()
         """Heartbeats that no majority has answered, and when they were sent; one for each time."""
@@ -224,6 +227,7 @@ class Leader:
         if progress.id == self.transfer.target and progress.match_index == s.commit_index == last:
             self.transfer.sent = True
             self._may_lease = False
+            self.reads_until = self._reads_until()
             s.send(progress.id, progress.address, TimeoutNow(s.term))
 
     # ------------------------------------------------------------ commit
@@ -283,6 +287,7 @@ class Leader:
         while rounds and rounds[0][0] <= context:
             _, sent_at = rounds.popleft()
             self._read_lease_until = sent_at + self._s.timing.leader_lease_timeout_s
+        self.reads_until = self._reads_until()
 
     def _send_heartbeat(self, progress: Progress) -> None:
         s = self._s
@@ -337,9 +342,8 @@ class Leader:
         """When this leader steps down unless it hears from a majority of the voters."""
         return self.replication.contacted_at() + self._s.timing.leader_lease_timeout_s
 
-    @property
-    def reads_until(self) -> float:
-        """Until when nobody else can lead, so that reads need no question.
+    def _reads_until(self) -> float:
+        """What ``reads_until`` is, to be told with everything that changes it: it is looked at very often.
 
         A majority has answered heartbeats that were sent no more than the lease before that, and each
         has promised with its answer that it votes for nobody else during the heartbeat timeout, which is

@@ -121,6 +121,33 @@ class ParsingTests(Base):
         self.assertIsNone(second.channel._parser)
         self.assertIsNotNone(self.client.channel._parser)
 
+    def test_known_requests(self) -> None:
+        """A request that is known as a whole is not looked at; what is more or less than that, is."""
+        self.client.send(GET)
+        self.assertEqual(self.site.requests, {})
+        self.assertEqual(self.client.send(GET), READ)
+        self.assertEqual(list(self.site.requests), [GET])
+        self.patch(self.client.channel, "_take", lambda data: self.fail())
+        self.assertEqual(self.client.send(GET), READ)
+        another = Client(self.site)
+        self.assertEqual(another.send(GET + GET), READ + READ)
+        self.assertEqual(another.send(GET[:-1]) + another.send(GET[-1:]), READ)
+        self.assertEqual(list(self.site.requests), [GET])
+        inside = Client(self.site)
+        put = request("/v1/kv/a", "PUT", GET)
+        for _ in range(2):
+            self.assertEqual(inside.send(put[: -len(GET)]) + inside.send(GET), TRUE)
+        self.assertEqual([asked.dir_ent.value for _, asked in self.agent.asked[-2:]], [GET, GET])
+
+    def test_known_requests_are_bounded(self) -> None:
+        self.patch(site_module, "REQUESTS_MAX", 2)
+        self.client.send(GET)
+        for key in "abcde":
+            self.client.get(f"/v1/kv/{key}")
+        self.assertEqual(list(self.site.requests), [request("/v1/kv/e")])
+        self.client.get("/v1/kv/" + "k" * site_module.REQUEST_BYTES_MAX)
+        self.assertEqual(list(self.site.requests), [request("/v1/kv/e")])
+
     def test_byte_by_byte(self) -> None:
         for known in (False, True):
             client = Client(self.site)

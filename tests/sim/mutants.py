@@ -130,7 +130,7 @@ def _all_count(right: Any, membership: Membership) -> None:
 
 
 def _long_lease(right: Any) -> Any:
-    return property(lambda leader: right.fget(leader) + 3.0)
+    return lambda leader: right(leader) + 3.0
 
 
 def _repeats(right: Any, forwarder: Forwarder, attempt: Any, **arguments: Any) -> Any:
@@ -212,7 +212,7 @@ MUTANTS = (
     Mutant("a new leader reads before its first entry is committed", "reads", 1, ("not linearizable",),
            replaces=(Leader, "_serve_reads", instead(_reads_before_noop))),
     Mutant("the lease is too long", "reads", 3, ("not linearizable",), stalling,
-           replaces=(Leader, "reads_until", _long_lease)),
+           replaces=(Leader, "_reads_until", _long_lease)),
     Mutant("the lease is not looked at", "reads", 0, ("not linearizable",), stalling,
            replaces=(Replica, "holds_lease", value(True))),
     Mutant("a stale read goes back in time", "reads", 0, ("stale read",),
