@@ -316,7 +316,7 @@ class Channel(Protocol):
             return
         lane = site.lane
         result = None if lane is None else lane.serve(self, method, target, facts, body)
-        if type(result) is bytes:
+        if isinstance(result, bytes):
             self.transport.write(result)
             if self.last:
                 self._close()
