@@ -319,7 +319,7 @@ class Replica:
 
         :raises PyconsulError: nothing was appended, and ``waiter`` is told nothing.
         """
-        if not self.is_leader:
+        if not (self.ready or self.is_leader):
             raise self.no_leader()
         if len(self._waiters) + len(self._gathering) >= PROPOSALS_WAITING_MAX:
             raise Refused("too many writes are waiting; try again later")

@@ -525,7 +525,9 @@ class ServerAgent(BaseAgent):
                 reply = self._propose(method, request)
         except NoLeader:
             return self.persist(method, request)
-        return reply.addErrback(self._once_more, method, request) if isinstance(reply, Deferred) else reply
+        if reply is LATER or not isinstance(reply, Deferred):
+            return reply
+        return reply.addErrback(self._once_more, method, request)
 
     def _propose(self, method: Method, request: Any, waiter: Waiter | None = None) -> Any:
         """Let the log decide; the reply at once if the leader already knows it, and still leads."""

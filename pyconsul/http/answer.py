@@ -46,6 +46,7 @@ class Answer(Struct):
     :ivar bare: none of the headers that Consul gives to what its endpoints answer (an unknown path,
         a redirect).
     :ivar close: the connection cannot go on after this.
+    :ivar fixed: one of the answers below, which are always the same; its number.
     """
 
     body: bytes = b""
@@ -59,6 +60,11 @@ class Answer(Struct):
     headers: tuple[Header, ...] = ()
     bare: bool = False
     close: bool = False
+    fixed: int = 0
+
+
+TRUE = Answer(json=True, fixed=1)
+FALSE = Answer(json=False, fixed=2)
 
 
 def text(status: int, message: str, *headers: Header, close: bool = False) -> Answer:
@@ -128,6 +134,8 @@ class Renderer:
         self.dates = dates
         self.always_pretty = always_pretty
         self._heads: dict[Hashable, bytes] = {}
+        self.fixed: dict[tuple[int, int], tuple[bytes, bytes]] = {}
+        """What ``parts`` makes of answers that are always the same, by their number and the variant."""
         self._extra = tuple((canonical(name), value.encode("utf-8")) for name, value in extra.items())
 
     def body(self, answer: Answer, asks_pretty: bool) -> bytes:

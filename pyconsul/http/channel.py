@@ -385,7 +385,7 @@ class Channel(Protocol):
         self.busy = False
         if self.last:
             self._close()
-        else:
+        elif self._held or self._queue or self._unread:
             self._resume()
 
     def _close(self, linger: bool = False) -> None:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
 from pyconsul.http import changes
-from pyconsul.http.answer import TEXT, Answer
+from pyconsul.http.answer import FALSE, TEXT, TRUE, Answer
 from pyconsul.http.query import Query
 from pyconsul.http.reads import read, write
 from pyconsul.http.routes import App, hot
@@ -61,7 +61,7 @@ def add_routes(app: App, agent: Agent) -> None:
         _require(key)
         operation, flags, index = "set", 0, 0
         session: str | UnsetType = UNSET
-        if query.parameters:
+        if query.has_parameters:
             _refuse_conflict(query, ("acquire", "cas", "release"))
             if query.has("flags"):
                 flags = query.unsigned("flags")
@@ -120,7 +120,7 @@ def _refuse_conflict(query: Query, names: tuple[str, ...]) -> None:
 
 def _applied(reply: Any) -> Answer:
     applied = reply if isinstance(reply, bool) else reply.applied
-    return Answer(json=applied)
+    return TRUE if applied else FALSE
 
 
 def _entries(reply: Any) -> Answer:

@@ -57,9 +57,9 @@ class Lane:
         query = Query(method, target, facts, body, channel.peer, surface.settings.node_name)
         query.waiter = channel
         answer = surface.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
-        if isinstance(answer, Deferred) and query.shared_s and facts.variant >= 0 and not answer.called:
-            return self._crowds.gather(query, answer)
         if not isinstance(answer, Answer):
+            if query.shared_s and facts.variant >= 0 and isinstance(answer, Deferred) and not answer.called:
+                return self._crowds.gather(query, answer)
             channel.query = query
             return answer
         if answer.close:

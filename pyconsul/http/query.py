@@ -45,13 +45,14 @@ class Query:
     :ivar may_keep: the answer depends on the target and the store alone (set by ``reads.read``).
     :ivar shared_s: for so long others that ask the same may join a read that waits; 0: nobody.
     :ivar leader_only: and only while this agent surely leads (both set by ``reads.read``).
+    :ivar has_parameters: there is a query string.
     :ivar waiter: who is told of a reply that comes later, and then makes it an answer with ``shape``;
         ``None`` if that takes a Deferred.
     """
 
     __slots__ = (
-        "_parameters", "body", "facts", "kept", "leader_only", "may_keep", "method", "node_name", "peer",
-        "rule", "shape", "shared_s", "target", "waiter",
+        "_parameters", "body", "facts", "has_parameters", "kept", "leader_only", "may_keep", "method",
+        "node_name", "peer", "rule", "shape", "shared_s", "target", "waiter",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +71,8 @@ class Query:
         self.leader_only = False
         self.waiter: Waiter | None = None
         self.shape: Shape = _not_asked
-        self._parameters: Mapping[str, list[str]] | None = None if b"?" in target else NO_PARAMETERS
+        self.has_parameters = b"?" in target
+        self._parameters: Mapping[str, list[str]] | None = None if self.has_parameters else NO_PARAMETERS
 
     # ------------------------------------------------------------ parameters
 
@@ -120,7 +122,7 @@ class Query:
     @property
     def wants_pretty(self) -> bool:
         """``?pretty``, with any value."""
-        return "pretty" in self.parameters
+        return self.has_parameters and "pretty" in self.parameters
 
     @property
     def wants_cached(self) -> bool:
@@ -182,7 +184,7 @@ class Query:
     def write_options(self) -> dict[str, Any]:
         """``token`` and ``datacenter`` for a write, where given."""
         options: dict[str, Any] = {}
-        if self._parameters is NO_PARAMETERS and not self.facts.token:
+        if not self.has_parameters and not self.facts.token:
             return options
         if token := self.token:
             options["token"] = token
@@ -201,7 +203,7 @@ class Query:
 
     def refuse_namespace(self) -> None:
         """Raise if the request names a namespace, which only some endpoints mind."""
-        if self.get("ns"):
+        if self.has_parameters and self.get("ns"):
             raise BadRequest(f'Bad request: Invalid query parameter: "ns" - {NAMESPACES}')
         if self.facts.namespace:
             raise BadRequest(f'Bad request: Invalid header: "X-Consul-Namespace" - {NAMESPACES}')

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pyconsul.errors import PyconsulError
-from pyconsul.http.answer import Answer, refusal
+from pyconsul.http.answer import TRUE, Answer, refusal
 from pyconsul.http.query import Query
 from pyconsul.http.surface import MISS
 from pyconsul.interfaces import Agent, Later
@@ -154,4 +154,4 @@ def as_json(reply: Any) -> Answer:
 
 def done(reply: Any) -> Answer:
     """``true``, whatever the reply."""
-    return Answer(json=True)
+    return TRUE

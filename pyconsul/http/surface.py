@@ -198,6 +198,16 @@ class Surface:
     def render(self, query: Query, answer: Answer, facts: Facts | None = None) -> bytes:
         """The bytes of ``answer`` on the wire, for who asked, or for who did so with other headers."""
         facts = facts or query.facts
+        if answer.fixed and facts.variant >= 0 and not query.wants_pretty:
+            known = self.renderer.fixed
+            key = answer.fixed, facts.variant
+            before, after = known.get(key) or known.setdefault(key, self._parts(query, answer, facts))
+        else:
+            before, after = self._parts(query, answer, facts)
+        return b"%b%b%b" % (before, self.dates.value(), after)
+
+    def _parts(self, query: Query, answer: Answer, facts: Facts) -> Rendering:
+        """All but the date."""
         body = answer.body
         if answer.json is not NO_JSON:
             try:
@@ -216,7 +226,7 @@ class Surface:
         )
         if query.method == b"HEAD" and body:
             after = after[: -len(body)]
-        return b"%b%b%b" % (before, self.dates.value(), after)
+        return before, after
 
     def rendering(self, kept: Kept, variant: int) -> Rendering:
         """A rendering of a kept answer for all but the date, made when first asked for."""
