@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.server import ServerAgent, raft_timing
@@ -527,7 +527,12 @@ class ClusterTests(Base):
             results.append(told)
         self.assertTrue(self.done(results[0]))
         self.assertRaises(Refused, self.done, results[1])
-        leader.raft.core._s.role = Role.FOLLOWER  # not told yet
+
+        def refuse(command: bytes, waiter: Any) -> None:
+            raise NoLeader()
+
+        self.patch(leader.raft, "submit", refuse)  # it leads no longer, and was not told yet
+        self.patch(leader.raft, "propose", lambda command: fail(NoLeader()))
         again = leader.ask("KVS.Apply", put("a"), waiter=Deferred())
         self.assertIsInstance(again, Deferred)
         again.cancel()
