@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -128,7 +129,7 @@ def json_line(event: dict[str, Any]) -> str:
     }
     if trace := _traceback(event):
         facts["stacktrace"] = trace
-    return json.dumps(facts, default=str) + "\n"
+    return json.dumps(facts, default=str, separators=(",", ":")) + "\n"
 
 
 # ---------------------------------------------------------------- sinks
@@ -148,8 +149,13 @@ class Sink:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Twisted's observer interface."""
-        if _ORDER.index(level_of(event)) <= _ORDER.index(LEVELS[self.level]):
-            self.write(self._line(event))
+        level = level_of(event)
+        if _ORDER.index(level) <= _ORDER.index(LEVELS[self.level]):
+            self.emit(self._line(event), level)
+
+    def emit(self, line: str, level: str) -> None:
+        """Write a line of a level."""
+        self.write(line)
 
 
 class Log:
@@ -198,8 +204,11 @@ class RotatingFile:
     Like Consul, every file has the time of its start in its name.
 
     :param path: ``/var/log/x.log``; with a slash at the end, files there are called ``consul-...``.
+    A disk that is full, or a folder that is gone, costs lines but does not stop anybody.
+
     :param files_max: old files kept; 0: all, below 0: none.
     :param wall_time: seconds since 1970.
+    :raises OSError: if there cannot be a first file.
     """
 
     def __init__(
@@ -216,30 +225,32 @@ class RotatingFile:
         self._suffix = self._suffix or ".log"
         self._size_max, self._age_max_s, self._files_max = size_max, age_max_s, files_max
         self._wall_time = wall_time
+        self._handle = -1
         self._open()
 
     def _open(self) -> None:
-        self._started = self._wall_time()
-        name = f"{self._stem}-{int(self._started * 1e9)}{self._suffix}"
+        started = self._wall_time()
+        name = f"{self._stem}-{int(started * 1e9)}{self._suffix}"
         path = os.path.join(self._folder, name)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-        self._file = open(handle, "a", encoding="utf-8")  # noqa: SIM115 - stays open
-        self._size = 0
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self.close()
+        self._handle, self._started, self._size = handle, started, 0
 
     def write(self, line: str) -> None:
         """Append a line; starts a new file first if this one is full or old."""
         full = self._size_max > 0 and self._size >= self._size_max
-        if full or self._wall_time() - self._started >= self._age_max_s:
-            self.close()
-            self._open()
-            self._prune()
-        self._file.write(line)
-        self._file.flush()
-        self._size += len(line)
+        with suppress(OSError):
+            if full or self._wall_time() - self._started >= self._age_max_s:
+                self._open()
+                self._prune()
+        with suppress(OSError):
+            self._size += os.write(self._handle, line.encode("utf-8", "replace"))
 
     def close(self) -> None:
         """Close the file that is open."""
-        self._file.close()
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
     def _prune(self) -> None:
         if self._files_max == 0:
@@ -252,6 +263,40 @@ class RotatingFile:
         )
         for name in old[: -1 - max(self._files_max, 0)]:
             os.unlink(os.path.join(self._folder, name))
+
+
+def open_problem(error: OSError) -> str:
+    """Why a file cannot be opened, as Go says it."""
+    return f"open {error.filename}: {(error.strerror or str(error)).lower()}"
+
+
+FACILITIES = (
+    "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP",
+    *[""] * 4, *(f"LOCAL{number}" for number in range(8)),
+)  # fmt: skip
+"""Syslog's facilities in the order of their codes."""
+PRIORITIES = {"critical": 2, "error": 3, "warn": 4, "info": 5, "debug": 6, "trace": 7}
+"""Syslog's priorities. Information is a notice, as in Consul, where everything is one."""
+
+
+class Syslog(Sink):
+    """The system's log, where agents are called ``consul``.
+
+    :raises ConfigurationError: if there is no such facility.
+    """
+
+    def __init__(self, level: str, facility: str, as_json: bool = False) -> None:
+        import syslog
+
+        if not facility or facility.upper() not in FACILITIES:
+            raise ConfigurationError(f"Syslog setup failed: invalid syslog facility: {facility}")
+        syslog.openlog("consul", syslog.LOG_PID, FACILITIES.index(facility.upper()) << 3)
+        super().__init__(level, lambda line: None, as_json)
+        self._syslog = syslog.syslog
+
+    def emit(self, line: str, level: str) -> None:
+        """Write a line with the priority that belongs to its level."""
+        self._syslog(PRIORITIES[level], line.rstrip("\n"))
 
 
 def start(config: Any, stdout: TextIO | None = None) -> list[Sink]:
@@ -279,21 +324,11 @@ def start(config: Any, stdout: TextIO | None = None) -> list[Sink]:
                 config.log_rotate_max_files,
             )
         except OSError as error:
-            raise ConfigurationError(f"Failed to setup logging: {error}") from None
+            raise ConfigurationError(f"Failed to setup logging: {open_problem(error)}") from None
         sinks.append(Sink(level, file.write, config.log_json))
     if config.enable_syslog:
-        sinks.append(Sink(level, _syslog_writer(config.syslog_facility), config.log_json))
+        sinks.append(Syslog(level, config.syslog_facility, config.log_json))
     for sink in sinks:
         LOG.add(sink)
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     return sinks
-
-
-def _syslog_writer(facility: str) -> Callable[[str], None]:
-    import syslog
-
-    number = getattr(syslog, f"LOG_{facility.upper()}", None)
-    if number is None:
-        raise ConfigurationError(f"Syslog setup failed: invalid syslog facility: {facility}")
-    syslog.openlog("consul", 0, number)
-    return lambda line: syslog.syslog(line.rstrip("\n"))

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pyconsul import log as module
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import ConfigurationError
-from pyconsul.log import LOG, RotatingFile, Sink, json_line, make_logger, normal_level, text_line
+from pyconsul.log import LOG, RotatingFile, Sink, Syslog, json_line, make_logger, normal_level, text_line
 from tests.modules import exchange
 
 
@@ -181,6 +181,44 @@ class FileTests(SynchronousTestCase):
             self.assertEqual(len(self.names()), left + 1)
             self.assertIn("x-other.log", self.names())
 
+    def test_bytes(self) -> None:
+        """Sizes are those on the disk, and what is no text does no harm."""
+        file = self.open("x.log", size_max=7)
+        file.write("\u20ac\u20ac\n")
+        self.now += 1
+        file.write("\udcff\n")
+        first, second = (self.folder / name for name in self.names())
+        self.assertEqual((first.stat().st_size, second.read_bytes()), (7, b"?\n"))
+
+    def test_a_folder_that_goes(self) -> None:
+        """Nobody is stopped by it, and the log goes on once there is a folder again."""
+        file = self.open("x.log", age_max_s=60.0)
+        file.write("a\n")
+        for name in self.names():
+            os.unlink(self.folder / name)
+        self.folder.rmdir()
+        self.now += 60
+        file.write("b\n")
+        self.folder.mkdir()
+        self.now += 1
+        file.write("c\n")
+        (name,) = self.names()
+        self.assertEqual((self.folder / name).read_text(), "c\n")
+
+    def test_a_full_disk(self) -> None:
+        """Lines are lost then, nothing else."""
+        file = self.open("x.log")
+
+        def full(handle: int, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        patch = self.patch(os, "write", full)
+        file.write("lost\n")
+        patch.restore()
+        file.write("kept\n")
+        (name,) = self.names()
+        self.assertEqual((self.folder / name).read_text(), "kept\n")
+
 
 def _umask() -> int:
     mask = os.umask(0)
@@ -235,23 +273,32 @@ class StartTests(SynchronousTestCase):
     def test_file_that_cannot_be(self) -> None:
         """The folder must be there."""
         error = self.assertRaises(ConfigurationError, self.start, io.StringIO(), log_file="/none/here/x.log")
-        self.assertIn("Failed to setup logging", str(error))
+        pattern = r"^Failed to setup logging: open /none/here/x-\d+\.log: no such file or directory$"
+        self.assertRegex(str(error), pattern)
 
     def test_syslog(self) -> None:
-        """Syslog, under Consul's name."""
+        """Syslog, under Consul's name, with the priority of each line's level."""
         calls: list[tuple[Any, ...]] = []
         fake: Any = ModuleType("syslog")
-        fake.LOG_LOCAL3 = 19
+        fake.LOG_PID = 1
         fake.openlog = lambda *arguments: calls.append(arguments)
-        fake.syslog = lambda line: calls.append((line,))
+        fake.syslog = lambda *arguments: calls.append(arguments)
         exchange(self, "syslog", fake)
-        self.start(io.StringIO(), enable_syslog=True, syslog_facility="local3")
-        make_logger("agent").info("hello")
-        self.assertEqual(calls[0], ("consul", 0, 19))
-        self.assertTrue(calls[1][0].endswith("agent: hello"))
-        self.assertRaises(
-            ConfigurationError, self.start, io.StringIO(), enable_syslog=True, syslog_facility="none"
-        )
+        self.start(io.StringIO(), enable_syslog=True, syslog_facility="local3", log_level="TRACE")
+        log = make_logger("agent")
+        for write in (log.error, log.warn, log.info, log.debug, log.trace):
+            write("hello")
+        self.assertEqual(calls[0], ("consul", 1, 19 << 3))
+        self.assertEqual([priority for priority, _ in calls[1:]], [3, 4, 5, 6, 7])
+        self.assertTrue(calls[1][1].endswith("agent: hello"))
+        for facility, code in (("KERN", 0), ("user", 1), ("ftp", 11), ("Local0", 16), ("LOCAL7", 23)):
+            Syslog("INFO", facility)
+            self.assertEqual(calls[-1][2], code << 3)
+        for name in ("none", "", "pid", "local8"):
+            error = self.assertRaises(
+                ConfigurationError, self.start, io.StringIO(), enable_syslog=True, syslog_facility=name
+            )
+            self.assertEqual(str(error), f"Syslog setup failed: invalid syslog facility: {name}")
 
     def test_unknown_level(self) -> None:
         """A level that there is not."""

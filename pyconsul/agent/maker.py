@@ -31,7 +31,7 @@ from pyconsul.agent.server import ServerAgent
 from pyconsul.agent.translation import Translated
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import ConfigurationError, PyconsulError
-from pyconsul.log import LOG, Sink, make_logger, normal_level
+from pyconsul.log import LOG, Sink, make_logger, normal_level, open_problem
 from pyconsul.net.dns import make_dns
 from pyconsul.net.gossip_transport import UdpTcpGossipTransport, reactor_resolver
 from pyconsul.net.peers import AmpNetwork
@@ -234,7 +234,8 @@ class _Run:
             print(f"==> Failed to start the agent: {error}", file=sys.stderr, flush=True)
             self._end(1)
             return
-        print("==> Consul agent running!", flush=True)
+        if not self._config.log_json:
+            print("==> Consul agent running!", flush=True)
         # What is there now stays: collections need not look at it, and fork need not copy it.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 20)
@@ -284,7 +285,7 @@ class _Run:
             return
         self._ended = True
         self._status = status
-        log.info("Exit code: code={status}", status=status)
+        log.info("Exit code", code=status)
         if self._reactor.running:
             self._reactor.stop()
 
@@ -301,19 +302,21 @@ def run(config: AgentConfig, sinks: Sequence[Sink] = ()) -> int:
     except (PyconsulError, OSError) as error:
         print(f"==> {error}", file=sys.stderr)
         return 1
-    for warning in config.warnings:
-        print(f"==> WARNING: {warning}")
     agent = runner.service.agent
     agent.reloading.parts.append(
         Settings(["log_level"], lambda new: LOG.set_level(normal_level(new.log_level), *sinks))
     )
-    print(banner(config, agent.node_id, agent.pool.keyring is not None), flush=True)
+    if not config.log_json:  # who wants JSON gets nothing else
+        print(banner(config, agent.node_id, agent.pool.keyring is not None), flush=True)
+    for warning in config.warnings:
+        log.warn("{text}", text=warning)
     if config.pid_file:
         try:
             with open(config.pid_file, "w", encoding="ascii") as file:
                 file.write(str(os.getpid()))
         except OSError as error:
-            print(f"==> Could not write pid file: {error}", file=sys.stderr)
+            log.error("Error starting agent", error=f"Could not open pid file: {open_problem(error)}")
+            log.info("Exit code", code=1)
             return 1
     try:
         return runner.run()

@@ -330,12 +330,26 @@ class RunTests(SynchronousTestCase):
         return run(config(**more))
 
     def test_output(self) -> None:
-        """Warnings, the banner, and that it runs."""
+        """The banner, warnings in the log, and that it runs."""
+        lines = self.logged("WARN")
         self.run_agent(warnings=("something is odd",))
-        lines = self.out.getvalue().splitlines()
-        self.assertEqual(lines[:2], ["==> WARNING: something is odd", "==> Starting Consul agent..."])
-        self.assertEqual(lines[-1], "==> Consul agent running!")
+        shown = self.out.getvalue().splitlines()
+        self.assertEqual((shown[0], shown[-1]), ("==> Starting Consul agent...", "==> Consul agent running!"))
         self.assertEqual(self.err.getvalue(), "")
+        self.assertIn("[WARN]  agent: something is odd", lines[0])
+
+    def test_output_for_programs(self) -> None:
+        """Where the log is JSON, nothing else is printed."""
+        self.run_agent(log_json=True)
+        self.assertEqual((self.out.getvalue(), self.err.getvalue()), ("", ""))
+
+    def logged(self, level: str) -> list[str]:
+        """The lines of the log, from now on."""
+        lines: list[str] = []
+        sink = Sink(level, lines.append)
+        LOG.add(sink)
+        self.addCleanup(LOG.remove, sink)
+        return lines
 
     def test_signals(self) -> None:
         """Which signals let which role leave; only leaving is a success."""
@@ -480,8 +494,11 @@ class RunTests(SynchronousTestCase):
         self.patch(sys.modules["twisted.internet"], "reactor", self.reactor)
         self.reactor.during = lambda: os.unlink(path)
         self.run_agent(pid_file=path)
+        lines = self.logged("INFO")
         self.assertEqual(self.run_agent(pid_file="/nonexistent/pid"), 1)
-        self.assertIn("==> Could not write pid file: ", self.err.getvalue())
+        why = "Could not open pid file: open /nonexistent/pid: no such file or directory"
+        self.assertIn(f'[ERROR] agent: Error starting agent: error="{why}"', "".join(lines))
+        self.assertIn("agent: Exit code: code=1", lines[-1])
 
 
 class RealTests(TestCase):

@@ -107,7 +107,7 @@ class TwoAgentsTests(WalkTestCase):
         ):  # fmt: skip
             self.assertIn(line, log)
         for flag in ("-atlas", "-atlas-token", "-atlas-join"):
-            self.assertIn(f"==> WARNING: {flag} is ignored: Atlas no longer exists. Use -retry-join", log)
+            self.assertIn(f"[WARN]  agent: {flag} is ignored: Atlas no longer exists. Use -retry-join", log)
 
     def join(self) -> None:
         """Each knows only itself until they are joined."""
