@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from pyconsul.agent.banner import banner
 from pyconsul.agent.client import ClientAgent
 from pyconsul.agent.environment import Environment
-from pyconsul.agent.identity import node_id
+from pyconsul.agent.identity import machine_id, node_id
 from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
 from pyconsul.agent.listening import HttpService, dns_settings, http_settings
 from pyconsul.agent.notify import notify
@@ -124,7 +124,8 @@ def make_agent(config: AgentConfig, reactor: Any) -> AgentService:
     data_dir = "" if config.dev and not config.data_dir else config.data_dir
     disk = RealDisk(data_dir, reactor) if data_dir else None
     try:  # nothing is written to the folder before the disk has seen that nobody else uses it
-        identity = node_id(config.node_id, data_dir, rng)
+        known_by = "" if config.disable_host_node_id else machine_id()
+        identity = node_id(config.node_id, data_dir, rng, known_by)
         return _assemble(config, reactor, rng, identity, disk)
     except BaseException:
         if disk is not None:

@@ -313,9 +313,7 @@ def _check_type(definition: CheckDefinition) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(definition)
     fields["ScriptArgs"] = definition.args or definition.script_args
     fields = {
-        name: value
-        for name, value in fields.items()
-        if name in CONSULS or (value and name not in ELSEWHERE)
+        name: value for name, value in fields.items() if name in CONSULS or (value and name not in ELSEWHERE)
     }
     for name in DURATIONS:
         value = fields[name]

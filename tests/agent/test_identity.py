@@ -7,7 +7,14 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.agent.identity import advertised_address, node_id
+from pyconsul.agent.identity import (
+    BOOT_ID,
+    FIRMWARE_ID,
+    MACHINE_ID,
+    advertised_address,
+    machine_id,
+    node_id,
+)
 from pyconsul.errors import ConfigurationError
 
 
@@ -24,11 +31,23 @@ class NodeIdTests(SynchronousTestCase):
         self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
 
     def test_configured(self) -> None:
-        """A configured id wins and is kept."""
+        """A configured id wins over the one that is kept, and takes its place only as long as it is given."""
         folder = self.mktemp()
         chosen = "0e243a1c-1e48-7a28-0dfb-191c86364e28"
         self.assertEqual(node_id(chosen.upper(), folder, Random(1)), chosen)
-        self.assertEqual(node_id("", folder, Random(1)), chosen)
+        self.assertFalse(os.path.exists(folder))
+        kept = node_id("", folder, Random(1))
+        self.assertEqual(node_id(chosen, folder, Random(1), "machine"), chosen)
+        self.assertEqual(node_id("", folder, Random(1)), kept)
+
+    def test_of_the_machine(self) -> None:
+        """The same for the same machine, as Consul makes it; what is kept wins."""
+        machine = "3d1219c7-c4c5-404a-aa1f-6d2a48adfda4"
+        made = "333a158e-0d38-e425-ad6a-b7db4732c648"
+        folder = self.mktemp()
+        self.assertEqual(node_id("", "", Random(1), machine), made)
+        self.assertEqual(node_id("", folder, Random(2), machine), made)
+        self.assertEqual(node_id("", folder, Random(2), "another"), made)
 
     def test_without_a_folder(self) -> None:
         """A -dev agent keeps nothing."""
@@ -36,14 +55,46 @@ class NodeIdTests(SynchronousTestCase):
 
     def test_rubbish(self) -> None:
         """What is not a UUID is refused, and the message says where it stands."""
-        error = self.assertRaises(ConfigurationError, node_id, "x", "", Random(1))
-        self.assertIn("node_id: 'x' is not a UUID", str(error))
+        for text, why in (
+            ("x", "uuid string is wrong length"),
+            ("1111111122223333444455555555555f", "uuid string is wrong length"),
+            ("111111112-222-3333-4444-555555555555", "uuid is improperly formatted"),
+            ("11111111-2222-3333-4444-5555555555zz", "encoding/hex: invalid byte: U+007A 'z'"),
+            ("11111111-2222-3333-4444-55555555555-", "encoding/hex: invalid byte: U+002D '-'"),
+        ):
+            error = self.assertRaises(ConfigurationError, node_id, text, "", Random(1))
+            self.assertEqual(str(error), f"failed to setup node ID: specified NodeID is invalid: {why}")
         folder = self.mktemp()
+        path = os.path.join(folder, "node-id")
         os.makedirs(folder)
-        with open(os.path.join(folder, "node-id"), "w") as file:
+        with open(path, "w") as file:
             file.write("junk")
         error = self.assertRaises(ConfigurationError, node_id, "", folder, Random(1))
-        self.assertIn("node-id: 'junk' is not a UUID", str(error))
+        why = "uuid string is wrong length"
+        self.assertEqual(str(error), f"failed to setup node ID: NodeID in {path} is invalid: {why}")
+        os.unlink(path)
+        os.mkdir(path)
+        error = self.assertRaises(ConfigurationError, node_id, "", folder, Random(1))
+        self.assertEqual(str(error), f"failed to setup node ID: read {path}: is a directory")
+
+
+class MachineIdTests(SynchronousTestCase):
+    def test_sources(self) -> None:
+        """The firmware's id wins over the system's, and that over the one of this boot."""
+        root = self.mktemp()
+        self.assertEqual(machine_id(root), "")
+        for path, content, found in (
+            (BOOT_ID, "B5DC98FC-a4ab-4f35-97d2-c5a66d2407a5\n", "b5dc98fc-a4ab-4f35-97d2-c5a66d2407a5"),
+            (MACHINE_ID, "short\n", "b5dc98fc-a4ab-4f35-97d2-c5a66d2407a5"),
+            (MACHINE_ID, "3D1219c7c4c5404aaa1f6d2a48adfda4\n", "3d1219c7-c4c5-404a-aa1f-6d2a48adfda4"),
+            (FIRMWARE_ID, "\n", "3d1219c7-c4c5-404a-aa1f-6d2a48adfda4"),
+            (FIRMWARE_ID, "Not Specified\nmore", "not specified"),
+        ):
+            path = os.path.join(root, path)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w") as file:
+                file.write(content)
+            self.assertEqual(machine_id(root), found)
 
 
 class AddressTests(SynchronousTestCase):

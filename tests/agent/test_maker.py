@@ -458,7 +458,10 @@ class RunTests(SynchronousTestCase):
     def test_cannot_be_made(self) -> None:
         """A wrong setting, or a folder that cannot be used, is told in a line as well."""
         self.assertEqual(self.run_agent(node_id="x"), 1)
-        self.assertEqual(self.err.getvalue(), "==> node_id: 'x' is not a UUID\n")
+        self.assertEqual(
+            self.err.getvalue(),
+            "==> failed to setup node ID: specified NodeID is invalid: uuid string is wrong length\n",
+        )
         self.err.truncate(0)
         file = self.mktemp()
         with open(file, "w"):

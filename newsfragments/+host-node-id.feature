@@ -1,0 +1,1 @@
+`disable_host_node_id = false` makes the node's id of the machine's, as Consul does, so that a node that is set up anew keeps it. An id that is configured does not take the place of the one in the data folder.
