@@ -246,6 +246,10 @@ class RpcTransport(Protocol):
         the call has certainly not been made, else with ``Unreachable``."""
         ...
 
+    def abandon(self, address: str) -> None:
+        """Expect no answer of that peer any more: calls to it fail, and the next one connects anew."""
+        ...
+
 
 class GossipTransport(Protocol):
     """Packets and streams of one gossip pool (specs of memberlist, section 1)."""

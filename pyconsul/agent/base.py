@@ -29,6 +29,7 @@ from pyconsul.agent.reaping import Reaper
 from pyconsul.agent.registration import Registrations
 from pyconsul.agent.reloading import Definitions, Reloading, Settings
 from pyconsul.agent.remote_checks import RemoteChecks
+from pyconsul.agent.servers import parse
 from pyconsul.agent.snapshots import ClientSnapshots, ServerSnapshots
 from pyconsul.agent.waiting import ServiceWaits
 from pyconsul.checks.tls import TlsFiles
@@ -39,7 +40,7 @@ from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.net.networks import within
 from pyconsul.serf.coordinates import CoordinateClient, NoCoordinates
-from pyconsul.serf.members import REAP, Member, Status
+from pyconsul.serf.members import FAILED, REAP, Member, Status
 from pyconsul.storage.gossip_snapshot import SnapshotFile
 from pyconsul.structs.agent import ALL_SEGMENTS, CheckDefinition, ServiceDefinition
 from pyconsul.structs.catalog import HealthCheck, Node, NodeService
@@ -333,6 +334,8 @@ class BaseAgent(MultiService):
             if member.status in (Status.ALIVE, Status.LEAVING):
                 self._alive_by_id.setdefault(node_id, member.name)
         self._member_event(event)
+        if event.kind == FAILED and (server := parse(member)) is not None:
+            self.environment.rpc_transport.abandon(server.address)
 
     def _member_event(self, event: MemberEvent) -> None:
         raise NotImplementedError

@@ -83,6 +83,10 @@ class Forwarder:
         answer.addCallbacks(_decoded, _from_afar, (decode, method.name))
         return answer
 
+    def abandon(self, address: str) -> None:
+        """Expect no answer of a server that failed; see ``RpcTransport.abandon``."""
+        self._transport.abandon(address)
+
     def persist(
         self,
         attempt: Callable[[], Any],

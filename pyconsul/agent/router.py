@@ -94,6 +94,8 @@ class Router:
         elif event.kind == FAILED:
             if found is not None:
                 found.failed(server.name)
+            if server.datacenter != self._datacenter:  # the other pool knows better of our own
+                self._forwarder.abandon(server.address)
         else:
             self._known.setdefault(server.datacenter, _Datacenter()).add(server)
 

@@ -28,6 +28,7 @@ from pyconsul.agent.servers import raft_servers, servers_of
 from pyconsul.agent.sessions import LockDelays, SessionTimers
 from pyconsul.agent.snapshots import ServerSnapshots
 from pyconsul.agent.standing import HAND_OVER_ATTEMPTS, Standing
+from pyconsul.agent.succession import PING_TIMEOUT_S, Succession
 from pyconsul.agent.tombstones import Tombstones
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Answered, Method, Read, Registry
@@ -138,6 +139,7 @@ class ServerAgent(BaseAgent):
             times,
         )
         self._last_leader = ""
+        self._succession = Succession(self.rpc_address, self._ask_for_life, self._forwarder.abandon)
         self.lock_delays = LockDelays(environment.clock)
         self.session_timers = SessionTimers(self.store.sessions, self.raft.propose, environment.clock)
         self.store.sessions.created = self.session_timers.created
@@ -323,6 +325,7 @@ class ServerAgent(BaseAgent):
         self.federation.heard(event)
 
     def _role_changed(self, change: RoleChanged) -> None:
+        self._succession.leads(change.leader_address)
         if change.leader and change.leader != self._last_leader:
             self._last_leader = change.leader
             names = [m.name for m in self.members() if m.tags.get("id") == change.leader]
@@ -406,6 +409,11 @@ class ServerAgent(BaseAgent):
         method = self.registry.get("Status.Peers")
         assert method is not None
         return self._forwarder.call(address, method, StatusRequest(datacenter=self.datacenter))
+
+    def _ask_for_life(self, address: str) -> Deferred[Any]:
+        method = self.registry.get("Status.Ping")
+        assert method is not None
+        return self._forwarder.call(address, method, StatusRequest(), PING_TIMEOUT_S)
 
     def _ask_who_leads(self, address: str) -> Deferred[str]:
         method = self.registry.get("Status.Leader")

@@ -347,6 +347,7 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone: fail what waits, stop what is served."""
         self.lost = True
+        self.on_lost()  # first, lest somebody whose call fails makes the next one here
         pending, self._pending = self._pending, {}
         for waiting in pending.values():
             self._wheel.remove(waiting, waiting.slot)
@@ -354,7 +355,6 @@ class Connection(Protocol):
         serving, self._serving = self._serving, set()
         for deferred in serving:
             deferred.cancel()
-        self.on_lost()
 
 
 def _error_of(box: dict[bytes, bytes]) -> PyconsulError:

@@ -173,12 +173,21 @@ class AmpNetwork:
         if link.peer and not self._closed:
             self.unreachable(link.peer)
 
-    def forget(self, address: str) -> None:
-        """Close the connections to a server that is gone."""
-        for links in (self._raft_links, self._rpc_links):
-            link = links.pop(address, None)
-            if link is not None and link.connection is not None:
-                link.connection.transport.loseConnection()
+    def abandon(self, address: str) -> None:
+        """Close the connection for calls: what waits for an answer fails, the next call dials anew.
+
+        Raft keeps its own connection, since it has its own ways to see that a peer does not answer.
+        """
+        link = self._rpc_links.pop(address, None)
+        if link is not None:
+            self._drop(link)
+
+    @staticmethod
+    def _drop(link: _Link) -> None:
+        if link.dialling is not None:
+            link.dialling.cancel()
+        if link.connection is not None:
+            link.connection.transport.abortConnection()
 
     def make_factory(self) -> Any:
         """The factory of the server port."""
@@ -196,12 +205,8 @@ class AmpNetwork:
     def close(self) -> None:
         """Drop every connection."""
         self._closed = True
-        links = [*self._raft_links.values(), *self._rpc_links.values()]
-        for link in links:
-            if link.dialling is not None:
-                link.dialling.cancel()
-            if link.connection is not None:
-                link.connection.transport.abortConnection()
+        for link in [*self._raft_links.values(), *self._rpc_links.values()]:
+            self._drop(link)
         for connection in list(self._inbound):
             connection.transport.abortConnection()
         self._wheel.stop()

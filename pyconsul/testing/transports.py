@@ -292,6 +292,11 @@ class RpcSocket(_Exchanging):
             return self._refuse(address)
         return self._begin(server, address, lambda: server.handler(method, body), body, timeout_s)
 
+    def abandon(self, address: str) -> None:
+        """Calls to that process fail. It goes on with them: nobody hears of what it does for them."""
+        for exchange in [e for e in self.outbound if e.server is self._stack.network.rpc.get(address)]:
+            exchange.broken()
+
     def closed(self) -> None:
         """The process has ended."""
         if self._stack.network.rpc.get(self.address) is self:

@@ -51,7 +51,11 @@ class NotingRpc:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str, Deferred[bytes]]] = []
+        self.abandoned: list[str] = []
         self.handler: Callable[[str, bytes], Any] = lambda method, body: b""
+
+    def abandon(self, address: str) -> None:
+        self.abandoned.append(address)
 
     def call(self, address: str, method: str, body: bytes, timeout_s: float) -> Deferred[bytes]:
         answer: Deferred[bytes] = Deferred()

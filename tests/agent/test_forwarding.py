@@ -23,6 +23,9 @@ class Transport:
         self.answer: Deferred[bytes] = Deferred()
         self.handler: Any = None
 
+    def abandon(self, address: str) -> None:
+        pass
+
     def call(self, address: str, method: str, body: bytes, timeout_s: float) -> Deferred[bytes]:
         self.calls.append((address, method, body, timeout_s))
         return self.answer

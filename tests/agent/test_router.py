@@ -66,6 +66,13 @@ class ListTests(RouterTestCase):
         self.heard(UPDATE, 2)
         self.assertEqual(self.first(), "127.0.0.2:8300")
 
+    def test_failed(self) -> None:
+        """What a server was asked that failed is not waited for; of the own ones the other pool knows."""
+        self.heard(JOIN, 1, 2)
+        self.heard(FAILED, 2, 3)
+        self.heard(FAILED, 4, dc="dc1")
+        self.assertEqual(self.rpc.abandoned, ["127.0.0.2:8300", "127.0.0.3:8300"])
+
     def test_unknown(self) -> None:
         """A datacenter is known as long as it has servers; our own is never asked this way."""
         self.assertRaisesRegex(NoPath, "^No path to datacenter$", self.first)

@@ -18,7 +18,7 @@ HOST = "127.0.26.1"
 
 
 class AmpNetworkTests(TestCase):
-    timeout = 10
+    timeout = 60
 
     def setUp(self) -> None:
         self.one, self.two = AmpNetwork(reactor, "one"), AmpNetwork(reactor, "two")
@@ -143,9 +143,52 @@ class AmpNetworkTests(TestCase):
         self.assertEqual(self.got, [])
 
     @inlineCallbacks
-    def test_forget(self) -> Any:
-        """A server that is gone for good leaves no connection behind."""
-        self.two.handler = lambda method, body: b"ok"
-        yield self.one.call(self.address, "A", b"", 5.0)
-        self.one.forget(self.address)
-        yield self.one.call(self.address, "A", b"", 5.0)
+    def test_abandon(self) -> Any:
+        """A server that hangs is waited for no more; whoever calls next, and be it at once, is served."""
+        served: list[str] = []
+        hangs: Deferred[None] = Deferred()
+
+        def serve(method: str, body: bytes) -> Any:
+            served.append(method)
+            if method != "hang":
+                return b"ok"
+            hangs.callback(None)
+            return Deferred()
+
+        self.two.handler = serve
+        waiting = self.one.call(self.address, "hang", b"", 30.0)
+        again = waiting.addErrback(lambda failure: failure.trap(Unreachable)).addCallback(
+            lambda _: self.one.call(self.address, "again", b"", 30.0)
+        )
+        yield hangs
+        self.one.abandon(self.address)
+        self.assertEqual((yield self.one.call(self.address, "next", b"", 30.0)), b"ok")
+        self.assertEqual((yield again), b"ok")
+        self.assertEqual(served[0], "hang")
+
+    @inlineCallbacks
+    def test_abandon_before_it_is_there(self) -> Any:
+        """What was not sent was certainly not done; nobody is no trouble."""
+        self.one.abandon(self.address)
+        waiting = self.one.call(self.address, "A", b"", 30.0)
+        self.one.abandon(self.address)
+        yield self.assertFailure(waiting, NotSent)
+
+    @inlineCallbacks
+    def test_again_at_once(self) -> Any:
+        """Whoever calls again when his call is lost gets a connection of its own."""
+        connections: list[Any] = []
+
+        def serve(method: str, body: bytes) -> Any:
+            if method == "again":
+                return b"ok"
+            for inbound in self.two._inbound:
+                inbound.transport.loseConnection()
+            return Deferred()
+
+        self.two.handler = serve
+        lost = self.one.call(self.address, "A", b"", 30.0)
+        lost.addErrback(lambda failure: connections.append(failure.trap(Unreachable)))
+        lost.addCallback(lambda _: self.one.call(self.address, "again", b"", 30.0))
+        self.assertEqual((yield lost), b"ok")
+        self.assertEqual(connections, [Unreachable])

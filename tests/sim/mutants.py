@@ -191,7 +191,7 @@ MUTANTS = (
            bug={"make_core": broken.AppliesTwice}),
     Mutant("a reject is never believed", "raft", 0, ("equal replicas", "five writes", "a leader knows"),
            replaces=(Progress, "ignores_reject", value(lambda progress, index: True))),
-    Mutant("all wait equally long for an election", "raft", 55, ("no write in", "a first leader"), servers,
+    Mutant("all wait equally long for an election", "raft", 47, ("no write in", "a first leader"), stalling,
            replaces=(RaftState, "random_wait", value(lambda state, timeout_s: state.now + timeout_s))),
     # ---- storage
     Mutant("the vote is not written down", "storage", 8, ("voted in term", "election safety"),
@@ -211,7 +211,7 @@ MUTANTS = (
            bug={"process": broken.ReadsWithoutAsking}),
     Mutant("a new leader reads before its first entry is committed", "reads", 1, ("not linearizable",),
            replaces=(Leader, "_serve_reads", instead(_reads_before_noop))),
-    Mutant("the lease is too long", "reads", 3, ("not linearizable",), stalling,
+    Mutant("the lease is too long", "reads", 2, ("not linearizable",), stalling,
            replaces=(Leader, "_reads_until", _long_lease)),
     Mutant("the lease is not looked at", "reads", 0, ("not linearizable",), stalling,
            replaces=(Replica, "holds_lease", value(True))),
@@ -219,7 +219,7 @@ MUTANTS = (
            bug={"process": broken.StaleFromACopy}),
     Mutant("some who wait are forgotten", "reads", 0, ("watchers that saw the end",), servers,
            replaces=(Watches, "register", instead(_forgets_some))),
-    Mutant("a write whose outcome is unknown is tried again", "writes", 5, ("not linearizable",), servers,
+    Mutant("a write whose outcome is unknown is tried again", "writes", 3, ("not linearizable",), servers,
            replaces=(Forwarder, "persist", instead(_repeats))),
     # ---- snapshots
     Mutant("a snapshot is of another index than it says", "snapshots", 0, ("another state",),
