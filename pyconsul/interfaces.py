@@ -200,6 +200,10 @@ class RaftStorage(Protocol):
         """
         ...
 
+    def bytes_after(self, index: int) -> int:
+        """How many bytes the entries behind ``index`` take, as far as they are held."""
+        ...
+
     def close(self) -> None:
         """Make durable what is not yet, report nothing more."""
         ...

@@ -71,6 +71,7 @@ class StateMachine:
 
     :ivar offset: what the store's indexes are above the log's.
     :ivar replaced: called when the whole state has become another.
+    :ivar restored: called when a user's state has become the state, so that older entries are of no use.
     """
 
     def __init__(self, fsm: FSM) -> None:
@@ -80,6 +81,7 @@ class StateMachine:
         self._restoring: image.Decoder[Snapshot] | None = None
         self._next = 0
         self.replaced: Callable[[], None] = lambda: None
+        self.restored: Callable[[], None] = lambda: None
 
     # ------------------------------------------------------------ entries
 
@@ -123,6 +125,7 @@ class StateMachine:
         snapshot.index = entry.index + self.offset
         self._store.restore(snapshot)
         self.replaced()
+        self.restored()
         return snapshot.index
 
     # ------------------------------------------------------------ snapshots

@@ -16,6 +16,7 @@ from pyconsul.agent.hearsay import Hearsay
 from pyconsul.agent.machine import StateMachine
 from pyconsul.agent.raft_driver import RaftDriver
 from pyconsul.agent.restoring import Restoring
+from pyconsul.agent.sweeping import Sweeping
 from pyconsul.errors import LeadershipLost, NoLeader, PyconsulError, Refused, StorageDamaged
 from pyconsul.interfaces import Disk, RaftStorage, Recovered, Waiter
 from pyconsul.log import make_logger
@@ -74,6 +75,8 @@ class Replica:
         self._timing = timing
         self._settings = settings or SnapshotSettings()
         self.machine = StateMachine(fsm)
+        self._sweeping = Sweeping(environment.clock)
+        fsm.store.kv.discard = self._sweeping.take
         assert environment.raft_transport is not None
         self._transport = environment.raft_transport
         self._transport.received = self._received
@@ -158,6 +161,7 @@ class Replica:
                 self.machine,
                 lambda: self.applied_index,
             )
+            self.machine.restored = self.policy.soon
 
     def _make_work(self, disk: Disk) -> Snapshotting:
         """What is done with snapshots."""
@@ -208,6 +212,7 @@ class Replica:
         if self._mending is not None:
             self._mending.stop()
         self._end()
+        self._sweeping.stop()
         self._storage.close()
         self._fail_all()
 

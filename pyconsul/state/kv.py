@@ -228,21 +228,26 @@ class KVTable:
 
     def set(self, index: int, key: str, value: bytes | None, flags: int) -> bool:
         """Write an entry; a lock on it stays, but its count starts again, as with Consul. Always done."""
+        self.write(index, key, value, flags)
+        return True
+
+    def write(self, index: int, key: str, value: bytes | None, flags: int) -> DirEntry:
+        """``set``; what there is then."""
         old = self._entries.get(key)
         if old is None:
-            self._insert(index, key, value, flags, 0, "")
-        elif old.value != (value or None) or old.flags != flags or old.lock_index:
-            self._put(
-                DirEntry(
-                    key=old.key,
-                    flags=flags,
-                    value=value or None,
-                    session=old.session,
-                    create_index=old.create_index,
-                    modify_index=index,
-                )
-            )
-        return True
+            return self._insert(index, key, value, flags, 0, "")
+        if old.value == (value or None) and old.flags == flags and not old.lock_index:
+            return old
+        row = DirEntry(
+            key=old.key,
+            flags=flags,
+            value=value or None,
+            session=old.session,
+            create_index=old.create_index,
+            modify_index=index,
+        )
+        self._put(row)
+        return row
 
     def cas(self, index: int, key: str, value: bytes | None, flags: int, expected: int) -> bool:
         """``set`` if the entry was last modified at ``expected``; 0: if there is none."""
@@ -342,22 +347,22 @@ class KVTable:
 
     def _insert(
         self, index: int, key: str, value: bytes | None, flags: int, lock_index: int, session: str
-    ) -> None:
+    ) -> DirEntry:
         if self._graves and self._graves.pop(key, None) is not None:
             self._grave_keys.remove(key)
         if session:
             self._held.setdefault(session, {})[key] = None
-        self._put(
-            DirEntry(
-                lock_index=lock_index,
-                key=key,
-                flags=flags,
-                value=value or None,
-                session=session or UNSET,
-                create_index=index,
-                modify_index=index,
-            )
+        row = DirEntry(
+            lock_index=lock_index,
+            key=key,
+            flags=flags,
+            value=value or None,
+            session=session or UNSET,
+            create_index=index,
+            modify_index=index,
         )
+        self._put(row)
+        return row
 
     def _change(
         self, old: DirEntry, index: int, value: bytes | None, flags: int, lock_index: int, session: str

@@ -126,8 +126,7 @@ class _KeyVerbs:
         results.append(_without_value(row))
 
     def _set(self, index: int, op: KVOp, results: Results) -> str | None:
-        self._kv.set(index, op.key, op.value, op.flags)
-        self._written(op, results)
+        results.append(_without_value(self._kv.write(index, op.key, op.value, op.flags)))
         return None
 
     def _cas(self, index: int, op: KVOp, results: Results) -> str | None:

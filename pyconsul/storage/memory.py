@@ -74,6 +74,10 @@ class MemoryStorage:
             found.append(entry)
         return found
 
+    def bytes_after(self, index: int) -> int:
+        """See ``RaftStorage``."""
+        return sum(len(entry.data) for entry in self._entries[max(0, index + 1 - self._first) :])
+
     def close(self) -> None:
         """Nothing to do."""
 

@@ -211,6 +211,10 @@ class SegmentedStorage:
         """Entries ``first`` to ``end - 1``: at least one, then as many as fit ``bytes_max``."""
         return self._log.read(first, end, bytes_max)
 
+    def bytes_after(self, index: int) -> int:
+        """How many bytes the entries behind ``index`` take, as far as they are held."""
+        return self._log.bytes_after(index)
+
     def close(self) -> None:
         """Make durable what is not yet, seal the log, report nothing more."""
         if self._closed:

@@ -178,6 +178,15 @@ class SegmentedLog:
 
     # ------------------------------------------------------------ reading
 
+    def bytes_after(self, index: int) -> int:
+        """How many bytes the entries behind ``index`` take, as far as they are held."""
+        size = 0
+        for segment in reversed(self._segments):
+            if segment.last <= index:
+                break
+            size += segment.end - segment.offsets[max(0, index + 1 - segment.first)]
+        return size
+
     def read(self, first: int, end: int, bytes_max: int) -> list[Entry]:
         """Entries ``first`` to ``end - 1``: at least one, then as many as fit ``bytes_max``."""
         if not self.first_index <= first < end <= self.last_index + 1:

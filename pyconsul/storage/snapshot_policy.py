@@ -23,11 +23,14 @@ class SnapshotSettings(Struct, frozen=True):
     :ivar threshold: entries since the last snapshot that make another worth while.
     :ivar interval_s: it is looked at every random(this): one to two times as long.
     :ivar trailing_logs: entries that are kept for followers that are a little behind.
+    :ivar log_bytes: so large a log makes a snapshot worth while with fewer entries, too, unless the last
+        snapshot was larger: to read a million keys from transactions takes longer than from a snapshot.
     """
 
     threshold: int = 16_384
     interval_s: float = 30.0
     trailing_logs: int = 10_000
+    log_bytes: int = 64 * 1024 * 1024
 
 
 class SnapshotPolicy:
@@ -57,6 +60,7 @@ class SnapshotPolicy:
         self._machine = machine
         self._applied = applied
         self._timer: IDelayedCall | None = None
+        self._soon: IDelayedCall | None = None
 
     def start(self) -> None:
         """Look now and then."""
@@ -65,16 +69,31 @@ class SnapshotPolicy:
 
     def stop(self) -> None:
         """Look no more."""
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        for timer in (self._timer, self._soon):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._soon = None
 
     def _look(self) -> None:
         self.start()
-        snapshot = self._core.snapshot
-        since = self._core.last_log_index - (0 if snapshot is None else snapshot.index)
-        if since >= self.settings.threshold:
+        if self._is_due():
             self.take()
+
+    def _is_due(self) -> bool:
+        snapshot, settings = self._core.snapshot, self.settings
+        index, size = (0, 0) if snapshot is None else (snapshot.index, snapshot.size)
+        if self._core.last_log_index - index >= settings.threshold:
+            return True
+        return self._storage.bytes_after(index) >= max(settings.log_bytes, size)
+
+    def soon(self) -> None:
+        """Take a snapshot once what is being done is done: everything before is of no use any more."""
+        if self._soon is None:
+            self._soon = self._clock.callLater(0, self._now)
+
+    def _now(self) -> None:
+        self._soon = None
+        self.take()
 
     def take(self) -> bool:
         """Begin to take a snapshot, if that can be done now and there is something new."""

@@ -191,6 +191,8 @@ class UserRestoreTests(DiskTestCase):
         self.run_for(3.0)
         self.assertEqual(results, [5001])
         self.assertEqual(len(self.store.kv), 3000)
+        assert self.replica.core.snapshot is not None  # at once: the log before is of no use
+        self.assertGreaterEqual(self.replica.core.snapshot.index, 5)
         self.write(30)
         self.run_for(4.0)
         assert self.replica.core.snapshot is not None

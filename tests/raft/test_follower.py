@@ -295,9 +295,9 @@ class CommitTests(SynchronousTestCase):
         self.assertEqual(one.core.last_applied, 2501)
 
     def test_large_entries_are_applied_in_pieces(self) -> None:
-        """At most 1 MiB a call, or one entry."""
+        """At most 128 KiB a call, or one entry."""
         one = Single()
-        entries = [command(1, index, b"x" * 400_000) for index in range(2, 8)]
+        entries = [command(1, index, b"x" * 50_000) for index in range(2, 8)]
         effects = one.receive("b", AppendEntries(1, 1, 1, 7, entries, "b:8300"))
         self.assertEqual([entry.index for entry in of(effects, Apply)[0].entries], [1, 2, 3])
 

@@ -104,6 +104,8 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual(storage.compact(1), 3)
         self.assertEqual(storage.read(3, 5, 1000), entries(3, 4))
         self.assertEqual(storage.read(3, 5, 1), entries(3, 3))
+        sizes = [storage.bytes_after(index) for index in range(6)]
+        self.assertEqual([size // len(entry(3).data) for size in sizes], [2, 2, 2, 1, 0, 0])
         storage.reset(4, 10, 1)
         storage.append(5, entries(11, 12))
         self.assertEqual(storage.read(11, 13, 1000), entries(11, 12))
@@ -295,6 +297,17 @@ class ReadTests(SynchronousTestCase):
                 for end in range(first + 1, 32):
                     self.assertEqual(self.world.storage.read(first, end, 1 << 20), entries(first, end - 1))
             self.world.restart()
+
+    def test_bytes_after(self) -> None:
+        """Headers of files and what is preallocated do not count, nor what is not held any more."""
+        for _ in range(2):
+            for index in range(32):
+                expected = sum(40 + len(entry(later).data) for later in range(index + 1, 31))
+                self.assertEqual(self.world.storage.bytes_after(index), expected)
+            self.world.restart()
+        first = self.world.storage.compact(20)
+        self.assertGreater(first, 1)
+        self.assertEqual(self.world.storage.bytes_after(0), self.world.storage.bytes_after(first - 1))
 
     def test_limit(self) -> None:
         """As many as fit, at least one."""

@@ -510,6 +510,40 @@ class PolicyTests(WorkTestCase):
         self.applied = 50
         self.assertTrue(self.policy.take())
 
+    def test_bytes(self) -> None:
+        """A log that is large is worth a snapshot, but not one that is larger than the log."""
+        self.policy.settings = SnapshotSettings(threshold=99, interval_s=10.0, log_bytes=300)
+        self.policy.start()
+        self.look()
+        self.assertIsNone(self.core.snapshot)
+        self.policy.settings = SnapshotSettings(threshold=99, interval_s=10.0, log_bytes=30)
+        self.look()
+        assert self.core.snapshot is not None
+        self.assertEqual(self.core.snapshot.index, 40)
+        size = self.core.snapshot.size
+        self.applied = 50
+        self.core._s.snapshot = replace(self.core.snapshot, size=self.storage.bytes_after(40) + 1)
+        self.policy.settings = SnapshotSettings(threshold=99, interval_s=10.0, log_bytes=1)
+        self.look()
+        self.assertEqual(self.core.snapshot.index, 40)
+        self.core._s.snapshot = replace(self.core.snapshot, size=self.storage.bytes_after(40))
+        self.look()
+        self.assertEqual((self.core.snapshot.index, self.core.snapshot.size > 0), (50, size > 0))
+
+    def test_soon(self) -> None:
+        """Once, and not in the turn in which that is said."""
+        self.policy.soon()
+        self.policy.soon()
+        self.assertFalse(self.work.is_taking)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(0)
+        self.assertTrue(self.work.is_taking)
+        self.policy.soon()
+        self.policy.stop()
+        self.look()
+        assert self.core.snapshot is not None
+        self.assertEqual(self.core.snapshot.index, 40)
+
     def test_not_now(self) -> None:
         """While the machine is not whole, or it is not known what to say of the snapshot."""
         self.machine.is_whole = False
