@@ -6,7 +6,6 @@ Source: specs of the HTTP API, section 7; texts of Consul 1.8.7 as it was seen t
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import ip_address
 from typing import Any
 
 from msgspec import UNSET, to_builtins
@@ -14,7 +13,7 @@ from msgspec.structs import replace
 
 from pyconsul.errors import BadRequest, Refused
 from pyconsul.structs.agent import CheckDefinition, ProxyDefinition, ServiceDefinition, Upstream
-from pyconsul.structs.canonical import canonical_service, with_ip_addresses
+from pyconsul.structs.canonical import canonical_service, is_anywhere, with_ip_addresses
 from pyconsul.structs.catalog import CONNECT_PROXY, WEIGHTS, NodeService, Proxy
 from pyconsul.structs.metadata import metadata_fault
 
@@ -128,11 +127,7 @@ def _free(ports: range, taken: Collection[int]) -> int:
 
 
 def _check_address(address: str) -> None:
-    try:
-        anywhere = ip_address(address).is_unspecified
-    except ValueError:
-        return
-    if anywhere:
+    if is_anywhere(address):
         raise BadRequest("Invalid service address")
 
 

@@ -34,7 +34,7 @@ from pyconsul.log import make_logger
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
 from pyconsul.structs.bodies import convert
 from pyconsul.structs.canonical import canonical_service
-from pyconsul.structs.catalog import CRITICAL, HealthCheck, NodeService
+from pyconsul.structs.catalog import CRITICAL, PASSING, SERF_CHECK_ID, HealthCheck, NodeService
 
 SIDECAR_PORTS = range(21_000, 21_256)
 SCRIPTS_DISABLED = (
@@ -401,7 +401,10 @@ class Registrations:
             concerned = self._local.checks_of(service_id)
         else:
             concerned = [local for local in self._local.checks.values() if not local.check.service_id]
-        return [local.check for local in concerned if local.check.type != "alias"]
+        found = [local.check for local in concerned if local.check.type != "alias"]
+        if node and not service_id:  # whoever can run an alias check passes the gossip check of its node
+            found.append(HealthCheck(node=node, check_id=SERF_CHECK_ID, status=PASSING))
+        return found
 
 
 @contextmanager

@@ -376,7 +376,11 @@ class ServerAgent(BaseAgent):
         self.session_timers.ended(session)
 
     def _fire_event(self, name: str, payload: bytes) -> None:
-        self.pool.fire_event(PREFIX + name, payload)
+        try:
+            self.pool.fire_event(PREFIX + name, payload)
+        except PyconsulError as error:
+            problem = f'error broadcasting event to segment "": {error}'
+            raise PyconsulError(f"1 error occurred:\n\t* {problem}\n\n") from None
 
     # ------------------------------------------------------------ other datacenters
 

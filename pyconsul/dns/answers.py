@@ -188,9 +188,17 @@ def address_reply(zone: Zone, lookup: Lookup) -> Reply:
 
 
 def reverse_reply(
-    zone: Zone, address: str, nodes: Sequence[Node], services: Sequence[ServiceNode]
+    zone: Zone,
+    query: Query,
+    serial: int,
+    address: str,
+    nodes: Sequence[Node],
+    services: Sequence[ServiceNode],
 ) -> Reply | None:
-    """The name of the first node or service with ``address``; ``None`` if there is none."""
+    """The name of the first node or service with ``address``; ``None`` if there is none.
+
+    Whoever asks for an SOA is also told that of our own domain.
+    """
     packed = zone.packed(address)
     for node in nodes:
         if zone.packed(node.address) == packed:
@@ -201,7 +209,10 @@ def reverse_reply(
             return None
         service = services[0]
         name = zone.name(service.service_name, "service", service.datacenter or zone.settings.datacenter)
-    return _reply(zone, answers=[Record(b"", PTR, 0, b"", name)]) if name else None
+    if not name:
+        return None
+    authority = [zone.soa(serial)] if query.type == SOA else []
+    return _reply(zone, answers=[Record(b"", PTR, 0, b"", name)], authority=authority)
 
 
 def zone_reply(

@@ -97,7 +97,8 @@ def _form(keyword: str, labels: Sequence[str], datacenter: str, type_: int) -> L
 
 
 def _is_rfc2782(labels: Sequence[str]) -> bool:
-    return all(len(label) > 1 and label[0] == "_" for label in labels)
+    """Whether they name a service and a tag; no tag is behind the second ``_`` where any will do."""
+    return len(labels[0]) > 1 and all(label[:1] == "_" for label in labels)
 
 
 def _service(labels: Sequence[str], datacenter: str) -> Lookup:

@@ -181,6 +181,11 @@ def subnet_answer(options: bytes) -> bytes:
     return b""
 
 
+def only_there(option: bytes) -> bytes:
+    """A client-subnet option as it is answered when the answer is good for that subnet alone."""
+    return option[:7] + option[6:7] + option[8:]
+
+
 def subnet_address(option: bytes) -> str:
     """The address in a client-subnet option, empty if there is none."""
     if len(option) < 9:

@@ -16,6 +16,7 @@ from pyconsul.state.catalog import Catalog as CatalogTable
 from pyconsul.state.shelves import Group, meta_matches
 from pyconsul.state.store import Store
 from pyconsul.state.uuids import node_id_fault
+from pyconsul.structs.canonical import is_anywhere
 from pyconsul.structs.catalog import (
     CONNECT_PROXY,
     DeregisterRequest,
@@ -32,6 +33,7 @@ from pyconsul.structs.catalog import (
     RegisterRequest,
     ServiceSpecificRequest,
 )
+from pyconsul.structs.metadata import metadata_fault
 from pyconsul.structs.query import DCSpecificRequest, Empty, QueryOptions
 
 
@@ -74,6 +76,9 @@ class Catalog:
             fault = service_fault(request.service)
             if fault:
                 raise Refused(fault)
+            fault = service_meta_fault(request.node, request.service)
+            if fault:
+                raise Refused(f"failed inserting service: {fault}")
         for check in (*(request.checks or ()), request.check):
             if check is not None and check.node and check.node != request.node:
                 raise Refused(f'check node "{check.node}" does not match node "{request.node}"')
@@ -202,6 +207,8 @@ def service_fault(service: NodeService) -> str:
         if service.id:
             return "Must provide service name with ID"
         return "failed inserting service: failed inserting service: object missing primary index"
+    if is_anywhere(service.address):
+        return "Invalid service address"
     if service.kind == CONNECT_PROXY:
         faults = []
         if not service.proxy.destination_service_name:
@@ -215,6 +222,14 @@ def service_fault(service: NodeService) -> str:
             listed = "".join(f"\t* {fault}\n" for fault in faults)
             return f"{len(faults)} error{plural} occurred:\n{listed}\n"
     return ""
+
+
+def service_meta_fault(node_name: str, service: NodeService) -> str:
+    """What is wrong with its metadata, in Consul's words; empty if nothing is."""
+    fault = metadata_fault(service.meta or {})
+    if not fault:
+        return ""
+    return f"Invalid Service Meta for node {node_name} and serviceID {service.id or service.service}: {fault}"
 
 
 # ---------------------------------------------------------------- shared with Health.*

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from pyconsul.endpoints.base import Answered, Read, read, write
-from pyconsul.endpoints.catalog import service_fault
+from pyconsul.endpoints.catalog import service_fault, service_meta_fault
 from pyconsul.errors import TooLarge
 from pyconsul.state import commands
 from pyconsul.state.operations import KVOp, NodeOp, Op, ServiceOp
@@ -93,7 +93,9 @@ def _fault(op: Op | None) -> str:
             return "Must provide node"
         return node_id_fault(op.row.id) if op.row.id else ""
     if isinstance(op, ServiceOp):
-        return service_fault(op.row) if op.row.service or op.row.id else ""
+        if not (op.row.service or op.row.id):
+            return ""
+        return service_fault(op.row) or service_meta_fault(op.node, op.row)
     return _key_fault(op)
 
 

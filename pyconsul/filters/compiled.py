@@ -56,6 +56,14 @@ def make_test(text: str, row: type) -> Test:
     return _kept(text, row) if len(text) <= KEPT_TEXT_MAX else _make(text, row)
 
 
+def check_syntax(text: str) -> None:
+    """Raise ``Refused`` if ``text`` is no expression, whatever it asks about."""
+    try:
+        parse(text)
+    except Malformed as error:
+        raise Refused(PREFIX + str(error)) from None
+
+
 def _make(text: str, row: type) -> Test:
     try:
         return _Maker().test(parse(text), record_of(row))

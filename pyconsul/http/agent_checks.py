@@ -25,9 +25,8 @@ def add_routes(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/checks")
     def checks(query: Query) -> Result:
         """The checks registered here, by id."""
-        rows = agent.local_checks()
-        # like Consul, which looks at the selectors only once there is a row to try them on
-        return Answer(json=chosen(query, rows, HealthCheck) if rows else rows)
+        query.refuse_namespace()
+        return Answer(json=chosen(query, agent.local_checks(), HealthCheck, late=True))
 
     @hot(app, "/v1/agent/check/register", ["PUT"])
     def register(query: Query) -> Result:

@@ -130,12 +130,14 @@ def _add_reads(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/services")
     def services(query: Query) -> Result:
         """The services registered here, by id."""
+        query.refuse_namespace()
         rows = chosen(query, agent.local_services(), NodeService)
         return Answer(json={key: show(service) for key, service in rows.items()})
 
     @hot(app, "/v1/agent/service/<path:service_id>")
     def service(query: Query, service_id: str) -> Result:
         """One of them; with ``?hash=`` once it is another than the one with this hash."""
+        query.refuse_namespace()
         wait_s = query.options().get("max_query_time", 0) / 1e9
         answer, current = _one(agent, service_id)
         if current and query.get("hash") == current:
@@ -160,6 +162,7 @@ def _add_health(app: App, agent: LocalAgent) -> None:
         """How a service is: by status, and in words."""
         if not service_id:
             raise Refused("Bad request: Missing serviceID")
+        query.refuse_namespace()
         found = agent.local_services().get(service_id)
         if found is not None:
             health = _health(found, agent.local_checks())
@@ -173,6 +176,7 @@ def _add_health(app: App, agent: LocalAgent) -> None:
         """How all services of a name are; the worst of them counts."""
         if not name:
             raise Refused("Bad request: Missing service Name")
+        query.refuse_namespace()
         checks = agent.local_checks()
         found = [
             _health(service, checks) for service in agent.local_services().values() if service.service == name

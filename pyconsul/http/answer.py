@@ -82,7 +82,7 @@ def protocol_error(status: int, message: str) -> Answer:
 
 def refusal(error: PyconsulError) -> Answer:
     """The answer that an expected failure becomes."""
-    return text(error.http_status, str(error), close=error.http_status == 413)
+    return text(error.http_status, str(error))
 
 
 def empty() -> Answer:

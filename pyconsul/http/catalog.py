@@ -67,6 +67,7 @@ def add_routes(app: App, agent: Agent) -> None:
         """The names of all services with all their tags."""
         if changes.wanted(query):
             return changes.read_changes(agent, query, *changes.services(query))
+        query.refuse_namespace()
         request = DCSpecificRequest(**of_nodes(query))
         return read(agent, query, "Catalog.ListServices", request, _services, cacheable=True)
 
@@ -115,12 +116,13 @@ def of_service(query: Query, name: str, connect: bool = False) -> ServiceSpecifi
     """A read about one service; raises ``BadRequest`` if it has no name."""
     if not name:
         raise BadRequest("Missing service name")
+    query.refuse_namespace()
     options = of_nodes(query)
-    if tags := query.all("tag"):
+    if connect:
+        options["connect"] = True  # Consul minds no tags here
+    elif tags := query.all("tag"):
         options["service_tags"] = tags
         options["tag_filter"] = True
-    if connect:
-        options["connect"] = True
     return ServiceSpecificRequest(service_name=name, **options)
 
 
@@ -128,6 +130,7 @@ def of_node(query: Query, name: str) -> NodeSpecificRequest:
     """A read about one node; raises ``BadRequest`` if it has no name."""
     if not name:
         raise BadRequest("Missing node name")
+    query.refuse_namespace()
     return NodeSpecificRequest(node=name, **query.options())
 
 

@@ -36,19 +36,22 @@ def add_routes(app: App, agent: Agent) -> None:
     def nodes(query: Query) -> Result:
         """Where the nodes are that have told it; with ``?segment=`` only those in one."""
         request = DCSpecificRequest(**of_nodes(query))
-        segment = query.get("segment") if query.has("segment") else None
 
         def shape(reply: Any) -> Answer:
-            rows = reply.coordinates or []
-            return Answer(json=[_shown(row) for row in rows if segment is None or row.segment == segment])
+            return Answer(json=_chosen(query, reply))
 
         return _read(query, "Coordinate.ListNodes", request, shape)
 
     @hot(app, "/v1/coordinate/node/<path:node>")
     def node(query: Query, node: str) -> Result:
-        """Where one node is."""
+        """Where one node is, in each of its segments or only in ``?segment=``."""
         request = NodeSpecificRequest(node=node, **query.options())
-        answer = _read(query, "Coordinate.Node", request, _of_node)
+
+        def shape(reply: Any) -> Answer:
+            rows = _chosen(query, reply)
+            return Answer(json=rows) if rows else Answer(status=404, content_type=b"")
+
+        answer = _read(query, "Coordinate.Node", request, shape)
         return answer.addCallback(_bare_if_none) if isinstance(answer, Deferred) else _bare_if_none(answer)
 
     def _read(query: Query, method: str, request: Any, shape: Shape) -> Result:
@@ -64,10 +67,10 @@ def add_routes(app: App, agent: Agent) -> None:
         return ask(agent, "Coordinate.Update", replace(request, **options), lambda _: empty())
 
 
-def _of_node(reply: Any) -> Answer:
-    if not reply.coordinates:
-        return Answer(status=404, content_type=b"")
-    return Answer(json=[_shown(row) for row in reply.coordinates])
+def _chosen(query: Query, reply: Any) -> list[dict[str, Any]]:
+    segment = query.get("segment") if query.has("segment") else None
+    rows = reply.coordinates or ()
+    return [_shown(row) for row in rows if segment is None or row.segment == segment]
 
 
 def _datacenters(reply: Any) -> Answer:

@@ -6,6 +6,7 @@ llhttp made of it, and a request whose block is known needs no parser (see ``cha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 IDENTITY, GZIP, OTHER = 0, 1, -1
@@ -13,6 +14,7 @@ IDENTITY, GZIP, OTHER = 0, 1, -1
 
 _KNOWN = (b"keep-alive", b"close")
 NAMESPACE_HEADER = b"x-consul-namespace"
+_NO_SECONDS = re.compile(rb"(?:^|,)\s*(?:max-age|stale-if-error)=(?![+-]?[0-9]{1,18}\s*(?:,|$))")
 
 
 class Facts:
@@ -22,14 +24,15 @@ class Facts:
     :ivar token: of ``X-Consul-Token``, else of ``Authorization: Bearer``; never to be logged.
     :ivar gzip: whether the client takes gzip.
     :ivar fresh: ``Cache-Control`` asks for an answer that is not kept.
+    :ivar cache_fault: ``Cache-Control`` has seconds that are no number.
     :ivar plain: the answer depends on method, target and body alone, but for its rendering.
     :ivar variant: ``IDENTITY``, ``GZIP`` or ``OTHER``.
     :ivar problem: why the headers cannot be accepted; empty if they can.
     """
 
     __slots__ = (
-        "chunked", "expects_continue", "fresh", "gzip", "headers", "hosts", "keep", "length", "minor",
-        "namespace", "odd", "plain", "problem", "status", "token", "variant",
+        "cache_fault", "chunked", "expects_continue", "fresh", "gzip", "headers", "hosts", "keep", "length",
+        "minor", "namespace", "odd", "plain", "problem", "status", "token", "variant",
     )  # fmt: skip
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]], minor: int = 1, keep: bool = True) -> None:
@@ -40,6 +43,7 @@ class Facts:
         self.namespace = False
         self.gzip = False
         self.fresh = False
+        self.cache_fault = False
         self.length = 0
         self.chunked = False
         self.expects_continue = False
@@ -48,7 +52,7 @@ class Facts:
         self.status = 400
         self.hosts = 0
         self._learn()
-        self.plain = not (self.token or self.fresh or self.namespace)
+        self.plain = not (self.token or self.fresh or self.namespace or self.cache_fault)
         self.variant = (GZIP if self.gzip else IDENTITY) if self.plain and keep and minor == 1 else OTHER
 
     def _learn(self) -> None:
@@ -66,6 +70,7 @@ class Facts:
             elif name == b"cache-control":
                 value = value.lower()
                 self.fresh = b"max-age=0" in value or b"no-cache" in value or b"must-revalidate" in value
+                self.cache_fault = _NO_SECONDS.search(value) is not None
             elif name == NAMESPACE_HEADER:
                 self.namespace = True
             elif name == b"content-length":

@@ -38,6 +38,7 @@ def add_routes(app: App, agent: Agent) -> None:
         """All checks in a state, or in ``any``."""
         if not state:
             raise BadRequest("Missing check state")
+        query.refuse_namespace()
         request = ChecksInStateRequest(state=state, **of_nodes(query))
         return read(agent, query, "Health.ChecksInState", request, _checks)
 

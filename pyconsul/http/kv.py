@@ -62,6 +62,7 @@ def add_routes(app: App, agent: Agent) -> None:
         operation, flags, index = "set", 0, 0
         session: str | UnsetType = UNSET
         if query.has_parameters:
+            query.options()  # what only reads need has to be right here, too
             _refuse_conflict(query, ("acquire", "cas", "release"))
             if query.has("flags"):
                 flags = query.unsigned("flags")
@@ -78,6 +79,8 @@ def add_routes(app: App, agent: Agent) -> None:
         """Delete an entry, if its index is still ``?cas=``, or all below a prefix (``?recurse``)."""
         query.refuse_namespace()
         operation, index = "delete", 0
+        if query.has_parameters:
+            query.options()  # as in put
         _refuse_conflict(query, ("cas", "recurse"))
         if query.has("recurse"):
             operation = "delete-tree"

@@ -7,6 +7,7 @@ what routes see, so ``a%2Fb`` and ``a/b`` are one key).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html import escape
 from posixpath import normpath
 from urllib.parse import quote, unquote_to_bytes
@@ -47,8 +48,16 @@ def decode(path: bytes) -> str | None:
     return path.decode("utf-8")
 
 
-def screen(target: bytes, method: bytes, allow_unprintable: bool = False) -> Answer | None:
-    """The answer to a path that no route may see, or ``None``."""
+def screen(
+    target: bytes,
+    method: bytes,
+    allow_unprintable: bool = False,
+    only_below: Callable[[str], bool] = lambda path: False,
+) -> Answer | None:
+    """The answer to a path that no route may see, or ``None``.
+
+    :param only_below: whether there is nothing at a path but something below it, where a redirect leads then.
+    """
     path, query = split(target)
     if PLAIN_PATH.fullmatch(path) and path:
         return None
@@ -64,6 +73,8 @@ def screen(target: bytes, method: bytes, allow_unprintable: bool = False) -> Ans
         return UNPRINTABLE
     cleaned = clean(decoded)
     if cleaned != decoded:
+        if only_below(cleaned):
+            cleaned += "/"
         return redirect(quote(cleaned, safe="/:@!$&'()*+,;=~-_."), query, method)
     return None
 
@@ -75,11 +86,11 @@ def _star(path: bytes, method: bytes) -> Answer:
 
 
 def clean(path: str) -> str:
-    """``path`` without empty, ``.`` and ``..`` segments; a final slash stays."""
+    """``path`` without empty, ``.`` and ``..`` segments; a final slash stays, and no other comes."""
     cleaned = normpath(path)
     if cleaned.startswith("//"):
         cleaned = cleaned[1:]
-    if path.endswith(("/", "/.", "/..")) and cleaned != "/":
+    if path.endswith("/") and cleaned != "/":
         cleaned += "/"
     return cleaned
 

@@ -137,14 +137,14 @@ class Query:
         :raises BadRequest: for values that cannot be, or that contradict each other.
         """
         options: dict[str, Any] = {}
-        if self.parameters:
+        if self.parameters or not self.facts.plain:
             self._reading(options)
-        elif self.facts.token:
-            options["token"] = self.facts.token
         return options
 
     def _reading(self, options: dict[str, Any]) -> None:
         given = self.parameters
+        if self.facts.cache_fault:
+            raise BadRequest("Invalid Cache-Control header.")
         if token := self.token:
             options["token"] = token
         if "index" in given or "wait" in given:

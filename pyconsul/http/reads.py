@@ -133,16 +133,20 @@ def write(
     return shape(reply)
 
 
-def chosen(query: Query, rows: dict[str, T], kind: type[T]) -> dict[str, T]:
+def chosen(query: Query, rows: dict[str, T], kind: type[T], late: bool = False) -> dict[str, T]:
     """Those of the agent's own ``rows`` that pass ``?filter=``.
 
+    :param late: without rows, selectors are not looked at; Consul asks so about checks.
     :raises Refused: if the filter is none for such rows.
     """
     expression = query.get("filter")
     if not expression:
         return rows
-    from pyconsul.filters.compiled import make_test  # few ever filter
+    from pyconsul.filters.compiled import check_syntax, make_test  # few ever filter
 
+    if late and not rows:
+        check_syntax(expression)
+        return rows
     test = make_test(expression, kind)
     return {key: row for key, row in rows.items() if test(row)}
 

@@ -195,7 +195,8 @@ class _Front(Resource):
 
     def render(self, request: IRequest) -> Any:
         """Answer ``request``, at once or later."""
-        answer = paths.screen(request.uri, request.method, self._surface.settings.allow_unprintable)
+        unprintable, table = self._surface.settings.allow_unprintable, self._surface.table
+        answer = paths.screen(request.uri, request.method, unprintable, table.only_below)
         if answer is None:
             return self._klein.render(request)
         body = self._road.write(request, self._road.query_of(request), answer)

@@ -188,6 +188,12 @@ class Table:
         for method in declared.methods:
             routes[method.encode()] = (declared, parameter or "")
 
+    def only_below(self, path: str) -> bool:
+        """Whether no route is at ``path`` itself, but one begins with it and a slash."""
+        raw = path.encode()
+        prefix = self._prefixes.get(raw + b"/")
+        return prefix is not None and bool(prefix.routes) and raw not in self._exact
+
     def find(self, method: bytes, path: bytes) -> tuple[Route, str, int] | None:
         """The route for ``path``, the name of its parameter, and where in ``path`` that begins.
 

@@ -69,7 +69,7 @@ def add_routes(app: App, agent: Agent) -> None:
         """Let the TTL of a session start again; 404 if it is gone."""
         query.refuse_namespace()
         _require(session)
-        request = SessionSpecificRequest(session_id=session, session=session, **query.write_options())
+        request = SessionSpecificRequest(session_id=session, session=session, **query.options())
 
         def renewed(reply: Any) -> Answer:
             return _rows(reply) if reply.sessions else text(404, f"Session id '{session}' not found")
@@ -105,7 +105,7 @@ def of_body(body: bytes, node_name: str) -> Session:
     """The session that ``body`` asks for; an empty body asks for one with all defaults.
 
     By default it depends on the gossip check of its node. ``NodeChecks`` and, by its older name,
-    an empty ``Checks`` replace that; a ``Checks`` with something in it adds to it.
+    an empty ``Checks`` replace that; a ``Checks`` with something else in it adds to it.
 
     :raises BadRequest: if it cannot be read.
     :raises Refused: if it names a node without a name.
@@ -115,10 +115,13 @@ def of_body(body: bytes, node_name: str) -> Session:
     wanted = convert(given, CreateBody, open_structs=(CreateBody, ServiceCheck))
     if "node" in names and not wanted.node:
         raise Refused("Must provide Node")
-    node_checks = [SERF_CHECK_ID]
+    node_checks: list[str] | None = [SERF_CHECK_ID]
+    checks: list[str] | None = None
     if "nodechecks" in names:
-        node_checks = wanted.node_checks or []
-    elif "checks" in names and not wanted.checks:
+        node_checks = wanted.node_checks
+    elif wanted.checks:
+        checks = wanted.checks if wanted.checks != node_checks else None
+    elif "checks" in names:
         node_checks = []
     return Session(
         name=wanted.name,
@@ -128,7 +131,7 @@ def of_body(body: bytes, node_name: str) -> Session:
         ttl=wanted.ttl,
         node_checks=node_checks,
         service_checks=wanted.service_checks,
-        checks=msgspec.UNSET if "nodechecks" in names else wanted.checks or msgspec.UNSET,
+        checks=checks or msgspec.UNSET,
     )
 
 

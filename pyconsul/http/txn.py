@@ -112,7 +112,7 @@ def operations(body: bytes, value_bytes_max: int) -> tuple[list[TxnOp], bool]:
         else:
             assert isinstance(op, OpBody)
             named = op.node or op.service or op.check
-            verb = "" if named is None else named.verb
+            verb = "get" if named is None or named.verb == "get" else "set"  # all but "get" count as writes
             read.append(TxnOp(node=op.node, service=op.service, check=op.check))
         writes = writes or verb in WRITES
     return read, writes

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from pyconsul.dns import answers, names
 from pyconsul.dns.names import Lookup, understand
 from pyconsul.dns.settings import DnsSettings
-from pyconsul.dns.wire import CNAME, IN, Query, Record, Reply, fit, name_bytes
+from pyconsul.dns.wire import CNAME, IN, Query, Record, Reply, fit, name_bytes, only_there
 from pyconsul.dns.wire import REFUSED as REFUSED_CODE
 from pyconsul.dns.zone import Zone
 from pyconsul.errors import NoPath, NotFound, PyconsulError, Refused
@@ -187,7 +187,7 @@ class Responder:
         if kind == names.ZONE:
             return self._zone(query)
         if kind == names.REVERSE:
-            return self._reverse(lookup)
+            return self._reverse(lookup, query)
         zone = self.zone
         if kind == names.ADDRESS:
             return lambda: answers.address_reply(zone, lookup)
@@ -256,7 +256,7 @@ class Responder:
             lambda reply: lambda: answers.zone_reply(zone, query, reply.nodes or (), rng, self._serial()),
         )
 
-    def _reverse(self, lookup: Lookup) -> Made:
+    def _reverse(self, lookup: Lookup, query: Query) -> Made:
         """First the nodes, then the services that have an address of their own."""
         zone = self.zone
         address = lookup.name
@@ -265,7 +265,7 @@ class Responder:
         stale = self.settings.allow_stale
 
         def by_node(reply: Any) -> Made:
-            found = answers.reverse_reply(zone, address, reply.nodes or (), ())
+            found = answers.reverse_reply(zone, query, self._serial(), address, reply.nodes or (), ())
             if found is not None:
                 return lambda: found
             request = ServiceSpecificRequest(service_address=address, allow_stale=stale)
@@ -280,7 +280,8 @@ class Responder:
             return answers.refused
 
         def by_service(reply: Any) -> Make:
-            found = answers.reverse_reply(zone, address, (), reply.service_nodes or ())
+            services = reply.service_nodes or ()
+            found = answers.reverse_reply(zone, query, self._serial(), address, (), services)
             return (lambda: found) if found is not None else answers.refused
 
         return self._ask("Catalog.ListNodes", DCSpecificRequest(allow_stale=stale), by_node)
@@ -295,6 +296,7 @@ class Responder:
             agent=here,
             allow_stale=settings.allow_stale,
         )
+        query.subnet = only_there(query.subnet)
 
         def then(reply: Any) -> Make:
             rows = reply.nodes or ()

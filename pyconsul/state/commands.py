@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pyconsul.errors import BadRequest
 from pyconsul.state.autopilot import AutopilotCommand
@@ -153,7 +154,9 @@ def _operation(op: TxnOp) -> Op | None:
     if op.check is not None:
         verb, check = op.check.verb, op.check.check
         try:
-            return CheckOp(verb, canonical_check(check) if verb in _PUTS else check)
+            if verb in _PUTS:  # nothing is concluded about its type here, as Consul has it
+                check = replace(canonical_check(check), type=check.type)
+            return CheckOp(verb, check)
         except ValueError as error:
             raise BadRequest(f"Failed to parse body: {error}") from None
     return None

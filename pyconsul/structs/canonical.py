@@ -71,6 +71,11 @@ def with_ip_addresses(service: NodeService) -> NodeService:
     return replace(service, tagged_addresses={**added, **(service.tagged_addresses or {})})
 
 
+def is_anywhere(address: str) -> bool:
+    """Whether ``address`` is a spelling of all addresses at once that Consul refuses for a service."""
+    return address in ("0.0.0.0", "::", "[::]")
+
+
 def _are_valid(weights: Weights) -> bool:
     return 1 <= weights.passing <= WEIGHT_MAX and 0 <= weights.warning <= WEIGHT_MAX
 

@@ -226,7 +226,9 @@ class WholeTests(SynchronousTestCase):
         fired = self.client.events.fire(event(payload=bytes(600)))
         self.world.run_for(1.0)
         error = self.failureResultOf(fired, PyconsulError).value
-        self.assertIn("user event exceeds configured limit of 512 bytes before encoding", str(error))
+        limit = "user event exceeds configured limit of 512 bytes before encoding"
+        problem = f'error broadcasting event to segment "": {limit}'
+        self.assertEqual(str(error), f"rpc error making call: 1 error occurred:\n\t* {problem}\n\n")
 
     def test_new_leader(self) -> None:
         """Whoever begins to lead says so to all, clients as well."""

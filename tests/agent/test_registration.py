@@ -364,6 +364,16 @@ class AliasTests(Base):
         self.assertEqual(self.state(), PASSING)
         self.local.stop()
 
+    def test_of_its_own_node(self) -> None:
+        """The node's own checks, and the one of gossip, which passes as long as anything runs here."""
+        self.alias(alias_node="n1")
+        self.assertEqual(self.state(), PASSING)
+        self.assertEqual(self.local.checks["alias"].check.output, "All checks passing.")
+        self.check(name="disk", ttl="1h")
+        self.clock.pump([1.0] * 120)
+        self.assertEqual(self.state(), CRITICAL)
+        self.local.stop()
+
     def test_of_what_is_not_here(self) -> None:
         """An unknown service, or another node's, is not healthy; its own node may be named."""
         for fields in ({"alias_service": "none"}, {"alias_service": "none", "alias_node": "n2"}):

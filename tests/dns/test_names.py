@@ -29,6 +29,8 @@ class UnderstandTests(SynchronousTestCase):
         self.assertEqual(ask("_web._tcp.consul", SRV), Lookup("service", "web"))
         self.assertEqual(ask("_web._v1.dc2.consul", SRV), Lookup("service", "web", "v1", "dc2"))
         self.assertEqual(ask("_web._tcp.consul", A), Lookup("malformed"))
+        self.assertEqual(ask("_web._.service.consul"), Lookup("service", "web"))
+        self.assertEqual(ask("_._blue.service.consul"), Lookup("service", "_blue", "_"))
         self.assertEqual(ask("_web.tcp.service.consul"), Lookup("service", "tcp", "_web"))
         self.assertEqual(ask("x._web._tcp.consul", SRV), Lookup("malformed"))
 

@@ -77,6 +77,9 @@ class ParseTests(SynchronousTestCase):
     def test_options_cut_short(self) -> None:
         for size in range(len(SUBNET)):
             self.assertEqual(wire.subnet_answer(SUBNET[:size]), b"")
+        answered = wire.subnet_answer(SUBNET)
+        self.assertEqual(wire.only_there(answered), answered[:7] + b"\x18" + answered[8:])
+        self.assertEqual(wire.only_there(b""), b"")
         self.assertEqual(wire.subnet_address(SUBNET[:8]), "")
         self.assertEqual(wire.subnet_address(SUBNET), "10.1.2.0")
         self.assertEqual(wire.subnet_address(b"\0\x08\0\x07\0\2\x18\0\x20\1"), "2001::")

@@ -188,6 +188,30 @@ class WriteTests(CatalogTestCase):
         )
         self.assertEqual(str(error), 'Request decode failed: time: invalid duration "soon"')
 
+    def test_refused_addresses(self) -> None:
+        """An address that is all addresses at once, as Consul knows them."""
+        for address in ("0.0.0.0", "::", "[::]"):
+            service = NodeService(service="s", address=address)
+            self.assertEqual(
+                self.refused(node="x", address="1", service=service), "Invalid service address", address
+            )
+        service = NodeService(service="s", address="0.0.0.0:80")
+        self.catalog.register(RegisterRequest(node="x", address="0.0.0.0", service=service))
+
+    def test_refused_metadata(self) -> None:
+        """That of services has rules, that of nodes has none here."""
+        for meta, text in (
+            ({"a b": "c"}, "Couldn't load metadata pair ('a b', 'c'): Key contains invalid characters"),
+            ({"": "c"}, "Couldn't load metadata pair ('', 'c'): Key cannot be blank"),
+            (dict.fromkeys(map(str, range(65)), ""),
+             "Node metadata cannot contain more than 64 key/value pairs"),
+        ):  # fmt: skip
+            self.assertEqual(
+                self.refused(node="x", address="1", service=NodeService(service="s", meta=meta)),
+                f"failed inserting service: Invalid Service Meta for node x and serviceID s: {text}",
+            )
+            self.catalog.register(RegisterRequest(node="x", address="1", node_meta=meta))
+
     def test_refused_proxies(self) -> None:
         """All faults of a proxy at once."""
         proxy = NodeService(service="p", kind="connect-proxy")

@@ -86,6 +86,8 @@ class TxnTests(SynchronousTestCase):
                 kv("set", ""), kv("delete-tree", ""), kv("set", "k"), kv("get-tree", ""),
                 node("set", ""), node("set", "n", id="x"), service("get", id="s"), service("set", **proxy),
                 service("set"), TxnOp(), node("get", "", id="1" * 36),
+                service("set", service="s", address="::"),
+                service("set", service="s", id="i", meta={"": "x"}),
             ),
             [
                 (0, "Must provide key"),
@@ -99,6 +101,12 @@ class TxnTests(SynchronousTestCase):
                     "services\n\n",
                 ),
                 (10, "Must provide node"),
+                (11, "Invalid service address"),
+                (
+                    12,
+                    "Invalid Service Meta for node n1 and serviceID i: "
+                    "Couldn't load metadata pair ('', 'x'): Key cannot be blank",
+                ),
             ],
         )  # fmt: skip
         self.assertEqual(self.replica.index, 0)

@@ -595,6 +595,12 @@ class CheckTests(Base):
         self.assertEqual(self.ask("GET", "checks?filter=Foo==1")[0], 500)
         self.agent.local_checks = dict  # type: ignore[method-assign]
         self.assertEqual(self.get("checks?filter=Foo==1"), {})
+        self.assertEqual(self.ask("GET", "checks?filter=(")[0], 500)
+
+    def test_namespaces(self) -> None:
+        """Those of the enterprise's are refused."""
+        for path in ("services", "checks", "service/s", "health/service/id/s", "health/service/name/s"):
+            self.assertEqual(self.ask("GET", path + "?ns=default")[0], 400, path)
 
     def test_register(self) -> None:
         """Fields in either spelling."""

@@ -69,8 +69,9 @@ class CatalogTests(Base):
         self.assertEqual((request.node_meta_filters, request.source.node), ({"k": "v"}, ""))
         self.assertEqual((request.filter, request.allow_stale, request.connect), ("x", True, False))
         self.assertIn(b"Effective-Consistency: stale", self.head)
-        self.ask("/v1/catalog/connect/web?consistent&near=n2")
+        self.ask("/v1/catalog/connect/web?consistent&near=n2&tag=a")
         self.assertTrue(self.asked()[1].connect)
+        self.assertFalse(self.asked()[1].tag_filter)  # Consul minds no tags there
         self.assertEqual(self.asked()[1].source.node, "n2")
         self.assertIn(b"Effective-Consistency: consistent", self.head)
         self.ask("/v1/catalog/nodes?dc=dc1")
@@ -97,6 +98,18 @@ class CatalogTests(Base):
         ]:
             self.assertEqual(self.ask(target), (400, message))
             self.assertNotIn(b"X-Consul", self.head)
+
+    def test_namespaces(self) -> None:
+        """Nearly all mind them, even the one without a name or that of open source."""
+        for path in (
+            "catalog/services", "catalog/service/web", "catalog/connect/web", "catalog/node/n1",
+            "catalog/node-services/n1", "health/node/n1", "health/checks/web", "health/service/web",
+            "health/connect/web", "health/state/any",
+        ):  # fmt: skip
+            status, text = self.ask(f"/v1/{path}?ns=default")
+            self.assertEqual((status, text[:42]), (400, b'Bad request: Invalid query parameter: "ns"'), path)
+        self.assertEqual(self.ask("/v1/catalog/nodes?ns=x")[0], 200)
+        self.assertEqual(self.ask("/v1/catalog/service/web?ns=")[0], 200)
 
     def test_failures_show_the_headers_of_a_read(self) -> None:
         """As Consul 1.8.7 does on catalog and health, and only there."""

@@ -64,6 +64,15 @@ class CoordinateTests(SynchronousTestCase):
             self.assertIn(b"Content-Length: 0\r\n", answer)
             self.assertNotIn(b"X-Consul-Index", answer)
 
+    def test_segments_of_one_node(self) -> None:
+        """Those of one segment alone; nowhere is 404."""
+        rows = [NodeCoordinate(node="a", segment=name, coord=Coordinate()) for name in ("", "x")]
+        self.agent.replies["Coordinate.Node"] = IndexedCoordinates(coordinates=rows, **meta())
+        for query, segments in (("", ["", "x"]), ("?segment=x", ["x"]), ("?segment=", [""])):
+            found = body(self.client.get("/v1/coordinate/node/a" + query))
+            self.assertEqual([row["Segment"] for row in found], segments)
+        self.assertIn(b"404 Not Found", self.client.get("/v1/coordinate/node/a?segment=y"))
+
     def test_one_node_later(self) -> None:
         waiting: Deferred[Any] = Deferred()
         self.agent.replies["Coordinate.Node"] = waiting

@@ -32,6 +32,14 @@ class FactsTests(SynchronousTestCase):
             self.assertEqual(facts.variant, OTHER)
         self.assertEqual(Facts([HOST, (b"Cache-Control", b"max-age=60")]).variant, IDENTITY)
 
+    def test_cache_fault(self) -> None:
+        """Seconds have to be a number where there are any; other directives may be anything."""
+        for value in (b"max-age=x", b"max-age=", b"max-age= 5", b'Max-Age="5"', b"a, stale-if-error=1.5"):
+            facts = Facts([HOST, (b"Cache-Control", value)])
+            self.assertEqual((facts.cache_fault, facts.plain), (True, False), value)
+        for value in (b"max-age=5", b"max-age=-5", b"max-age=5 , foo=x", b"max-age", b"max-age = x", b""):
+            self.assertFalse(Facts([HOST, (b"Cache-Control", value)]).cache_fault, value)
+
     def test_repeatable(self) -> None:
         """Blocks whose meaning depends on nothing else."""
         self.assertTrue(Facts([HOST, (b"Content-Length", b"3"), (b"Connection", b"Keep-Alive")]).repeatable)

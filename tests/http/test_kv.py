@@ -135,6 +135,11 @@ class WriteTests(Base):
             self.assertEqual(self.ask("/v1/kv/a" + parameters, method), answer)
         for method in ("GET", "PUT", "DELETE"):
             self.assertEqual(self.ask("/v1/kv/a?ns=x", method)[0], 400)
+        conflict = b"Cannot specify ?stale with ?consistent, conflicting semantics."
+        for method in ("PUT", "DELETE"):  # what only reads need is looked at, too
+            self.assertEqual(self.ask("/v1/kv/a?index=x", method), (400, b"Invalid index"))
+            self.assertEqual(self.ask("/v1/kv/a?wait=x", method), (400, b"Invalid wait time"))
+            self.assertEqual(self.ask("/v1/kv/a?stale&consistent", method), (400, conflict))
         self.assertEqual(self.agent.asked, [])
 
     def test_delete(self) -> None:

@@ -29,7 +29,10 @@ class ScreenTests(SynchronousTestCase):
             (b"/v1/kv/a//b?x=1&y=%20", b"/v1/kv/a/b?x=1&y=%20"),
             (b"/v1/kv/a/../b", b"/v1/kv/b"),
             (b"/v1/kv/a/./b/", b"/v1/kv/a/b/"),
-            (b"/v1/kv/a/..", b"/v1/kv/"),
+            (b"/v1/kv/a/..", b"/v1/kv"),
+            (b"/v1/kv/a/.", b"/v1/kv/a"),
+            (b"/v1/kv/%2E%2E", b"/v1"),
+            (b"/v1/kv/a/../", b"/v1/kv/"),
             (b"/../../v1/kv/a", b"/v1/kv/a"),
             (b"/v1/kv/a%2F%2Fb%20c%3f", b"/v1/kv/a/b%20c%3F"),
             (b"/v1/kv/%E2%98%83//x", b"/v1/kv/%E2%98%83/x"),
@@ -38,6 +41,15 @@ class ScreenTests(SynchronousTestCase):
             answer = self.screen(target)
             assert answer is not None, target
             self.assertEqual((answer.status, answer.headers), (301, ((b"Location", location),)), target)
+
+    def test_only_below(self) -> None:
+        """Where nothing is but below it, the redirect leads there at once."""
+        answer = paths.screen(b"/v1/kv/a/..", b"GET", False, lambda path: path == "/v1/kv")
+        assert answer is not None
+        self.assertEqual(answer.headers, ((b"Location", b"/v1/kv/"),))
+        answer = paths.screen(b"/v1/kv/a/b/..", b"GET", False, lambda path: path == "/v1/kv")
+        assert answer is not None
+        self.assertEqual(answer.headers, ((b"Location", b"/v1/kv/a"),))
 
     def test_redirect_page(self) -> None:
         """Only GET and HEAD get the little page."""

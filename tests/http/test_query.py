@@ -23,6 +23,14 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(query().options(), {})
         self.assertEqual(query().write_options(), {})
 
+    def test_cache_control(self) -> None:
+        """A read whose ``Cache-Control`` makes no sense is refused, whatever its parameters."""
+        for parameters in ("", "stale"):
+            bad = query(parameters, [(b"Cache-Control", b"max-age=soon")])
+            error = self.assertRaises(BadRequest, bad.options)
+            self.assertEqual(str(error), "Invalid Cache-Control header.")
+            self.assertEqual(bad.write_options(), {})
+
     def test_all(self) -> None:
         """Every parameter of a read in its field; durations in nanoseconds."""
         self.assertEqual(

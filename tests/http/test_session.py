@@ -57,7 +57,10 @@ class CreateTests(Base):
             (b'{"Checks": null}', [], UNSET),
             (b'{"NodeChecks": ["a"]}', ["a"], UNSET),
             (b'{"NodeChecks": []}', [], UNSET),
-            (b'{"NodeChecks": null}', [], UNSET),
+            (b'{"NodeChecks": null}', None, UNSET),
+            (b'{"Checks": ["serfHealth"]}', ["serfHealth"], UNSET),
+            (b'{"Checks": ["serfHealth", "a"]}', ["serfHealth"], ["serfHealth", "a"]),
+            (b'{"Checks": ["a"], "NodeChecks": null}', None, UNSET),
             (b'{"NodeChecks": ["a"], "Checks": ["b"]}', ["a"], UNSET),
         ):
             session = self.create(body)

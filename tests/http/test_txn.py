@@ -72,6 +72,18 @@ class TxnTests(Base):
         method, request = self.asked()
         self.assertEqual((method, request.allow_stale, len(request.ops)), ("Txn.Read", True, 3))
 
+    def test_verbs(self) -> None:
+        """Verbs of keys that nobody knows only read; of nodes and the like, all but ``get`` write."""
+        for op, method in (
+            ({"KV": {"Verb": "fly", "Key": "a"}}, "Txn.Read"),
+            ({"Node": {"Verb": "get", "Node": {"Node": "n"}}}, "Txn.Read"),
+            ({"Node": {"Verb": "fly", "Node": {"Node": "n"}}}, "Txn.Apply"),
+            ({"Service": {"Verb": "", "Node": "n", "Service": {"ID": "s"}}}, "Txn.Apply"),
+            ({"Check": {"Verb": "Get", "Check": {"Node": "n"}}}, "Txn.Apply"),
+        ):
+            self.txn(body(op))
+            self.assertEqual(self.asked()[0], method, op)
+
     def test_nothing(self) -> None:
         """An empty list, and what Go takes for one, is a read."""
         for content in (b"[]", b"null", b" null\n", b"[null]", b"[{}]", b'[{"KV": null}]'):

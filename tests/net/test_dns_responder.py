@@ -219,6 +219,9 @@ class GoldenTests(Case):
         own = "2.100.51.198.in-addr.arpa"
         self.expect(own, "PTR", [own + " 0 PTR web.service.dc1.consul"])
         self.expect(SIX, "PTR", [SIX + " 0 PTR rev6.node.dc1.consul"])
+        for name, target in ((one, "a.node.dc1.consul"), (own, "web.service.dc1.consul")):
+            found = self.ask(name, "SOA")  # whoever asks for an SOA gets that of the domain, too
+            self.assertEqual(found, ("NOERROR", "qr aa rd", [f"{name} 0 PTR {target}"], [SOA], []))
         for name in ("79.2.0.192.in-addr.arpa", "in-addr.arpa", "x.2.0.192.in-addr.arpa"):
             self.assertEqual(self.ask(name, "PTR"), ("SERVFAIL", "qr rd ra", [], [], []))
 
@@ -397,6 +400,7 @@ class PreparedQueryTests(Case):
             query.peer, query.subnet = "192.0.2.7", subnet
             self.responder.answer(query, data)
             self.assertEqual(self.agent.asked[-1][1].source.ip, address)
+            self.assertEqual(query.subnet[7:8], subnet[6:7])  # the answer may be another elsewhere
 
     def test_unknown(self) -> None:
         self.agent.queries = {"gone": BadRequest("Query not found"), "odd": Refused("other")}

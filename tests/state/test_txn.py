@@ -406,6 +406,12 @@ class EncodingTests(SynchronousTestCase):
                 TxnOp(service=TxnServiceOp(verb="get", node="n", service=NodeService(service="s"))),
                 TxnOp(check=TxnCheckOp(verb="cas", check=HealthCheck(name="c"))),
                 TxnOp(check=TxnCheckOp(verb="get", check=HealthCheck(name="c"))),
+                TxnOp(
+                    check=TxnCheckOp(
+                        verb="set",
+                        check=HealthCheck(name="c", definition=CheckDefinition(http="a", interval="1s")),
+                    )
+                ),
             ]
         )
         self.assertEqual(ops[0], KVOp("lock", "k", None, 0, 4, S1))
@@ -415,6 +421,8 @@ class EncodingTests(SynchronousTestCase):
         self.assertEqual((ops[3].row.id, ops[3].row.tags, ops[4].row.id), ("s", [], ""))
         assert isinstance(ops[5], CheckOp) and isinstance(ops[6], CheckOp)
         self.assertEqual((ops[5].row.check_id, ops[5].row.status, ops[6].row.check_id), ("c", "critical", ""))
+        assert isinstance(ops[7], CheckOp)
+        self.assertEqual(ops[7].row.type, "")  # only a registration concludes it
         self.assertEqual(commands.encode_txn(ops)[0], 8)
 
     def test_bad_duration(self) -> None:
