@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
     from pyconsul.structs.catalog import HealthCheck, NodeService
     from pyconsul.structs.metrics import Metrics
+    from pyconsul.structs.relay import Relayed
 
 WallTime: TypeAlias = Callable[[], float]
 """Seconds since 1970; for timestamps that people read, never for durations."""
@@ -290,6 +291,14 @@ class AnswerWatcher(Watcher, Protocol):
     watch: Any
 
 
+class Joining(Protocol):
+    """Says for how long others may have the answer to a question that was asked by one."""
+
+    def takes(self, waited_s: float) -> bool:
+        """Whether who asks so long after the first is told no less than by asking himself."""
+        ...
+
+
 class Later(Enum):
     """What is returned instead of a result of which a ``Waiter`` will be told."""
 
@@ -346,6 +355,14 @@ class Agent(Protocol):
 
     def holds_lease(self) -> bool:
         """Whether no other node can lead now: what this one answers from its own store is linearizable."""
+        ...
+
+    def relay(self, target: bytes) -> tuple[Joining, Deferred[Relayed | None]] | None:
+        """Have the GET of ``target`` answered by another agent that this one would have to ask anyway.
+
+        ``target`` is one whose answer depends on it and the store alone. ``None``, now or later, if it
+        has to be asked for in the usual way.
+        """
         ...
 
     def shared_time_s(self, request: Any) -> float:

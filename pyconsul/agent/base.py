@@ -482,6 +482,10 @@ class BaseAgent(MultiService):
         """See ``pyconsul.interfaces.Agent``."""
         return False
 
+    def relay(self, target: bytes) -> Any:
+        """See ``pyconsul.interfaces.Agent``."""
+        return None
+
     def shared_time_s(self, request: Any) -> float:
         """See ``pyconsul.interfaces.Agent``."""
         times = self.config.default_query_time, self.config.max_query_time

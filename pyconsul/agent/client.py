@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, fail
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.forwarding import Forwarder
+from pyconsul.agent.relaying import Relaying
 from pyconsul.agent.servers import ServerChoice, parse, servers_of
 from pyconsul.agent.snapshots import ClientSnapshots
 from pyconsul.config.schema import AgentConfig
@@ -40,6 +41,10 @@ class ClientAgent(BaseAgent):
             environment.rng,
             config.performance.rpc_hold_timeout,
             (config.default_query_time, config.max_query_time),
+        )
+        self._relaying, self._relaying_stale = (
+            Relaying(self._forwarder, lambda: self._choice.current() or "", self._choice.failed)
+            for _ in range(2)
         )
         self.snapshots = ClientSnapshots(environment.rpc_transport, self._forwarder, self._choice)
 
@@ -90,6 +95,10 @@ class ClientAgent(BaseAgent):
 
     def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``; nobody is ever registered here."""
+
+    def relay(self, target: bytes) -> Any:
+        """See ``pyconsul.interfaces.Agent``. Stale reads must not wait for those that need a leader."""
+        return (self._relaying_stale if b"stale" in target else self._relaying).relay(target)
 
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
@@ -23,6 +23,7 @@ from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
 from pyconsul.agent.keyring import KeyringOperations
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.raft_stats import stats
+from pyconsul.agent.relaying import HOPS_MAX, RelayedReads, Relaying
 from pyconsul.agent.replica import Replica
 from pyconsul.agent.servers import raft_servers, servers_of
 from pyconsul.agent.sessions import LockDelays, SessionTimers
@@ -40,11 +41,12 @@ from pyconsul.endpoints.internal import Internal
 from pyconsul.endpoints.kvs import KVS
 from pyconsul.endpoints.operator import Operator
 from pyconsul.endpoints.prepared_query import PreparedQueries
+from pyconsul.endpoints.relay import Relay
 from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status, StatusRequest
 from pyconsul.endpoints.txn import Txn
 from pyconsul.errors import BadRequest, NoLeader, PyconsulError, Refused
-from pyconsul.interfaces import LATER, AnswerWatcher, RaftStorage, Waiter
+from pyconsul.interfaces import LATER, Agent, AnswerWatcher, RaftStorage, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.configuration import Configuration, Server
@@ -58,6 +60,9 @@ from pyconsul.storage.snapshot_policy import SnapshotSettings
 from pyconsul.structs.operator import RaftServer, RaftStats, RaftStatsRequest
 from pyconsul.structs.session import Session
 from pyconsul.swim.keyring import Keyring
+
+if TYPE_CHECKING:
+    from pyconsul.http.surface import Surface
 
 
 def raft_timing(config: AgentConfig) -> Timing:
@@ -159,6 +164,9 @@ class ServerAgent(BaseAgent):
             environment, self.datacenter, self.store, self.raft, self._forwarder, config.data_dir
         )
         self.snapshots.route = self.federation.route
+        onward = Relaying(self._forwarder, self._leader_elsewhere, hops=HOPS_MAX)
+        self._relayed_reads = RelayedReads(self, self._make_surface, onward)
+        self._relaying = Relaying(self._forwarder, self._leader_elsewhere)
         self.registry = self._make_registry()
         self._decoders = {m.name: msgspec.msgpack.Decoder(m.request).decode for m in self.registry.methods()}
         environment.rpc_transport.handler = self.serve
@@ -219,8 +227,16 @@ class ServerAgent(BaseAgent):
                     self.autopilot.health,
                 ),
                 self.snapshots.endpoints,
+                Relay(self._relayed_reads.read),
             ]
         )
+
+    def _make_surface(self, agent: Agent) -> Surface:
+        """What answers reads that other agents pass on; loaded when the first of them comes."""
+        from pyconsul.http.app import make_surface
+        from pyconsul.http.settings import HttpSettings
+
+        return make_surface(agent, HttpSettings(), self.environment.wall_time)
 
     def _make_bootstrap(self) -> Bootstrap:
         config = self.config
@@ -496,6 +512,14 @@ class ServerAgent(BaseAgent):
 
     def _applied_here(self, index: int) -> Deferred[None] | None:
         return None if index <= self.raft.applied_index else self.raft.applied(index)
+
+    def relay(self, target: bytes) -> Any:
+        """See ``pyconsul.interfaces.Agent``, for what another server leads in."""
+        return None if b"stale" in target else self._relaying.relay(target)
+
+    def _leader_elsewhere(self) -> str:
+        """The address of the server that leads, if it is another one."""
+        return "" if self.raft.is_leader else self.raft.leader_address
 
     def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``."""

@@ -44,6 +44,9 @@ class Translated:
         # What this agent answers at once, or tells the waiter, is about its own datacenter.
         return reply.addCallback(self._translated) if isinstance(reply, Deferred) else reply
 
+    def relay(self, target: bytes) -> None:
+        """See ``pyconsul.interfaces.Agent``; nothing could be translated in what comes."""
+
     def _translated(self, reply: Any) -> Any:
         """The reply, whose rows are exchanged for others; rows themselves may be in use elsewhere."""
         for field in ("nodes", "service_nodes"):

@@ -11,12 +11,14 @@ from pyconsul.endpoints.internal import Internal
 from pyconsul.endpoints.kvs import KVS
 from pyconsul.endpoints.operator import Operator
 from pyconsul.endpoints.prepared_query import PreparedQueries
+from pyconsul.endpoints.relay import Relay
 from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status
 from pyconsul.endpoints.txn import Txn
 
 FAMILIES: tuple[type, ...] = (
     KVS, Txn, Sessions, Catalog, Health, Changes, PreparedQueries, Coordinates, Internal, Status, Operator,
+    Relay,
 )  # fmt: skip
 
 

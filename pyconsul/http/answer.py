@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from pyconsul.errors import PyconsulError
+from pyconsul.structs.relay import Relayed
 
 Header = tuple[bytes, bytes]
 
@@ -65,6 +66,20 @@ class Answer(Struct):
 
 TRUE = Answer(json=True, fixed=1)
 FALSE = Answer(json=False, fixed=2)
+
+
+def from_relayed(relayed: Relayed) -> Answer:
+    """The answer that another agent has made."""
+    kind = relayed.content_type
+    return Answer(
+        relayed.body,
+        content_type=JSON if kind == JSON else kind,
+        index=relayed.index,
+        known_leader=relayed.known_leader,
+        last_contact_ms=relayed.last_contact_ms,
+        consistency=relayed.consistency,
+        headers=relayed.headers,
+    )
 
 
 def text(status: int, message: str, *headers: Header, close: bool = False) -> Answer:

@@ -45,14 +45,22 @@ def make_site(
     :param wall_time: for the Date header; the clock's seconds if not given.
     :param more: ``add_routes`` of further prefix modules; each gets the Klein application and the agent.
     """
-    app = App()
-    for add_routes in (*MODULES, *more):
-        add_routes(app, agent)
+    surface = make_surface(agent, settings, wall_time or clock.seconds, more)
+    app = surface.app
     stream.add_routes(app, agent, clock)
-    surface = Surface(app, agent, settings, Dates(wall_time or clock.seconds))
     _add_root(app, surface)
     surface.compile()
     return Site(surface, clock)
+
+
+def make_surface(
+    agent: Agent, settings: HttpSettings, wall_time: WallTime, more: Iterable[AddRoutes] = ()
+) -> Surface:
+    """What answers for ``agent`` without any connection, with the routes that ask servers, and ``more``."""
+    app = App()
+    for add_routes in (*MODULES, *more):
+        add_routes(app, agent)
+    return Surface(app, agent, settings, Dates(wall_time))
 
 
 def _add_root(app: App, surface: Surface) -> None:

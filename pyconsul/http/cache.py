@@ -82,9 +82,13 @@ class AnswerCache:
         Watching costs something and what is read once is often not read again, so a target gets a
         place when it is read for the second time, or ``at_once``.
         """
-        if not self._entries_max or not (at_once or target in self._seen):
+        if not self._entries_max or not (at_once or self.has_seen(target)):
             return None
         return Kept(self, target)
+
+    def has_seen(self, target: bytes) -> bool:
+        """Whether ``target`` gave an answer that could have been kept, not too long ago."""
+        return target in self._seen
 
     def seen(self, target: bytes) -> None:
         """``target`` gave an answer that could have been kept."""

@@ -3,7 +3,8 @@
 When something changes that thousands wait for, what they have in common decides how long the last one
 waits for its answer. So a blocking read that is parked already takes others along whose request is the
 same, byte for byte. Their waits end together. An agent makes each wait somewhat longer than asked, and
-the time in which others may join is shorter than that, so nobody waits less than he asked for.
+the time in which others may join is shorter than that, so nobody waits less than he asked for. A read
+that is about to be passed on to another agent takes others along just so.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pyconsul.http.channel import Channel
     from pyconsul.http.facts import Facts
     from pyconsul.http.surface import Surface
+    from pyconsul.interfaces import Joining
 
 ANSWERED_PER_TURN_MAX = 128
 """Others have their turn in between: to send to all at once takes long."""
@@ -33,21 +35,20 @@ class Crowd:
     It holds no more channels than there are connections, and they leave when they are lost.
     """
 
-    __slots__ = ("_asked", "_crowds", "_members", "_open_until", "_query")
+    __slots__ = ("_asked", "_crowds", "_joining", "_members", "_query", "_since")
 
-    def __init__(self, crowds: Crowds, query: Query, asked: Deferred[Answer], open_until: float) -> None:
+    def __init__(self, crowds: Crowds, query: Query, joining: Joining, asked: Deferred[Answer]) -> None:
         self._crowds = crowds
         self._query = query
-        self._open_until = open_until
+        self._joining = joining
+        self._since = crowds.clock.seconds()
         self._members: dict[Channel, Facts] = {}
         self._asked: Deferred[Answer] | None = asked
         asked.addCallbacks(self._answered, self._failed)
 
     def takes(self, now: float) -> bool:
         """Whether who asks only now can be answered together with the others."""
-        return now < self._open_until and (
-            not self._query.leader_only or self._crowds.surface.agent.holds_lease()
-        )
+        return self._joining.takes(now - self._since)
 
     def join(self, channel: Channel, facts: Facts) -> None:
         """Have ``channel`` answered, too; its answer has a variant that can be kept."""
@@ -103,9 +104,9 @@ class Crowds:
         crowd = self._open.get(target)
         return crowd if crowd is not None and crowd.takes(self.clock.seconds()) else None
 
-    def gather(self, query: Query, asked: Deferred[Answer]) -> Crowd:
-        """Begin one around a read that waits."""
-        crowd = Crowd(self, query, asked, self.clock.seconds() + query.shared_s)
+    def gather(self, query: Query, joining: Joining, asked: Deferred[Answer]) -> Crowd:
+        """Begin one around a read that is not answered yet."""
+        crowd = Crowd(self, query, joining, asked)
         self._open[query.target] = crowd
         return crowd
 

@@ -58,8 +58,9 @@ class Lane:
         query.waiter = channel
         answer = surface.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
         if not isinstance(answer, Answer):
-            if query.shared_s and facts.variant >= 0 and isinstance(answer, Deferred) and not answer.called:
-                return self._crowds.gather(query, answer)
+            joining = query.joining
+            if joining and facts.variant >= 0 and isinstance(answer, Deferred) and not answer.called:
+                return self._crowds.gather(query, joining, answer)
             channel.query = query
             return answer
         if answer.close:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyconsul.http.answer import Answer
     from pyconsul.http.cache import Kept
     from pyconsul.http.facts import Facts
-    from pyconsul.interfaces import Waiter
+    from pyconsul.interfaces import Joining, Waiter
 
     Shape = Callable[[Any], Answer]
 
@@ -43,16 +43,15 @@ class Query:
     :ivar kept: the place for the answer, which is the read's watcher; ``None`` if it is not kept.
     :ivar rule: of the route that answers it.
     :ivar may_keep: the answer depends on the target and the store alone (set by ``reads.read``).
-    :ivar shared_s: for so long others that ask the same may join a read that waits; 0: nobody.
-    :ivar leader_only: and only while this agent surely leads (both set by ``reads.read``).
+    :ivar joining: says for how long others that ask the same may join; ``None``: nobody may.
     :ivar has_parameters: there is a query string.
     :ivar waiter: who is told of a reply that comes later, and then makes it an answer with ``shape``;
         ``None`` if that takes a Deferred.
     """
 
     __slots__ = (
-        "_parameters", "body", "facts", "has_parameters", "kept", "leader_only", "may_keep", "method",
-        "node_name", "peer", "rule", "shape", "shared_s", "target", "waiter",
+        "_parameters", "body", "facts", "has_parameters", "joining", "kept", "may_keep", "method",
+        "node_name", "peer", "rule", "shape", "target", "waiter",
     )  # fmt: skip
 
     def __init__(
@@ -67,8 +66,7 @@ class Query:
         self.rule = ""
         self.kept: Kept | None = None
         self.may_keep = False
-        self.shared_s = 0.0
-        self.leader_only = False
+        self.joining: Joining | None = None
         self.waiter: Waiter | None = None
         self.shape: Shape = _not_asked
         self.has_parameters = b"?" in target

@@ -74,9 +74,23 @@ def _share(agent: Agent, query: Query, request: Any) -> None:
     """Let others join a read that waits, where they get no less for it than by asking themselves."""
     if request.token or request.max_stale_duration or request.require_consistent or request.datacenter:
         return
-    query.leader_only = not request.allow_stale
     if request.allow_stale or agent.holds_lease():
-        query.shared_s = agent.shared_time_s(request)
+        query.joining = _Waiting(agent, request)
+
+
+class _Waiting:
+    """Who may join a read that waits: so long as all wait long enough, and are told the truth."""
+
+    __slots__ = ("_agent", "_needs_lease", "_shared_s")
+
+    def __init__(self, agent: Agent, request: Any) -> None:
+        self._agent = agent
+        self._shared_s = agent.shared_time_s(request)
+        self._needs_lease = not request.allow_stale
+
+    def takes(self, waited_s: float) -> bool:
+        """See ``pyconsul.interfaces.Joining``."""
+        return waited_s < self._shared_s and (not self._needs_lease or self._agent.holds_lease())
 
 
 def _stamp(

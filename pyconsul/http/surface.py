@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from pyconsul.errors import PyconsulError
 from pyconsul.http import paths
-from pyconsul.http.answer import NO_JSON, Answer, Dates, Renderer, refusal, text
+from pyconsul.http.answer import NO_JSON, Answer, Dates, Renderer, from_relayed, refusal, text
 from pyconsul.http.cache import AnswerCache, Kept, Rendering
 from pyconsul.http.facts import GZIP, Facts
 from pyconsul.http.query import Query
@@ -22,6 +22,7 @@ from pyconsul.http.routes import App, Route, Table, allowed
 from pyconsul.http.settings import HttpSettings, is_within
 from pyconsul.interfaces import Later
 from pyconsul.log import make_logger
+from pyconsul.structs.relay import Relayed
 
 if TYPE_CHECKING:
     from pyconsul.http.road import Road
@@ -99,12 +100,30 @@ class Surface:
                 if self.is_sure(entry):
                     return entry.answer
                 return self.agent.confirm().addBoth(self._confirmed, entry, route, query, parameters)
+            if (relayed := self._relay(route, query, parameters)) is not None:
+                return relayed
             query.kept = self.kept.place(query.target, b"cached" in query.target)
         return self._run(route, query, parameters)
 
     def is_sure(self, kept: Kept) -> bool:
         """Whether a kept answer may be served without asking anybody."""
         return not kept.confirm and (not kept.leased or self.agent.holds_lease())
+
+    def _relay(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Deferred[Answer] | None:
+        """Have another agent answer what was asked for before, if this one would have to ask it anyway."""
+        if self.settings.always_pretty or not self.kept.has_seen(query.target) or b"cached" in query.target:
+            return None
+        relaying = self.agent.relay(query.target)
+        if relaying is None:
+            return None
+        query.joining, relayed = relaying
+        return relayed.addCallback(self._relayed, route, query, parameters)
+
+    def _relayed(
+        self, relayed: Relayed | None, route: Route, query: Query, parameters: Mapping[str, str]
+    ) -> Any:
+        """What came, or what comes of asking in the usual way."""
+        return self._run(route, query, parameters) if relayed is None else from_relayed(relayed)
 
     def _confirmed(
         self, result: Failure | None, entry: Kept, route: Route, query: Query, parameters: Mapping[str, str]
@@ -178,20 +197,28 @@ class Surface:
         headers = [(b"Host", b"agent")]
         if token:
             headers.append((b"X-Consul-Token", token.encode()))
-        query = Query(b"GET", target.encode(), Facts(headers), b"", node_name=self.settings.node_name)
-        path = (paths.decode(paths.split(query.target)[0]) or "").encode()
+        result = self.get(target.encode(), Facts(headers))
+        deferred = result if isinstance(result, Deferred) else succeed(result)
+        return deferred.addCallback(lambda answer: (answer.status, max(0, answer.index), answer.body))
+
+    def get(self, target: bytes, facts: Facts) -> Answer | Deferred[Answer]:
+        """Answer a GET of ``target`` without a connection: an answer whose body is ready, and no failure."""
+        query = Query(b"GET", target, facts, b"", node_name=self.settings.node_name)
+        path = (paths.decode(paths.split(target)[0]) or "").encode()
         found = self.table.find(b"GET", path)
         if found is None:
-            result: Result = paths.NOTHING_HERE
-        else:
-            route, parameter, begin = found
-            result = self.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
+            return paths.NOTHING_HERE
+        route, parameter, begin = found
+        result = self.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
         assert not isinstance(result, Later)  # there is no waiter
-        deferred: Deferred[Answer] = result if isinstance(result, Deferred) else succeed(result)
-        deferred.addErrback(self.failed_answer, query)
-        return deferred.addCallback(
-            lambda answer: (answer.status, max(0, answer.index), self.renderer.body(answer, False))
-        )
+        if isinstance(result, Deferred):
+            return result.addErrback(self.failed_answer, query).addCallback(self._ready, query)
+        return self._ready(result, query)
+
+    def _ready(self, answer: Answer, query: Query) -> Answer:
+        if answer.json is not NO_JSON:
+            answer = replace(answer, body=self.renderer.body(answer, query.wants_pretty), json=NO_JSON)
+        return answer
 
     # ------------------------------------------------------------ rendering
 

@@ -48,6 +48,9 @@ class FakeAgent:
     def confirm(self) -> Deferred[None]:
         return succeed(None)
 
+    def relay(self, target: bytes) -> Any:
+        return None
+
     def shared_time_s(self, request: Any) -> float:
         return 2.0
 

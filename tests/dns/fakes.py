@@ -96,6 +96,9 @@ class FakeAgent:
     def confirm(self) -> Deferred[None]:
         raise AssertionError("DNS does not ask for it")
 
+    def relay(self, target: bytes) -> Any:
+        return None
+
     def shared_time_s(self, request: Any) -> float:
         return 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -218,6 +219,7 @@ class FakeAgent:
     :ivar waiters: who is to be told later.
     :ivar watching: the watchers of reads, which it arms if ``arms`` is set.
     :ivar forgotten: the watchers that were taken back.
+    :ivar relaying: what ``relay`` gives.
     :ivar confirming: how often its leadership was to be confirmed; ``confirmed`` is what that gives.
     """
 
@@ -232,6 +234,7 @@ class FakeAgent:
         self.confirming = 0
         self.leased = True
         self.confirmed: Deferred[None] | None = None
+        self.relaying: Callable[[bytes], Any] = lambda target: None
 
     def ask(self, method: str, request: Any, watcher: Any = None, waiter: Any = None) -> Any:
         self.asked.append((method, request))
@@ -255,6 +258,9 @@ class FakeAgent:
 
     def holds_lease(self) -> bool:
         return self.leased
+
+    def relay(self, target: bytes) -> Any:
+        return self.relaying(target)
 
     def shared_time_s(self, request: Any) -> float:
         return 10.0
