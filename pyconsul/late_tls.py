@@ -4,9 +4,6 @@ Twisted imports pyOpenSSL whenever it is installed, and with it cryptography: 12
 60 ms of every start, for an agent that may never make a TLS connection. Twisted also runs without
 it, so ``postpone`` makes it look absent until ``provide`` is called; whoever uses TLS does that
 first. An embedding program that has loaded Twisted already simply has TLS, and both do nothing.
-
-Twisted imports asyncio, too, for the sake of three names, and asyncio ``ssl``, which costs 4 MiB more. It
-does without where there is none, and nobody here speaks TLS by way of asyncio.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-OPENSSL, SSL = "OpenSSL", "ssl"
+OPENSSL = "OpenSSL"
 ENDPOINT_NAMES = (
     ("twisted.internet.ssl", "Certificate"),
     ("twisted.internet.ssl", "CertificateOptions"),
@@ -31,13 +28,8 @@ ENDPOINT_NAMES = (
 
 def postpone() -> None:
     """Let Twisted load without TLS, unless it has been loaded with it."""
-    if OPENSSL in sys.modules:
-        return
-    sys.modules[OPENSSL] = None  # type: ignore[assignment]
-    if SSL not in sys.modules:
-        sys.modules[SSL] = None  # type: ignore[assignment]
-        import_module("asyncio")
-        del sys.modules[SSL]
+    if OPENSSL not in sys.modules:
+        sys.modules[OPENSSL] = None  # type: ignore[assignment]
 
 
 def provide() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from msgspec.structs import replace
 from twisted.application.service import MultiService
@@ -29,8 +29,8 @@ from pyconsul.agent.reaping import Reaper
 from pyconsul.agent.registration import Registrations
 from pyconsul.agent.reloading import Definitions, Reloading, Settings
 from pyconsul.agent.remote_checks import RemoteChecks
+from pyconsul.agent.remote_snapshots import ClientSnapshots
 from pyconsul.agent.servers import parse
-from pyconsul.agent.snapshots import ClientSnapshots, ServerSnapshots
 from pyconsul.agent.waiting import ServiceWaits
 from pyconsul.checks.tls import TlsFiles
 from pyconsul.config.schema import AgentConfig
@@ -47,6 +47,9 @@ from pyconsul.structs.catalog import HealthCheck, Node, NodeService
 from pyconsul.structs.metrics import Metrics
 from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.timing import LAN
+
+if TYPE_CHECKING:
+    from pyconsul.agent.snapshots import ServerSnapshots
 
 NETWORK_SEGMENT_META = "consul-network-segment"
 PROTOCOL, PROTOCOL_MIN, PROTOCOL_MAX = 2, 2, 3

@@ -10,10 +10,10 @@ from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.forwarding import Forwarder
 from pyconsul.agent.relaying import Relaying
+from pyconsul.agent.remote_snapshots import ClientSnapshots
 from pyconsul.agent.servers import ServerChoice, parse, servers_of
-from pyconsul.agent.snapshots import ClientSnapshots
 from pyconsul.config.schema import AgentConfig
-from pyconsul.endpoints.declared import declared_methods
+from pyconsul.endpoints.declared import DeclaredMethods
 from pyconsul.errors import NoLeader, NoServers, Refused, Unreachable
 from pyconsul.interfaces import AnswerWatcher, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
@@ -34,7 +34,7 @@ class ClientAgent(BaseAgent):
     ) -> None:
         super().__init__(config, environment, node_id, keyring, resolver)
         self._choice = ServerChoice(environment.rng)
-        self._methods = declared_methods()
+        self._methods = DeclaredMethods()
         self._forwarder = Forwarder(
             environment.rpc_transport,
             environment.clock,
@@ -71,9 +71,10 @@ class ClientAgent(BaseAgent):
         waiter: Waiter | None = None,
     ) -> Any:
         """See ``pyconsul.interfaces.Agent``; nothing is ever answered from here."""
-        declared = self._methods.get(method)
-        if declared is None:
-            raise Refused(f"rpc: can't find service {method}")
+        try:
+            declared = self._methods[method]
+        except KeyError:
+            raise Refused(f"rpc: can't find service {method}") from None
         called = [""]
 
         def attempt() -> Any:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -18,7 +17,7 @@ from twisted.internet.threads import deferToThreadPool
 
 from pyconsul.agent.joining import Join
 from pyconsul.checks.outcome import Tail
-from pyconsul.checks.script import Running
+from pyconsul.checks.script import Running, which
 from pyconsul.errors import ConfigurationError, Refused
 from pyconsul.log import make_logger
 
@@ -68,7 +67,7 @@ async def file(path: str) -> list[str]:
 async def execute(reactor: Any, command: str) -> list[str]:
     """The lines that a program prints; there is no shell."""
     args = shlex.split(command)
-    program = shutil.which(args[0]) if args else None
+    program = which(args[0]) if args else None
     if program is None:
         raise Refused(f'exec: "{command}": executable file not found in $PATH')
     tail = Tail(TEXT_BYTES_MAX)

@@ -16,7 +16,7 @@ from pyconsul.agent.router import Router
 from pyconsul.agent.wan import WanPool
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Method
-from pyconsul.endpoints.declared import declared_methods
+from pyconsul.endpoints.declared import DeclaredMethods
 from pyconsul.endpoints.status import StatusRequest
 from pyconsul.errors import Refused
 from pyconsul.net.gossip import GossipPool, Resolver
@@ -54,7 +54,7 @@ class Federation:
         self._datacenter: str = config.datacenter
         self._lan = lan
         self._forwarder = forwarder
-        methods = declared_methods()
+        methods = DeclaredMethods()
         self._ping_method, self._keyring_method = methods["Status.Ping"], methods["Internal.KeyringOperation"]
         self._execute_method = methods["PreparedQuery.ExecuteRemote"]
         self.router = Router(self._datacenter, forwarder, self._ping, environment.clock, environment.rng)

@@ -14,31 +14,32 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from random import Random, SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from pyconsul.agent.banner import banner
-from pyconsul.agent.client import ClientAgent
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.identity import machine_id, node_id
 from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
 from pyconsul.agent.listening import HttpService, dns_settings, http_settings
 from pyconsul.agent.notify import notify
 from pyconsul.agent.reloading import Settings
-from pyconsul.agent.server import ServerAgent
 from pyconsul.agent.translation import Translated
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import ConfigurationError, PyconsulError
 from pyconsul.log import LOG, Sink, make_logger, normal_level, open_problem
-from pyconsul.net.dns import make_dns
+from pyconsul.net.dns_service import DnsService
 from pyconsul.net.gossip_transport import UdpTcpGossipTransport, reactor_resolver
 from pyconsul.net.peers import AmpNetwork
 from pyconsul.storage.disk import RealDisk
-from pyconsul.storage.memory import MemoryStorage
-from pyconsul.storage.raft_storage import SegmentedStorage
 from pyconsul.swim.timing import WAN
+
+if TYPE_CHECKING:
+    from pyconsul.agent.client import ClientAgent
+    from pyconsul.agent.server import ServerAgent
+    from pyconsul.swim.keyring import Keyring
 
 HAND_OVER_S = 1.0
 """How long a leader that is told to end may take to hand over first."""
@@ -155,24 +156,39 @@ def _assemble(
     )
     in_file = not config.disable_keyring_file
     keyring = open_keyring(disk, LAN_FILE, config.encrypt, in_file)
-    resolver = reactor_resolver(reactor)
     agent: ServerAgent | ClientAgent
-    if not config.server:
-        agent = ClientAgent(config, environment, identity, keyring, resolver)
-    else:
+    if config.server:
         wan_keyring = None if wan is None else open_keyring(disk, WAN_FILE, config.encrypt, in_file)
-        storage = MemoryStorage() if disk is None else SegmentedStorage(disk, rng)
-        agent = ServerAgent(config, environment, identity, storage, keyring, resolver, wan_keyring)
-        if isinstance(storage, SegmentedStorage):
-            for note in (*storage.notes, *agent.raft.notes):  # of what was found
-                log.warn("{note}", note=note)
-    if not config.disable_remote_exec:
-        from pyconsul.agent.executing import RemoteExecution
+        agent = _server(config, environment, identity, keyring, wan_keyring)
+    else:
+        from pyconsul.agent.client import ClientAgent
 
-        agent.events.remote_exec = RemoteExecution(agent.node_name, agent.datacenter, agent.ask, reactor)
+        agent = ClientAgent(config, environment, identity, keyring, reactor_resolver(reactor))
     transports = [gossip] if wan is None else [gossip, wan]
     children: list[Any] = [Sockets(reactor, config, transports, amp), agent]
     return AgentService(agent, children + _interfaces(agent, config, reactor, rng), disk)
+
+
+def _server(
+    config: AgentConfig,
+    environment: Environment,
+    identity: str,
+    keyring: Keyring | None,
+    wan_keyring: Keyring | None,
+) -> ServerAgent:
+    """A server; a client agent never loads what it is made of."""
+    from pyconsul.agent.server import ServerAgent
+    from pyconsul.storage.memory import MemoryStorage
+    from pyconsul.storage.raft_storage import SegmentedStorage
+
+    disk = environment.disk
+    storage = MemoryStorage() if disk is None else SegmentedStorage(disk, environment.rng)
+    resolver = reactor_resolver(environment.clock)
+    agent = ServerAgent(config, environment, identity, storage, keyring, resolver, wan_keyring)
+    if isinstance(storage, SegmentedStorage):
+        for note in (*storage.notes, *agent.raft.notes):  # of what was found
+            log.warn("{note}", note=note)
+    return agent
 
 
 def _interfaces(
@@ -191,7 +207,7 @@ def _interfaces(
         asked = (
             Translated(agent, config.datacenter, for_names=True) if config.translate_wan_addrs else agent
         )
-        dns = make_dns(asked, dns_settings(config), reactor, reactor, rng, time.time)
+        dns = DnsService(asked, dns_settings(config), reactor, reactor, rng, time.time)
         made.append(dns)
         parts.append(Settings(["dns_config"], lambda new: dns.configure(dns_settings(new))))
     return made

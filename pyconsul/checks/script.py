@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -29,6 +28,13 @@ def kill_group(pid: int) -> None:
         pass
 
 
+def which(program: str) -> str | None:
+    """As ``shutil.which``, which comes with archives of all kinds and is loaded when first used."""
+    from shutil import which as found
+
+    return found(program)
+
+
 def shell(line: str, environ: Mapping[str, str] = os.environ) -> list[str]:
     """The arguments that have a shell run ``line``."""
     return [environ.get("SHELL") or "/bin/sh", "-c", line]
@@ -51,7 +57,7 @@ class ScriptProbe:
     The program gets a process group of its own through ``setsid``, where that exists, so that it can
     be ended together with what it started.
 
-    :param which: finds a program, as ``shutil.which`` does.
+    :param which: finds a program.
     :param kill: ends a process group.
     """
 
@@ -59,7 +65,7 @@ class ScriptProbe:
         self,
         definition: CheckType,
         reactor: Any,
-        which: Callable[[str], str | None] = shutil.which,
+        which: Callable[[str], str | None] = which,
         kill: Callable[[int], None] = kill_group,
     ) -> None:
         self._definition = definition

@@ -95,9 +95,13 @@ def run(invocation: Invocation) -> int:
         raise Failed(f"==> {error}") from None
     late_tls.postpone()
     late.postpone(late.COOKIES)
-    _choose_reactor()
-    from pyconsul import log
-    from pyconsul.agent import maker
+    if not config.server:
+        for name in late.TABLES:
+            late.postpone(name)
+    with late.stand_ins():
+        _choose_reactor()
+        from pyconsul import log
+        from pyconsul.agent import maker
 
     try:
         sinks = log.start(config)

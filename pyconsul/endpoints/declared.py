@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from pyconsul.endpoints.base import Method, declarations
-from pyconsul.endpoints.catalog import Catalog
-from pyconsul.endpoints.changes import Changes
-from pyconsul.endpoints.coordinate import Coordinates
-from pyconsul.endpoints.health import Health
-from pyconsul.endpoints.internal import Internal
-from pyconsul.endpoints.kvs import KVS
-from pyconsul.endpoints.operator import Operator
-from pyconsul.endpoints.prepared_query import PreparedQueries
-from pyconsul.endpoints.relay import Relay
-from pyconsul.endpoints.session import Sessions
-from pyconsul.endpoints.status import Status
-from pyconsul.endpoints.txn import Txn
 
-FAMILIES: tuple[type, ...] = (
-    KVS, Txn, Sessions, Catalog, Health, Changes, PreparedQueries, Coordinates, Internal, Status, Operator,
-    Relay,
-)  # fmt: skip
+FAMILIES = {
+    "KVS": "kvs.KVS",
+    "Txn": "txn.Txn",
+    "Session": "session.Sessions",
+    "Catalog": "catalog.Catalog",
+    "Health": "health.Health",
+    "Changes": "changes.Changes",
+    "PreparedQuery": "prepared_query.PreparedQueries",
+    "Coordinate": "coordinate.Coordinates",
+    "Internal": "internal.Internal",
+    "Status": "status.Status",
+    "Operator": "operator.Operator",
+    "Relay": "relay.Relay",
+}
+"""Module and class of each family, by what the names of its methods begin with."""
 
 
-def declared_methods() -> dict[str, Method]:
-    """The declarations of all families. Their ``call`` is unbound: only a server can call it."""
-    return {method.name: method for family in FAMILIES for method in declarations(family)}
+class DeclaredMethods(dict[str, Method]):
+    """Declarations by name; their ``call`` is unbound: only a server can call it.
+
+    A family is loaded when one of its methods is first looked up by ``[]``: most clients never need most of
+    them, and each brings tables along.
+    """
+
+    def __missing__(self, name: str) -> Method:
+        module, _, family = FAMILIES[name.partition(".")[0]].partition(".")
+        found = getattr(import_module(f"pyconsul.endpoints.{module}"), family)
+        self.update((method.name, method) for method in declarations(found))
+        if name not in self:
+            raise KeyError(name)
+        return self[name]

@@ -17,7 +17,7 @@ from pyconsul.http.routes import App, route
 from pyconsul.http.surface import BLOCKED
 from pyconsul.interfaces import LocalAgent, SnapshotStream
 from pyconsul.log import make_logger
-from pyconsul.state.records_kinds import describe
+from pyconsul.state import records_kinds
 from pyconsul.storage.archive import ARCHIVE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def add_routes(app: App, agent: LocalAgent) -> None:
 def _restored(skipped: dict[str, int]) -> Answer:
     answer = empty()
     if skipped:
-        text = describe(skipped).encode("ascii", "replace")[:NOT_RESTORED_BYTES_MAX]
+        text = records_kinds.describe(skipped).encode("ascii", "replace")[:NOT_RESTORED_BYTES_MAX]
         answer.headers = ((NOT_RESTORED, text),)
     return answer
 

@@ -1,4 +1,4 @@
-"""The DNS server: twisted.names' protocols in front of ``pyconsul.dns``.
+"""The protocols of the DNS server: those of twisted.names in front of ``pyconsul.dns``.
 
 A plain question is answered from the memo or with our own few ``struct`` calls. A message of any
 other form goes the way of twisted.names: it decodes the message, and ``Names`` answers it.
@@ -7,18 +7,15 @@ other form goes the way of twisted.names: it decodes the message, and ``Names`` 
 from __future__ import annotations
 
 import struct
-from random import Random
 from typing import Any
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.names import dns as names_dns
 from twisted.names.server import DNSServerFactory
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 
-from pyconsul.dns.settings import DnsSettings
 from pyconsul.dns.wire import (
     FORMERR,
     NOTIMP,
@@ -29,15 +26,11 @@ from pyconsul.dns.wire import (
     parse_query,
     subnet_answer,
 )
-from pyconsul.interfaces import Agent, WallTime
 from pyconsul.log import make_logger
-from pyconsul.net.dns_memo import ENTRIES_MAX, Kept, Memo
-from pyconsul.net.dns_port import listen_udp
+from pyconsul.net.dns_memo import Kept, Memo
 from pyconsul.net.dns_recursors import Recursors
 from pyconsul.net.dns_responder import Answer, Responder
 
-MEMO_STALENESS_MIN_S = 3600.0
-"""With a smaller ``max_stale`` every answer is read anew, since an old one may have become too old."""
 QUESTIONS_MAX = 8192
 """Questions by UDP whose answer is waited for; more are dropped, as if they had been lost."""
 CONNECTIONS_MAX = 1024
@@ -215,11 +208,21 @@ class Names(DNSServerFactory):
 
     noisy = False
 
-    def __init__(self, responder: Responder, memo: Memo, reactor: IReactorTime) -> None:
+    def __init__(
+        self, responder: Responder, memo: Memo, recursors: Recursors, reactor: IReactorTime
+    ) -> None:
         super().__init__()
         self.responder = responder
         self.memo = memo
+        self._recursors = recursors
         self._reactor = reactor
+
+    def stop(self) -> None:
+        """Close all connections and forget all answers."""
+        for stream in list(self.connections):
+            stream.transport.abortConnection()
+        self._recursors.stop()
+        self.memo.clear()
 
     def buildProtocol(self, addr: Any) -> ConsulStream | None:
         """A connection; ``None`` closes it, when there are too many."""
@@ -289,73 +292,3 @@ def plain(query: Query) -> bytes:
     header = _header.pack(query.id, query.flags, 1, 0, 0, 1 if query.edns_size else 0)
     opt = _opt.pack(OPT, query.edns_size, 0, 0) if query.edns_size else b""
     return header + query.question + opt
-
-
-class DnsService(Service):
-    """Listens on UDP and TCP of each address while it runs.
-
-    :ivar ports: what listens; by UDP and TCP in turn, in the order of ``settings.addresses``.
-    """
-
-    name = "dns"
-
-    def __init__(
-        self, responder: Responder, memo: Memo, recursors: Recursors, reactor: Any, clock: IReactorTime
-    ) -> None:
-        self.responder = responder
-        self.names = Names(responder, memo, clock)
-        self.ports: list[Any] = []
-        self._recursors = recursors
-        self._reactor = reactor
-        self._clock = clock
-
-    def configure(self, settings: DnsSettings) -> None:
-        """Answer by other settings from now on; where it listens stays."""
-        self.responder.configure(settings)
-        self.names.memo.limit(entries_max(settings))
-
-    def startService(self) -> None:
-        """Listen.
-
-        :raises twisted.internet.error.CannotListenError: if an address is in use.
-        """
-        settings = self.responder.settings
-        for address in settings.addresses:
-            datagrams = ConsulDatagrams(self.names, self._clock)
-            udp = listen_udp(self._reactor, settings.port, datagrams, address)
-            self.ports.append(udp)
-            # With port 0, which is for tests, both transports get the same number.
-            port = settings.port or udp.getHost().port
-            self.ports.append(self._reactor.listenTCP(port, self.names, interface=address))
-        super().startService()
-
-    def stopService(self) -> Deferred[Any]:
-        """Listen no more and close all connections."""
-        super().stopService()
-        ports, self.ports = self.ports, []
-        closing = [port.stopListening() for port in ports]
-        for stream in list(self.names.connections):
-            stream.transport.abortConnection()
-        self._recursors.stop()
-        self.names.memo.clear()
-        return DeferredList([each for each in closing if isinstance(each, Deferred)])
-
-
-def entries_max(settings: DnsSettings) -> int:
-    """How many answers may be kept; 0: none."""
-    return 0 if settings.allow_stale and settings.max_stale_s < MEMO_STALENESS_MIN_S else ENTRIES_MAX
-
-
-def make_dns(
-    agent: Agent, settings: DnsSettings, reactor: Any, clock: IReactorTime, rng: Random, wall_time: WallTime
-) -> DnsService:
-    """A DNS server for ``agent``.
-
-    :param reactor: listens and connects; anything from Twisted's own to the lean one.
-    :param clock: for timeouts; usually the reactor too.
-    :param wall_time: for the serial of the SOA record.
-    """
-    recursors = Recursors(reactor, clock, rng)
-    responder = Responder(agent, settings, recursors, rng, wall_time)
-    memo = Memo(getattr(agent, "forget", None), entries_max(settings))
-    return DnsService(responder, memo, recursors, reactor, clock)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent import forwarding
 from pyconsul.agent.forwarding import Forwarder, blocking_time_s
-from pyconsul.endpoints.declared import declared_methods
+from pyconsul.endpoints.declared import DeclaredMethods
 from pyconsul.errors import LeadershipLost, NoLeader, NotSent, PyconsulError, Refused, Unreachable
 from pyconsul.structs.kv import IndexedDirEntries, KeyRequest
 
@@ -39,7 +39,7 @@ class ForwarderTests(SynchronousTestCase):
 
     def test_call(self) -> None:
         """A call sends the request struct and gives the reply struct."""
-        method = declared_methods()["KVS.Get"]
+        method = DeclaredMethods()["KVS.Get"]
         answer = self.forwarder.call("127.0.0.2:8300", method, KeyRequest(key="a"))
         address, name, body, timeout_s = self.transport.calls[0]
         self.assertEqual((address, name, timeout_s), ("127.0.0.2:8300", "KVS.Get", 30.0))
@@ -49,7 +49,7 @@ class ForwarderTests(SynchronousTestCase):
 
     def test_blocking_calls_wait_longer(self) -> None:
         """The timeout of a blocking read covers its wait, its random extra and some grace."""
-        method = declared_methods()["KVS.Get"]
+        method = DeclaredMethods()["KVS.Get"]
         request = KeyRequest(key="a", min_query_index=3, max_query_time=160_000_000_000)
         self.forwarder.call("x:1", method, request).addErrback(lambda f: None)
         self.assertEqual(self.transport.calls[0][3], 160 + 10 + 10)
@@ -153,7 +153,7 @@ class ForwarderTests(SynchronousTestCase):
 
     def test_nonsense(self) -> None:
         """A reply that cannot be read is an error like others."""
-        method = declared_methods()["KVS.Get"]
+        method = DeclaredMethods()["KVS.Get"]
         answer = self.forwarder.call("127.0.0.2:8300", method, KeyRequest(key="a"))
         self.transport.answer.callback(b"junk")
         failure = self.failureResultOf(answer, PyconsulError)
@@ -191,7 +191,7 @@ class ForwarderTests(SynchronousTestCase):
     def test_configured_times(self) -> None:
         """The longest wait of a blocking read is a setting, and its calls wait as long."""
         forwarder = Forwarder(self.transport, self.clock, Random(1), 7.0, (16.0, 1600.0))
-        method = declared_methods()["KVS.Get"]
+        method = DeclaredMethods()["KVS.Get"]
         for asked_s, timeout_s in ((0, 16 + 1 + 10), (1600, 1600 + 100 + 10), (5000, 1600 + 100 + 10)):
             request = KeyRequest(key="a", min_query_index=3, max_query_time=asked_s * 10**9)
             forwarder.call("x:1", method, request)

@@ -30,7 +30,7 @@ from pyconsul.config.setting import replaced
 from pyconsul.config.sources import Sources
 from pyconsul.errors import ConfigurationError, PyconsulError, StorageDamaged
 from pyconsul.log import LOG, Sink
-from pyconsul.storage.raft_storage import SegmentedStorage
+from pyconsul.storage import raft_storage
 
 ID = "0e243a1c-1e48-7a28-0dfb-191c86364e28"
 
@@ -168,7 +168,7 @@ class MakeTests(SynchronousTestCase):
                 part.apply(old, new)
         http, dns = list(service)[-2:]
         self.assertEqual(http.site.surface.settings.connections_per_client_max, 7)
-        self.assertTrue(dns.responder.settings.only_passing)
+        self.assertTrue(dns.names.responder.settings.only_passing)
 
     def test_where_it_listens(self) -> None:
         """Addresses and ports are settings; a port of -1 turns a listener off."""
@@ -233,7 +233,7 @@ class MakeTests(SynchronousTestCase):
         """What recovery had to mend is said."""
         found: list[str] = []
 
-        class Storage(SegmentedStorage):
+        class Storage(raft_storage.SegmentedStorage):
             def recover(self) -> Any:
                 recovered = super().recover()
                 self.notes = ["cut the last entry"]
@@ -243,7 +243,7 @@ class MakeTests(SynchronousTestCase):
             def warn(self, text: str, **fields: Any) -> None:
                 found.append(text.format(**fields))
 
-        self.patch(module, "SegmentedStorage", Storage)
+        self.patch(raft_storage, "SegmentedStorage", Storage)
         self.patch(module, "log", Log())
         self.make(dev=False, data_dir=self.mktemp()).stopService()
         self.assertEqual(found, ["cut the last entry"])

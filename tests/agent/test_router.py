@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.forwarding import Forwarder, encode
 from pyconsul.agent.router import OFFLINE, REBALANCE_S, Router
-from pyconsul.endpoints.declared import declared_methods
+from pyconsul.endpoints.declared import DeclaredMethods
 from pyconsul.errors import NoPath, NotSent, PyconsulError, Refused, Unreachable
 from pyconsul.serf.members import FAILED, JOIN, LEAVE, REAP, UPDATE, MemberEvent
 from pyconsul.structs.kv import IndexedDirEntries
@@ -27,7 +27,7 @@ class RouterTestCase(SynchronousTestCase):
         forwarder = Forwarder(self.rpc, self.clock, Random(1), 7.0)
         self.pings: list[tuple[str, Deferred[Any]]] = []
         self.router = Router("dc1", forwarder, self._ping, self.clock, Random(1))
-        self.methods = declared_methods()
+        self.methods = DeclaredMethods()
 
     def _ping(self, address: str) -> Deferred[Any]:
         self.pings.append((address, Deferred()))

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from pyconsul.dns.settings import DnsSettings
 from pyconsul.dns.wire import parse_query
 from pyconsul.net import dns
-from pyconsul.net.dns import ConsulDatagrams, ConsulStream, DnsService, make_dns
+from pyconsul.net.dns import ConsulDatagrams, ConsulStream
+from pyconsul.net.dns_service import DnsService, LateDatagrams
 from tests.dns.fakes import FakeAgent, question, read, row
 
 HERE = ("127.0.0.1", 999)
@@ -39,7 +41,7 @@ class FakePort:
 
     def stopListening(self) -> Deferred[None]:
         self.listening = False
-        if isinstance(self.protocol, ConsulDatagrams):
+        if isinstance(self.protocol, DatagramProtocol):
             self.protocol.doStop()
         return succeed(None)
 
@@ -61,7 +63,7 @@ class Case(SynchronousTestCase):
         self.service = self.started()
 
     def started(self, **settings: Any) -> DnsService:
-        service = make_dns(
+        service = DnsService(
             self.agent, DnsSettings(**settings), self.reactor, self.reactor, Random(1), lambda: 17.0
         )
         service.startService()
@@ -335,10 +337,11 @@ class StreamTests(Case):
     def test_bugs(self) -> None:
         """They are logged, and what waits is counted right."""
         stream, _ = self.stream()
+        self.datagram(question("web.service.consul"))
         protocols: list[Any] = [stream, self.udp.protocol]
         for protocol in protocols:
             failing: Deferred[Any] = Deferred()
-            self.service.responder.answer = lambda *_, failing=failing: failing  # type: ignore[method-assign]
+            self.service.names.responder.answer = lambda *_, failing=failing: failing  # type: ignore[method-assign]
             protocol.ask(parse_query(question("a.consul")), b"", ("192.0.2.1", 5))
             self.assertEqual(protocol._waiting, 1)
             failing.errback(ZeroDivisionError())
@@ -351,6 +354,27 @@ class ServiceTests(Case):
         service = self.started(addresses=("127.0.0.1", "::1"), port=8600)
         at = [port.at for port in service.ports]
         self.assertEqual(at, [("127.0.0.1", 8600)] * 2 + [("::1", 8600)] * 2)
+
+    def test_before_the_first_question(self) -> None:
+        """A service that nobody has asked takes settings, and ends, without what answers."""
+        self.service.configure(DnsSettings(service_ttl_s={"*": 8}))
+        waiting = self.udp.protocol
+        self.assertIsInstance(waiting, LateDatagrams)
+        idle = self.started()
+        self.successResultOf(idle.stopService())
+        self.assertNotIn("names", vars(idle))
+        (answer,) = self.datagram(question("web.service.consul"))
+        self.assertEqual(read(answer)["answer"][0].split()[1], "8")
+        self.assertIsInstance(self.udp.protocol, ConsulDatagrams)
+        self.udp.sent.clear()
+        waiting.datagramReceived(question("web.service.consul"), HERE)  # read by the port with the first one
+        self.assertEqual(len(self.udp.sent), 1)
+
+    def test_streams_come_late(self) -> None:
+        """A connection is made by the same that answers questions by UDP."""
+        stream = self.service.ports[1].protocol.buildProtocol(IPv4Address("TCP", *HERE))
+        self.assertIsInstance(stream, ConsulStream)
+        self.assertIs(stream.factory, self.service.names)
 
     def test_any_port(self) -> None:
         """Both transports get the same."""
