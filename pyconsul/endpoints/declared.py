@@ -18,7 +18,7 @@ FAMILIES = {
     "Internal": "internal.Internal",
     "Status": "status.Status",
     "Operator": "operator.Operator",
-    "Relay": "relay.Relay",
+    "HTTP": "relay.Relay",
 }
 """Module and class of each family, by what the names of its methods begin with."""
 
