@@ -91,7 +91,9 @@ COMMAND = Group(
     "catalog",
     "Look at what is registered in a datacenter.",
     [
-        Command("catalog datacenters", "[options]", "List all datacenters.", datacenters),
+        Command(
+            "catalog datacenters", "[options]", "List all datacenters.", datacenters, asks_servers=True
+        ),
         Command(
             "catalog nodes",
             "[options]",

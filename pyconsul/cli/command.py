@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyconsul.cli.flags import Flag, boolean, defaults, help_text, repeated
+from pyconsul.cli.flags import BadValue, Flag, boolean, defaults, help_text
 from pyconsul.client.endpoint import Endpoint
 from pyconsul.errors import PyconsulError
 
@@ -150,7 +150,20 @@ SERVER_FLAGS = (
 )
 """Flags of commands whose request a server answers."""
 
-NODE_META = repeated("node-meta", "Only nodes with this metadata, KEY=VALUE. May be repeated.", "key=value")
+def _pair(text: str) -> str:
+    if "=" not in text:
+        raise BadValue(f'Missing "=" value in argument: {text}')
+    return text
+
+
+NODE_META = Flag(
+    "node-meta",
+    "Only nodes with this metadata, KEY=VALUE. May be repeated.",
+    default=(),
+    read=_pair,
+    many=True,
+    shown="key=value",
+)
 
 
 class Command:

@@ -24,7 +24,7 @@ def run(invocation: Invocation) -> int:
     lists = [name for name in ("list", "list-primary") if given[name]]
     changes = [name for name in CHANGES if given[name]]
     if not lists and not changes:
-        invocation.terminal.out(COMMAND.help())
+        invocation.terminal.err(COMMAND.help())
         return 1
     if len(lists) + len(changes) > 1:
         raise Failed("Only a single action is allowed")

@@ -161,6 +161,10 @@ def delete(invocation: Invocation) -> int:
     invocation.no_more_than(1)
     if given["cas"] and not given["modify-index"]:
         raise Failed(NO_INDEX)
+    if given["recurse"] and given["cas"]:
+        raise Failed("Cannot specify both -cas and -recurse!")
+    if given["modify-index"] and not given["cas"]:
+        raise Failed("Cannot specify -modify-index without -cas!")
     if given["recurse"]:
         call = kv.delete_tree(key, datacenter=given["datacenter"])
         invocation.do(call, f"Error! Did not delete prefix {key}")
@@ -209,21 +213,24 @@ def import_(invocation: Invocation) -> int:
 
 
 def _rows(data: bytes) -> list[dict[str, Any]]:
-    """The entries of an export; fails the command if it is none."""
+    """The entries of an export, field names in lower case; fails the command if it is none."""
     import json
 
     try:
         rows = json.loads(data)
     except ValueError as error:
-        raise Failed(f"Cannot unmarshal data: {error}") from None
+        raise Failed(f"Cannot unmarshal data: invalid character: {error}") from None
     kinds = {"key": str, "flags": int, "value": str}
+    read = []
     for row in rows if isinstance(rows, list) else [None]:
         if not isinstance(row, dict):
             raise Failed("Cannot unmarshal data: json: not a list of entries")
+        row = {name.lower(): value for name, value in row.items()}
         for name, kind in kinds.items():
             if not isinstance(row.get(name, kind()), kind):
                 raise Failed(f"Cannot unmarshal data: json: {name} is not a {kind.__name__}")
-    return rows  # type: ignore[no-any-return]
+        read.append(row)
+    return read
 
 
 MODIFY_INDEX = unsigned("modify-index", "The ModifyIndex that the entry must have, with -cas.")

@@ -76,7 +76,8 @@ def _created(path: str) -> tuple[int, str]:
         return mkstemp(prefix=name + ".unverified.tmp", dir=folder or ".")
     except OSError as error:
         raise Failed(
-            f"Error writing unverified snapshot file: open {error.filename}: {_reason(error)}"
+            "Error writing unverified snapshot file: "
+            f"open {os.path.join(folder, os.path.basename(error.filename))}: {_reason(error)}"
         ) from None
 
 

@@ -21,7 +21,8 @@ def run(invocation: Invocation) -> int:
     elif form == "pretty":
         invocation.terminal.out(f"Pyconsul v{__version__}")
         invocation.terminal.out(
-            f"Protocol {PROTOCOL_DEFAULT} spoken by default, understands {PROTOCOL_MIN} to {PROTOCOL_MAX}"
+            f"Protocol {PROTOCOL_DEFAULT} spoken by default, understands {PROTOCOL_MIN} to {PROTOCOL_MAX} "
+            f"(agent will automatically use protocol >{PROTOCOL_DEFAULT} when speaking to compatible agents)"
         )
         invocation.terminal.out()
     else:

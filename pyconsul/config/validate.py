@@ -232,6 +232,11 @@ def _check_numbers(config: AgentConfig) -> None:
             "Must be in range: [2, 3]",
             "protocol",
         )
+    if config.raft_protocol > 3:
+        raise Mistake(
+            f"Failed to start Raft: Protocol version {config.raft_protocol} must be >= 1 and <= 3",
+            "raft_protocol",
+        )
     for key in ("reconnect_timeout", "reconnect_timeout_wan"):
         if getattr(config, key) < 8 * 3600:
             raise Mistake(f"{key} must be >= 8h", key)

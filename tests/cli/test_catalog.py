@@ -23,6 +23,8 @@ class CatalogTests(SynchronousTestCase):
         """One name a line."""
         result = self.catalog("datacenters", answer=["dc1", "dc2"])
         self.assertEqual((result.out, result.lines), ("dc1\ndc2\n", ["GET /v1/catalog/datacenters"]))
+        result = self.catalog("datacenters", "-datacenter=dc9", "-stale", answer=["dc1"])
+        self.assertEqual((result.status, result.lines), (0, ["GET /v1/catalog/datacenters"]))
         self.assertEqual(self.catalog("datacenters", "x").err, "Too many arguments (expected 0, got 1)\n")
 
     def test_nodes(self) -> None:
@@ -48,6 +50,13 @@ class CatalogTests(SynchronousTestCase):
         self.assertEqual(
             result.lines, ["GET /v1/catalog/nodes?near=_agent&filter=f&node-meta=a%3Ab&node-meta=c%3Ad"]
         )
+
+    def test_metadata_without_a_value(self) -> None:
+        """It is said before anything is asked."""
+        for what in ("nodes", "services"):
+            result = self.catalog(what, "-node-meta=rack")
+            self.assertEqual((result.status, result.lines), (1, []))
+            self.assertIn('invalid value "rack" for flag -node-meta: Missing "=" value in', result.err)
 
     def test_nodes_of_a_service(self) -> None:
         """Each node once, however many instances it has."""

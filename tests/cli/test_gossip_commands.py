@@ -124,7 +124,7 @@ class KeyringTests(SynchronousTestCase):
         for arguments in ([], ["-use="]):
             result = run("keyring", *arguments)
             self.assertEqual(result.status, 1)
-            self.assertTrue(result.out.startswith("Usage: pyconsul keyring"))
+            self.assertTrue(result.err.startswith("Usage: pyconsul keyring"))
 
 
 def place(node: str, far: float) -> dict[str, Any]:

@@ -196,6 +196,12 @@ class DeleteTests(SynchronousTestCase):
         self.assertEqual((result.status, result.err), (1, "Error! Did not delete key k: CAS failed\n"))
         self.assertEqual(self.delete("-cas", "k").err, "Must specify -modify-index with -cas!\n")
         self.assertEqual(self.delete("-recurse", "-cas", "k").err, "Must specify -modify-index with -cas!\n")
+        for flags, text in (
+            (("-recurse", "-cas", "-modify-index=2"), "Cannot specify both -cas and -recurse!\n"),
+            (("-modify-index=2",), "Cannot specify -modify-index without -cas!\n"),
+        ):
+            result = self.delete(*flags, "k")
+            self.assertEqual((result.status, result.err, result.lines), (1, text, []))
 
     def test_errors(self) -> None:
         """Arguments and answers that are wrong."""
@@ -241,10 +247,15 @@ class ImportTests(SynchronousTestCase):
             self.assertEqual(result.lines, ["PUT /v1/kv/a?flags=7", "PUT /v1/kv/b"])
             self.assertEqual(result.bodies, [b"1", b""])
 
+    def test_names_in_any_case(self) -> None:
+        """As Go reads them; what it does not know is passed over."""
+        result = run("kv", "import", '[{"Key":"a","FLAGS":3,"Value":"MQ==","x":1}]', answers=[(200, b"true")])
+        self.assertEqual((result.lines, result.bodies), (["PUT /v1/kv/a?flags=3"], [b"1"]))
+
     def test_errors(self) -> None:
         """What is no export."""
         for data, text in (
-            ("junk", "Cannot unmarshal data: "),
+            ("junk", "Cannot unmarshal data: invalid character"),
             ("{}", "Cannot unmarshal data: json: not a list of entries"),
             ("[1]", "Cannot unmarshal data: json: not a list of entries"),
             ('[{"key":1}]', "Cannot unmarshal data: json: key is not a str"),

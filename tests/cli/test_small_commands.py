@@ -86,7 +86,7 @@ class LocalTests(SynchronousTestCase):
         """For people and for programs."""
         first, second, _ = run("version").out.split("\n", 2)
         self.assertEqual(first, f"Pyconsul v{__version__}")
-        self.assertEqual(second, "Protocol 2 spoken by default, understands 2 to 3")
+        self.assertTrue(second.startswith("Protocol 2 spoken by default, understands 2 to 3 (agent"), second)
         facts = json.loads(run("version", "-format=json").out)
         self.assertEqual(facts["Version"], __version__)
         self.assertEqual(facts["RPC"], {"Default": 2, "Min": 2, "Max": 3})

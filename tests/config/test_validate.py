@@ -51,6 +51,7 @@ REFUSED: list[tuple[str, str]] = [
     ("check_output_max_size = 0", "check_output_max_size must be positive"),
     ("protocol = 1", "Protocol version '1' too low. Must be in range: [2, 3]"),
     ("protocol = 4", "Protocol version '4' too high. Must be in range: [2, 3]"),
+    ("raft_protocol = 4", "Failed to start Raft: Protocol version 4 must be >= 1 and <= 3"),
     ('reconnect_timeout = "1h"', "reconnect_timeout must be >= 8h"),
     ('log_level = "zz"',
      "Invalid log level: zz. Valid log levels are: [TRACE DEBUG INFO WARN ERR ERROR]"),
