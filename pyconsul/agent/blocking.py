@@ -81,10 +81,13 @@ class _Parked:
 
     def wake(self) -> None:
         """Something that was read has changed; the watches have forgotten us."""
+        answer: Any = None
         try:
             elsewhere = self.lot.leave(self.method, self.request, self.until)
             if elsewhere is None:
-                self.read = self.method.call(self.request)
+                read = self.read = self.method.call(self.request)
+                if read.index > self.request.min_query_index or read.at_once or self.lot.releasing:
+                    answer = self.lot.answer(read, self.request)
         except Exception:  # a bug, unless it is a PyconsulError: whoever waits hears of it either way
             self._unpark()
             self.deferred.errback()
@@ -93,9 +96,9 @@ class _Parked:
             self._unpark()
             self.elsewhere = elsewhere
             elsewhere.chainDeferred(self.deferred)
-        elif self.read.index > self.request.min_query_index or self.read.at_once or self.lot.releasing:
+        elif answer is not None:
             self._unpark()
-            self.deferred.callback(self.lot.answer(self.read, self.request))
+            self.deferred.callback(answer)
         else:
             self.watch = self.read.watch
             self.lot.watches.register(self.watch, self)

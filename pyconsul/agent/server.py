@@ -122,6 +122,7 @@ class ServerAgent(BaseAgent):
         super().__init__(config, environment, node_id, keyring, resolver)
         self.rpc_address = f"{config.advertise_addr}:{config.ports.server}"
         self.store = Store()
+        self.store.watches.on_failure = self._watcher_failed
         self.raft = self._make_replica(storage)
         self._standing = Standing(
             self.raft,
@@ -386,6 +387,10 @@ class ServerAgent(BaseAgent):
         if self.raft.ready:
             self._duties.stop()
             self._duties.start()
+
+    def _watcher_failed(self, error: Exception) -> None:
+        """A bug in what waited for a change: it is told, and whoever changed the store goes on."""
+        self._log.failure("a watcher failed and is forgotten", Failure(error))
 
     def _session_ended(self, session: Session, keys: Sequence[str]) -> None:
         self.lock_delays.ended(session, keys)

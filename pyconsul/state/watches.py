@@ -31,7 +31,7 @@ Node and service names are in lower case.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -49,9 +49,13 @@ class Watches:
 
     While a command is applied, ``touch*`` note what changes; ``fire`` then wakes each watcher
     concerned once. Both cost next to nothing when nobody watches.
+
+    :ivar on_failure: is told of the failure of a watcher, which is forgotten; without it the first failure
+        is raised once all are woken. An agent sets it, for what a watcher does wrong must not come out of
+        whatever changed the store: that would end this server's part in consensus.
     """
 
-    __slots__ = ("_batch", "_firing", "_keys", "_lengths", "_others", "_prefixes", "pending")
+    __slots__ = ("_batch", "_firing", "_keys", "_lengths", "_others", "_prefixes", "on_failure", "pending")
 
     def __init__(self) -> None:
         self._keys: dict[str, _Bucket] = {}
@@ -63,6 +67,7 @@ class Watches:
         """Whom ``fire`` has to wake."""
         self._batch: _Bucket = {}
         self._firing = False
+        self.on_failure: Callable[[Exception], None] | None = None
 
     def __len__(self) -> int:
         """How many watchers wait on how many keys, in sum; for tests and metrics."""
@@ -156,11 +161,11 @@ class Watches:
         """Wake everybody whose keys were touched, in the order in which they were touched.
 
         A watcher may register again at once, cancel others, or change the store. If one fails,
-        the others are woken all the same, and the first failure is raised at the end.
+        the others are woken all the same; see ``on_failure``.
         """
         if not self.pending or self._firing:
             return
-        failure: BaseException | None = None
+        failure: Exception | None = None
         self._firing = True
         try:
             while self.pending:
@@ -175,7 +180,10 @@ class Watches:
                     try:
                         watcher.wake()
                     except Exception as error:
-                        failure = failure or error
+                        if self.on_failure is not None:
+                            self.on_failure(error)
+                        else:
+                            failure = failure or error
         finally:
             self._firing = False
             self._batch = {}

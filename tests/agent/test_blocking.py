@@ -79,6 +79,19 @@ class BlockingTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(parked), "reply 6")
         self.assert_nothing_left()
 
+    def test_an_answer_that_cannot_be_made(self) -> None:
+        """A bug: whoever waits hears of it, and nothing is left."""
+        parked = self.park()
+
+        def broken(read: Read, request: Any) -> Any:
+            raise ValueError("a bug")
+
+        self.parking.answer = broken
+        self.index = 6
+        self.touch()
+        self.failureResultOf(parked, ValueError)
+        self.assert_nothing_left()
+
     def test_the_index_has_not_moved(self) -> None:
         """A wake-up for nothing: it goes on waiting, on what it read this time."""
         parked = self.park()

@@ -115,6 +115,21 @@ class AloneTests(Base):
         self.start()
         self.assertEqual(self.agent.ask("KVS.Get", get("none")).index, 1)
 
+    def test_a_watcher_with_a_bug(self) -> None:
+        """It is told and forgotten; the write that woke it is acknowledged, and so is the next."""
+        self.start()
+
+        class Broken:
+            def wake(self) -> None:
+                raise ValueError("a bug")
+
+        self.agent.store.watches.register((("kv", "a"),), Broken())
+        self.write(self.agent)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.write(self.agent, value=b"w")
+        self.assertEqual(values(self.agent.ask("KVS.Get", get("a"))), [b"w"])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_refusals(self) -> None:
         """Unknown methods and datacenters, and what an endpoint does not like."""
         self.start()

@@ -182,6 +182,28 @@ class WatchesTests(SynchronousTestCase):
         self.watches.fire()
         self.assertEqual(again.woken, 1)
 
+    def test_failures_that_are_told(self) -> None:
+        """Each is told; none comes out, also when all are woken; who failed is forgotten."""
+
+        class Broken:
+            def __init__(self, text: str) -> None:
+                self.text = text
+
+            def wake(self) -> None:
+                raise ValueError(self.text)
+
+        told: list[str] = []
+        self.watches.on_failure = lambda error: told.append(str(error))
+        self.watches.register((("nodes",), ("kv", "a")), Broken("one"))
+        self.watches.register((("nodes",),), Broken("two"))
+        other = self.wait(("nodes",))
+        self.watches.touch(("nodes",))
+        self.watches.fire()
+        self.assertEqual((told, other.woken, len(self.watches)), (["one", "two"], 1, 0))
+        self.watches.register((("kv", "a"),), Broken("three"))
+        self.watches.wake_all()
+        self.assertEqual((told[2:], len(self.watches)), (["three"], 0))
+
     def test_wake_all(self) -> None:
         """Everybody is woken once and forgotten."""
         waiters = [self.wait(("nodes",), ("kv", "a")), self.wait(("kvp", "x")), self.wait(("kv", "b"))]
