@@ -22,8 +22,9 @@ from pyconsul.testing.swim_world import SwimMember, SwimWorld
 LIFEGUARD = replace(LAN, tcp_fallback=False)
 """Consul's LAN settings. Pings by TCP are in neither paper, and would hide what is measured."""
 
-PLAIN = replace(LIFEGUARD, awareness_max=0, suspicion_max_timeout_mult=1)
-"""No local health, and a suspicion lasts equally long whoever confirms it, as in SWIM (2002).
+PLAIN = replace(LIFEGUARD, awareness_max=0, suspicion_max_timeout_mult=1, hurried=False)
+"""No local health, a suspicion lasts equally long whoever confirms it, and news waits for a round, as in
+SWIM (2002).
 
 Not switched off, since the core cannot: a suspected member is told in the ping itself.
 """

@@ -212,7 +212,7 @@ class LeaveTests(SerfTestCase):
         packets = [e.packet for e in effects if isinstance(e, Send)]
         intent, word = LeaveIntent(1, "me").encode(), Dead(1, "me", "me").encode()
         self.assertEqual(sum(intent in packet for packet in packets), 4)
-        self.assertEqual(sum(word in packet for packet in packets), 4)
+        self.assertEqual(sum(word in packet for packet in packets), 5)  # one of them hurried
         self.assertNotIn(LeaveEnded(), effects)
         self.assertIn(LeaveEnded(), self.advance(3.0))
         self.assertLess(self.now - began, 6.0)

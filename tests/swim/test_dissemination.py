@@ -2,6 +2,8 @@
 
 from random import Random
 
+from msgspec.structs import replace
+
 from pyconsul.swim.broadcasts import BroadcastQueue
 from pyconsul.swim.core import SwimCore
 from pyconsul.swim.events import PacketReceived, Send
@@ -31,13 +33,52 @@ class GossipTests(CoreTestCase):
         self.assertEqual(len(self.core.gossip.queue), 0)
 
     def test_pace(self) -> None:
-        """At most one round per interval."""
+        """At most one round per interval, if nothing is hurried."""
+        self.core = SwimCore("me", ME, replace(self.timing, hurried=False), self.layers, Random(1))
+        self.core.start(0.0)
         self.add("abcdef")
         self.receive(alive("g"))
         self.advance(0.05)
         self.receive(alive("h"))
         self.assertEqual(self.sent(self.advance(0.15)), [])
         self.assertGreater(len(self.sent(self.advance(0.05))), 0)
+
+    def test_hurried(self) -> None:
+        """News between two rounds goes to three others at once, and is repeated in rounds as ever."""
+        self.add("abcdef")
+        self.receive(alive("g"))
+        self.advance(0.05)
+        for name in "hij":
+            self.receive(alive(name))
+            self.assertEqual(self.sent(self.advance(0.001)), [])
+        hurried = [effect for effect in self.advance(0.01) if isinstance(effect, Send)]
+        self.assertEqual(len({send.to for send in hurried}), 3)
+        told = self.sent(hurried)
+        self.assertEqual({message.node for message, _ in told}, {"h", "i", "j"})
+        self.assertEqual(len(told), 9)
+        self.assertEqual(self.sent(self.advance(0.1)), [])
+        later = [message for message, _ in self.sent(self.advance(5.0)) if message == alive("h")]
+        self.assertEqual(len(later), 8)  # four for each power of ten that the pool fills
+
+    def test_hurry_has_its_pace(self) -> None:
+        """A flood of names is passed on in three packets every 40 ms, and the rest goes round by round."""
+        self.add("abcdef")
+        self.receive(alive("g"))
+        self.advance(0.01)
+        packets = 0
+        for number in range(150):
+            self.receive(*(alive(f"n{number}-{each}") for each in range(20)))
+            packets += sum(isinstance(effect, Send) for effect in self.advance(0.001))
+        self.assertGreater(packets, 3 * 2)
+        self.assertLessEqual(packets, 3 * (150 // 40 + 2) + 3)
+
+    def test_no_hurry_right_before_a_round(self) -> None:
+        self.add("abcdef")
+        self.receive(alive("g"))
+        self.advance(0.205)
+        self.receive(alive("h"))
+        told = [message for message, _ in self.sent(self.advance(0.1)) if message == alive("h")]
+        self.assertEqual(len(told), 3)
 
     def test_who_is_told(self) -> None:
         """The dead for a while, those who left never."""
