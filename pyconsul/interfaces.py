@@ -346,10 +346,13 @@ class Agent(Protocol):
         """
         ...
 
-    def confirm(self) -> Deferred[None]:
-        """Fires once a majority has confirmed that this node led when it was called.
+    def confirm(self, waiter: Waiter, leased: bool) -> None:
+        """Tell ``waiter`` once all is in this node's store that was acknowledged before the call.
 
-        What it answers from its own store then is linearizable. Fails with ``NoLeader``.
+        What it answers from its own store then is linearizable.
+
+        :param leased: the word of a leader that surely leads will do.
+        :raises PyconsulError: ``NoLeader`` if there is nobody to ask; the same may be told later.
         """
         ...
 

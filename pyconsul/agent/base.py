@@ -477,7 +477,7 @@ class BaseAgent(MultiService):
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 
-    def confirm(self) -> Deferred[None]:
+    def confirm(self, waiter: Waiter, leased: bool) -> None:
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.environment import Environment
@@ -90,9 +90,9 @@ class ClientAgent(BaseAgent):
 
         return self._forwarder.persist(attempt, is_read=declared.kind != "write", failed=failed)
 
-    def confirm(self) -> Deferred[None]:
+    def confirm(self, waiter: Waiter, leased: bool) -> None:
         """See ``pyconsul.interfaces.Agent``; nothing is kept here that would ask for it."""
-        return fail(NoLeader())
+        raise NoLeader()
 
     def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``; nobody is ever registered here."""

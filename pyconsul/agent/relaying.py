@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 TARGETS_MAX = 256
 REPLY_BYTES_MAX = 4 * 1024 * 1024
-HOPS_MAX = 1
-"""A client asks any server, which may have to ask the leader."""
 
 (READ,) = declarations(Relay)
 
@@ -86,12 +84,10 @@ class Relaying:
         forwarder: Forwarder,
         where: Callable[[], str],
         failed: Callable[[str], None] = lambda address: None,
-        hops: int = 0,
     ) -> None:
         self._forwarder = forwarder
         self._where = where
         self._failed = failed
-        self._hops = hops
         self._batch: Batch | None = None
 
     def relay(self, target: bytes) -> tuple[Batch, Deferred[Relayed | None]] | None:
@@ -118,8 +114,7 @@ class Relaying:
         if not address:
             batch.failed()
             return
-        request = RelayRequest(targets=batch.targets, hops=self._hops)
-        called = self._forwarder.call(address, READ, request)
+        called = self._forwarder.call(address, READ, RelayRequest(targets=batch.targets))
         called.addCallbacks(batch.answered, self._not_answered, errbackArgs=(batch, address))
 
     def _not_answered(self, failure: Failure, batch: Batch, address: str) -> None:
@@ -130,30 +125,20 @@ class Relaying:
 class RelayedReads:
     """A server's side: answers as its HTTP interface would if nothing were configured for that.
 
-    :param make_surface: makes that interface when it is first needed, given what answers as the agent.
-    :param onward: passes on what this server cannot answer.
+    :param make_surface: makes that interface when it is first needed.
     """
 
-    def __init__(self, agent: Agent, make_surface: Callable[[Agent], Surface], onward: Relaying) -> None:
-        self.ask = agent.ask
-        self.confirm, self.holds_lease, self.forget = agent.confirm, agent.holds_lease, agent.forget
-        self.shared_time_s = agent.shared_time_s
+    def __init__(self, agent: Agent, make_surface: Callable[[Agent], Surface]) -> None:
+        self._agent = agent
         self._make_surface = make_surface
-        self._onward = onward
         self._surface: Surface | None = None
         self._facts = Facts([(b"Host", b"agent")])
-        self._may_pass_on = False
-
-    def relay(self, target: bytes) -> Any:
-        """See ``pyconsul.interfaces.Agent``."""
-        return self._onward.relay(target) if self._may_pass_on else None
 
     def read(self, request: RelayRequest) -> RelayReply | Deferred[RelayReply]:
         """The endpoint ``HTTP.Read``."""
         surface = self._surface
         if surface is None:
-            surface = self._surface = self._make_surface(self)
-        self._may_pass_on = request.hops < HOPS_MAX
+            surface = self._surface = self._make_surface(self._agent)
         answers = [surface.get(target, self._facts) for target in request.targets[:TARGETS_MAX]]
         if not any(isinstance(answer, Deferred) for answer in answers):
             return _reply(answers)

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count, repeat
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 
 from pyconsul.agent.confirming import Applied, Confirming, fail_all
 from pyconsul.agent.environment import Environment
@@ -93,7 +93,7 @@ class Replica:
         self._waiters: deque[tuple[int, int, Waiter]] = deque()
         """Who waits for an entry to be applied: its index and term."""
         self._confirming = Confirming(environment.clock, self._feed)
-        self._until_applied = Applied()
+        self._until_applied = Applied(environment.clock)
         self._transfers: deque[Deferred[None]] = deque()
         self._restoring: Restoring | None = None
         self._stopped = self._ended = False
@@ -332,18 +332,18 @@ class Replica:
             self._clock.callLater(0, self._flush)
         self._gathering.append((command, waiter))
 
-    def confirm(self) -> Deferred[int]:
-        """Ask a majority whether this server still leads; fires with the index that a read needs.
+    def confirm(self, waiter: Waiter, leased: bool = False) -> None:
+        """Tell ``waiter`` when all is applied here that was acknowledged before this call.
 
-        Everybody who asks in one turn of the reactor shares one round.
+        For that a majority has to confirm whoever leads, this server or another. Everybody who asks in
+        one turn of the reactor shares one question.
+
+        :param leased: see ``events.ConfirmLeadership``.
+        :raises PyconsulError: ``NoLeader`` if none is known; ``waiter`` is told nothing.
         """
-        return self._confirming.ask() if self.is_leader else fail(self.no_leader())
-
-    def applied(self, index: int) -> Deferred[None]:
-        """Fires once ``index`` is applied here."""
-        if index <= self.applied_index:
-            return succeed(None)
-        return fail(LeadershipLost()) if self._stopped else self._until_applied.wait(index)
+        if self._stopped or not self.core.leader_id:
+            raise self.no_leader()
+        self._confirming.ask(waiter, leased)
 
     def bootstrap(self, configuration: Configuration) -> None:
         """Write the first configuration; ignored unless the log is empty."""
@@ -518,6 +518,7 @@ class Replica:
         if self._stopped:
             return
         led = self._barrier > 0
+        self._until_applied.fail(NoLeader)  # nobody may be left to send what they wait for
         if change.role is Role.LEADER:
             self._barrier = change.barrier
             self.ready = self.applied_index >= change.barrier
@@ -541,12 +542,16 @@ class Replica:
             self._log.failure("a listener of Raft failed")
 
     def _confirmed(self, effect: events.LeadershipConfirmed) -> None:
-        for deferred in self._confirming.answered(effect.token):
-            deferred.callback(effect.index)
+        waiters = self._confirming.answered(effect.token)
+        if effect.index > self.applied_index:
+            self._until_applied.wait(effect.index, waiters)
+            return
+        for waiter in waiters:
+            waiter.callback(None)
 
     def _unconfirmed(self, effect: events.LeadershipRefused) -> None:
-        for deferred in self._confirming.answered(effect.token):
-            deferred.errback(NoLeader())
+        for waiter in self._confirming.answered(effect.token):
+            waiter.errback(NoLeader())
 
     def _transfer_ended(self, effect: events.TransferEnded) -> None:
         if self._transfers:
@@ -570,7 +575,7 @@ class Replica:
         fail_all((waiter for _, waiter in gathering), self.no_leader)
         fail_all((waiter for batch in proposing for waiter in batch), self._unknown)
         self._confirming.fail(self.no_leader)
-        self._until_applied.fail(self._unknown)
+        self._until_applied.fail(self.no_leader)
         fail_all(transfers, self._unknown)
 
     def _unknown(self) -> LeadershipLost:

@@ -23,7 +23,7 @@ from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
 from pyconsul.agent.keyring import KeyringOperations
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.raft_stats import stats
-from pyconsul.agent.relaying import HOPS_MAX, RelayedReads, Relaying
+from pyconsul.agent.relaying import RelayedReads
 from pyconsul.agent.replica import Replica
 from pyconsul.agent.servers import raft_servers, servers_of
 from pyconsul.agent.sessions import LockDelays, SessionTimers
@@ -165,9 +165,7 @@ class ServerAgent(BaseAgent):
             environment, self.datacenter, self.store, self.raft, self._forwarder, config.data_dir
         )
         self.snapshots.route = self.federation.route
-        onward = Relaying(self._forwarder, self._leader_elsewhere, hops=HOPS_MAX)
-        self._relayed_reads = RelayedReads(self, self._make_surface, onward)
-        self._relaying = Relaying(self._forwarder, self._leader_elsewhere)
+        self._relayed_reads = RelayedReads(self, self._make_surface)
         self.registry = self._make_registry()
         self._decoders = {m.name: msgspec.msgpack.Decoder(m.request).decode for m in self.registry.methods()}
         environment.rpc_transport.handler = self.serve
@@ -493,13 +491,14 @@ class ServerAgent(BaseAgent):
         if declared.kind == "read":
             if request.allow_stale and self.raft.leader_id:
                 return self._serve(declared, request, watcher)
-            if self.raft.ready:
-                if request.require_consistent or not self.raft.holds_lease:
-                    confirmed = self._serve_confirmed(declared, request, watcher)
-                    return confirmed.addErrback(self._once_more, declared, request)
+            if self.raft.holds_lease and not request.require_consistent:
                 return self._serve(declared, request, watcher)
             if request.allow_stale and self.raft.core.last_log_index:
                 return self._serve(declared, request, watcher)
+            # What waits for a change waits at the leader: a follower that is cut off would not see it.
+            if self.raft.ready or (self.raft.leader_id and not request.min_query_index):
+                confirmed = self._serve_confirmed(declared, request, watcher)
+                return confirmed.addErrback(self._once_more, declared, request)
             return self.persist(declared, request)
         if declared.kind == "write":
             if self.raft.ready:
@@ -507,24 +506,16 @@ class ServerAgent(BaseAgent):
             return self.persist(declared, request)
         return declared.call(request)
 
-    def confirm(self) -> Deferred[None]:
+    def confirm(self, waiter: Waiter, leased: bool) -> None:
         """See ``pyconsul.interfaces.Agent``."""
-        return self.raft.confirm().addCallback(self._applied_here)
+        self.raft.confirm(waiter, leased)
 
     def holds_lease(self) -> bool:
         """See ``pyconsul.interfaces.Agent``."""
         return self.raft.holds_lease
 
-    def _applied_here(self, index: int) -> Deferred[None] | None:
-        return None if index <= self.raft.applied_index else self.raft.applied(index)
-
-    def relay(self, target: bytes) -> Any:
-        """See ``pyconsul.interfaces.Agent``, for what another server leads in."""
-        return None if b"stale" in target else self._relaying.relay(target)
-
-    def _leader_elsewhere(self) -> str:
-        """The address of the server that leads, if it is another one."""
-        return "" if self.raft.is_leader else self.raft.leader_address
+    def relay(self, target: bytes) -> None:
+        """See ``pyconsul.interfaces.Agent``; a server answers what it is asked, or asks for that itself."""
 
     def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``."""
@@ -581,7 +572,7 @@ class ServerAgent(BaseAgent):
         reply = command.reply
         if isinstance(reply, Deferred) or self.raft.holds_lease:
             return reply
-        return self.confirm().addCallback(lambda _: reply)
+        return self._confirmed(leased=False).addCallback(lambda _: reply)
 
     def _serve(self, method: Method, request: Any, watcher: AnswerWatcher | None) -> Any:
         """Answer from the local store, now or when something has changed."""
@@ -601,9 +592,19 @@ class ServerAgent(BaseAgent):
             watcher.armed = True
         return self._complete(read, request)
 
+    def _confirmed(self, leased: bool) -> Deferred[None]:
+        """Fires once all is in the store that was acknowledged before; see ``Replica.confirm``."""
+        confirmed: Deferred[None] = Deferred()
+        try:
+            self.raft.confirm(confirmed, leased)
+        except PyconsulError as error:
+            confirmed.errback(error)
+        return confirmed
+
     def _serve_confirmed(self, method: Method, request: Any, watcher: AnswerWatcher | None) -> Deferred[Any]:
-        """Answer once a majority has confirmed this leader and the store is as new as it."""
-        return self.confirm().addCallback(lambda _: self._serve(method, request, watcher))
+        """Answer once the leader is confirmed and the store is as new as its was."""
+        confirmed = self._confirmed(leased=not request.require_consistent)
+        return confirmed.addCallback(lambda _: self._serve(method, request, watcher))
 
     def _elsewhere(self, method: Method, request: Any, until: float) -> Deferred[Any] | None:
         """Where a parked request has to go on when this server no longer leads.
@@ -620,7 +621,7 @@ class ServerAgent(BaseAgent):
         core = self.raft.core
         reply.index = read.index or 1
         reply.known_leader = bool(self.raft.leader_id)
-        if self.raft.is_leader:
+        if self.raft.is_leader or not request.allow_stale:
             reply.last_contact = 0
         elif core.last_contact is not None:
             reply.last_contact = max(1, int((self.clock.seconds() - core.last_contact) * 1e9))

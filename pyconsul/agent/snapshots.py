@@ -199,8 +199,8 @@ class ServerSnapshots:
         if request.allow_stale:
             return self._begin()
         if self._raft.ready:
-            confirmed: Deferred[Any] = self._raft.confirm()
-            confirmed.addCallback(self._raft.applied)
+            confirmed: Deferred[None] = Deferred()
+            self._raft.confirm(confirmed)
             return confirmed.addCallback(lambda _: self._begin())
         address = self._leader_elsewhere(request.relayed)
         relayed = SnapshotOpen(datacenter=request.datacenter, token=request.token, relayed=True)

@@ -5,7 +5,7 @@ Klein and the compiled lane are two roads to ``Surface.call``; both leave throug
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -20,7 +20,7 @@ from pyconsul.http.facts import GZIP, Facts
 from pyconsul.http.query import Query
 from pyconsul.http.routes import App, Route, Table, allowed
 from pyconsul.http.settings import HttpSettings, is_within
-from pyconsul.interfaces import Later
+from pyconsul.interfaces import Later, Waiter
 from pyconsul.log import make_logger
 from pyconsul.structs.relay import Relayed
 
@@ -37,6 +37,40 @@ SMALL_BODY_BYTES = 64 * 1024
 DOCUMENTATION = "https://www.consul.io/docs/agent/options.html"
 
 Result = Answer | Deferred[Answer] | Later
+
+
+def _as_it_is(answer: Answer) -> Answer:
+    return answer
+
+
+class _Confirmation:
+    """A kept answer that may be given once the leader is confirmed.
+
+    :param ask: makes the answer anew if not.
+    """
+
+    __slots__ = ("_ask", "_entry", "_waiter")
+
+    def __init__(self, waiter: Waiter, entry: Kept, ask: Callable[[], Result]) -> None:
+        self._waiter = waiter
+        self._entry = entry
+        self._ask = ask
+
+    def callback(self, result: object) -> None:
+        """The leader is confirmed."""
+        answer = self._entry.answer
+        if answer is not None:
+            self._waiter.callback(answer)
+        else:
+            self.errback(None)
+
+    def errback(self, error: object) -> None:
+        """It is not, or what was read has changed."""
+        result = self._ask()
+        if isinstance(result, Answer):
+            self._waiter.callback(result)
+        elif isinstance(result, Deferred):
+            result.addCallbacks(self._waiter.callback, self._waiter.errback)
 
 
 class Surface:
@@ -97,13 +131,11 @@ class Surface:
         if query.method == b"GET" and query.facts.plain:
             entry = self.kept.entries.get(query.target)
             if entry is not None and entry.answer is not None:
-                if self.is_sure(entry):
-                    return entry.answer
-                return self.agent.confirm().addBoth(self._confirmed, entry, route, query, parameters)
+                return entry.answer if self.is_sure(entry) else self._confirm(entry, route, query, parameters)
             if (relayed := self._relay(route, query, parameters)) is not None:
                 return relayed
             query.kept = self.kept.place(query.target, b"cached" in query.target)
-        return self._run(route, query, parameters)
+        return self.run(route, query, parameters)
 
     def is_sure(self, kept: Kept) -> bool:
         """Whether a kept answer may be served without asking anybody."""
@@ -123,17 +155,24 @@ class Surface:
         self, relayed: Relayed | None, route: Route, query: Query, parameters: Mapping[str, str]
     ) -> Any:
         """What came, or what comes of asking in the usual way."""
-        return self._run(route, query, parameters) if relayed is None else from_relayed(relayed)
+        return self.run(route, query, parameters) if relayed is None else from_relayed(relayed)
 
-    def _confirmed(
-        self, result: Failure | None, entry: Kept, route: Route, query: Query, parameters: Mapping[str, str]
-    ) -> Any:
-        """The kept answer, unless what it was read from, or the leader, has changed meanwhile."""
-        if result is None and entry.answer is not None:
-            return entry.answer
-        return self._run(route, query, parameters)
+    def _confirm(self, entry: Kept, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
+        """The kept answer once the leader is confirmed, unless one of them has changed by then."""
+        confirmed: Deferred[Answer] | None = None
+        waiter = query.waiter
+        if waiter is None:
+            waiter = confirmed = Deferred()
+        else:
+            query.shape = _as_it_is
+        confirmation = _Confirmation(waiter, entry, lambda: self.run(route, query, parameters))
+        try:
+            self.agent.confirm(confirmation, entry.leased)
+        except PyconsulError:
+            return self.run(route, query, parameters)
+        return Later.LATER if confirmed is None else confirmed
 
-    def _run(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
+    def run(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
         try:
             result: Any = route.endpoint(query, **parameters)
             if isinstance(result, Later):

@@ -15,7 +15,6 @@ from pyconsul.raft.election import Election, deserves_vote, protects_leader
 from pyconsul.raft.events import (
     Effect,
     Event,
-    LeadershipRefused,
     ProposalRefused,
     Role,
     RoleChanged,
@@ -90,6 +89,8 @@ class RaftCore:
             messages.TimeoutNow: self._timeout_now,
             messages.InstallSnapshot: self._install_snapshot,
             messages.InstallSnapshotResponse: self._piece_answered,
+            messages.ReadIndex: self._asked_for_index,
+            messages.ReadIndexResponse: self._index_answered,
         }
 
     def handle(self, now: float, event: Event) -> list[Effect]:
@@ -110,7 +111,9 @@ class RaftCore:
         s = self._s
         if s.applied_index < s.commit_index or s.election_due is None:
             return s.now
-        return s.election_due if self._leader is None else self._leader.due
+        if self._leader is not None:
+            return self._leader.due
+        return min(s.election_due, self._follower.answer_due)
 
     # ------------------------------------------------------------ roles
 
@@ -154,6 +157,7 @@ class RaftCore:
         announced = (s.role, s.term, leader, address)
         if announced != self._announced:
             self._announced = announced
+            self._follower.give_up()
             barrier = self._leader.barrier if self._leader is not None else 0
             s.effects.append(RoleChanged(*announced, barrier))
 
@@ -181,7 +185,9 @@ class RaftCore:
         if self._leader is not None:
             if not self._leader.tick():
                 self._become_follower(Cause.LEASE, s.term)
-        elif s.election_due is not None and s.now >= s.election_due:
+            return
+        self._follower.give_up(s.now)
+        if s.election_due is not None and s.now >= s.election_due:
             if s.membership.may_campaign(s.server_id):
                 self._become_candidate(Cause.SILENCE, pre_vote=s.membership.voters != (s.server_id,))
             else:
@@ -199,7 +205,7 @@ class RaftCore:
 
     def _confirm_leadership(self, event: events.ConfirmLeadership) -> None:
         if self._leader is None:
-            self._s.effects.append(LeadershipRefused(event.token))
+            self._follower.ask(event.token, event.leased)
         else:
             self._leader.confirm(event.token)
 
@@ -315,6 +321,20 @@ class RaftCore:
         elif self._leader is not None and message.term == self._s.term:
             self._leader.heartbeat_answered(sender, message)
             self._committed()
+
+    # ------------------------------------------------------------ followers' reads
+
+    def _asked_for_index(self, sender: ServerId, message: messages.ReadIndex) -> None:
+        if message.term > self._s.term:
+            self._become_follower(Cause.TERM, message.term)
+        elif self._leader is not None and message.term == self._s.term:
+            self._leader.asked_for_index(sender, message)
+
+    def _index_answered(self, sender: ServerId, message: messages.ReadIndexResponse) -> None:
+        if message.term > self._s.term:
+            self._become_follower(Cause.TERM, message.term)
+        elif sender == self._s.leader_id and message.term == self._s.term:
+            self._follower.index_answered(message)
 
     # ------------------------------------------------------------ snapshots
 

@@ -51,12 +51,16 @@ class Propose(Struct, frozen=True):
 
 
 class ConfirmLeadership(Struct, frozen=True):
-    """Ask a majority whether this server still leads (ReadIndex, dissertation 6.4).
+    """Ask a majority whether the leader, this server or another, still leads (ReadIndex, dissertation 6.4).
 
     Answered, once, by ``LeadershipConfirmed(token, index)`` or ``LeadershipRefused(token)``.
+
+    :ivar token: higher in each.
+    :ivar leased: the word of a leader that holds the lease will do.
     """
 
     token: int
+    leased: bool = False
 
 
 class Bootstrap(Struct, frozen=True):
@@ -261,7 +265,7 @@ class LeadershipConfirmed(Struct, frozen=True):
 
 
 class LeadershipRefused(Struct, frozen=True):
-    """Not the leader, or no longer."""
+    """There is no leader to ask, it changed meanwhile, or it does not answer."""
 
     token: int
 

@@ -11,7 +11,7 @@ import msgspec
 
 from pyconsul.errors import StorageDamaged
 from pyconsul.raft.configuration import Configuration, ServerId, decode
-from pyconsul.raft.events import StorePiece
+from pyconsul.raft.events import LeadershipConfirmed, LeadershipRefused, StorePiece
 from pyconsul.raft.messages import (
     CONFIGURATION,
     AppendEntries,
@@ -21,9 +21,14 @@ from pyconsul.raft.messages import (
     HeartbeatResponse,
     InstallSnapshot,
     InstallSnapshotResponse,
+    ReadIndex,
+    ReadIndexResponse,
 )
 from pyconsul.raft.snapshot import Receiving, SnapshotInfo
 from pyconsul.raft.state import RaftState
+
+ASKED_MAX = 10_000
+NEVER = float("inf")
 
 
 class Follower:
@@ -35,11 +40,16 @@ class Follower:
     :ivar received_index: equal up to here, in memory at least; 0 in a new term.
     """
 
-    __slots__ = ("_owed_context", "_owes_answer", "_receiving", "_s", "received_index")
+    __slots__ = (
+        "_asked", "_first_context", "_owed_context", "_owes_answer", "_receiving", "_s", "received_index",
+    )  # fmt: skip
 
     def __init__(self, s: RaftState) -> None:
         self._s = s
         self._receiving: Receiving | None = None
+        self._asked: dict[int, float] = {}
+        """Questions to the leader, by token: until when an answer is waited for. In the order of both."""
+        self._first_context = 0
         self.new_term()
 
     def new_term(self) -> None:
@@ -111,6 +121,41 @@ class Follower:
             s.term, False, 0, message.prev_log_index, hint, s.log.term_at(hint) or 0
         )
         s.answer(leader, s.leader_address, response)
+
+    # ------------------------------------------------------------ reads
+
+    def ask(self, token: int, leased: bool) -> None:
+        """Ask the leader up to where reads need the log applied."""
+        s = self._s
+        if not s.leader_address or not s.state_is_durable or len(self._asked) >= ASKED_MAX:
+            s.effects.append(LeadershipRefused(token))
+            return
+        if not self._first_context:  # an answer to what we asked in an earlier life answers nothing now
+            self._first_context = s.rng.getrandbits(48) << 14
+        self._asked[token] = s.now + s.timing.heartbeat_timeout_s
+        s.send(
+            s.leader_id, s.leader_address, ReadIndex(s.term, self._first_context + token, leased, s.address)
+        )
+
+    def index_answered(self, message: ReadIndexResponse) -> None:
+        """The leader's answer; it tells what is committed, too."""
+        s = self._s
+        token = message.context - self._first_context
+        if self._asked.pop(token, None) is not None:
+            s.commit(min(message.index, self.received_index))
+            s.effects.append(LeadershipConfirmed(token, message.index))
+
+    @property
+    def answer_due(self) -> float:
+        """Until when the oldest question may be answered."""
+        return next(iter(self._asked.values()), NEVER)
+
+    def give_up(self, due: float = NEVER) -> None:
+        """Wait no longer for what should have been answered by then; whoever asked may ask otherwise."""
+        while self._asked and self.answer_due <= due:
+            token = next(iter(self._asked))
+            del self._asked[token]
+            self._s.effects.append(LeadershipRefused(token))
 
     # ------------------------------------------------------------ snapshots
 

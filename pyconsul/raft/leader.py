@@ -23,10 +23,12 @@ from pyconsul.raft.messages import (
     Heartbeat,
     HeartbeatResponse,
     InstallSnapshotResponse,
+    ReadIndex,
+    ReadIndexResponse,
     TimeoutNow,
 )
 from pyconsul.raft.progress import Progress
-from pyconsul.raft.reads import Reads
+from pyconsul.raft.reads import Question, Reads
 from pyconsul.raft.replication import Replication
 from pyconsul.raft.state import RaftState
 
@@ -149,6 +151,16 @@ class Leader:
         """Answer ``token`` once a majority has answered a heartbeat sent after now."""
         self.reads.add(token)
         self._serve_reads()
+
+    def asked_for_index(self, sender: ServerId, message: ReadIndex) -> None:
+        """A follower has reads to answer: as ``confirm``, unless the lease will do and is held."""
+        s = self._s
+        address = message.address or s.membership.address_of(sender)
+        if message.leased and s.now < self.reads_until and s.commit_index >= self.barrier:
+            s.send(sender, address, ReadIndexResponse(s.term, message.context, s.commit_index))
+        else:
+            self.reads.add(Question(sender, address, message.context))
+            self._serve_reads()
 
     def hand_over(self, target: ServerId) -> None:
         """Begin to hand leadership over to ``target`` or to whoever is most up to date."""

@@ -147,6 +147,28 @@ class InstallSnapshotResponse(Struct, array_like=True, frozen=True, tag=9):
     again: bool = False
 
 
+class ReadIndex(Struct, array_like=True, frozen=True, tag=10):
+    """A follower asks its leader up to where it has to have applied the log before it answers a read (6.4).
+
+    :ivar context: comes back in the answer; never the same twice, also after a restart.
+    :ivar leased: the leader may answer at once while no other can lead, by its clock; else a majority
+        has to confirm it first.
+    """
+
+    term: int
+    context: int
+    leased: bool
+    address: str = ""
+
+
+class ReadIndexResponse(Struct, array_like=True, frozen=True, tag=11):
+    """The answer to ``ReadIndex``: ``index`` was committed when the leader was certain to lead."""
+
+    term: int
+    context: int
+    index: int
+
+
 Message: TypeAlias = (
     RequestVote
     | RequestVoteResponse
@@ -157,4 +179,6 @@ Message: TypeAlias = (
     | TimeoutNow
     | InstallSnapshot
     | InstallSnapshotResponse
+    | ReadIndex
+    | ReadIndexResponse
 )

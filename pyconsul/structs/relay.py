@@ -6,14 +6,10 @@ from msgspec import Struct
 
 
 class RelayRequest(Struct, rename="pascal", kw_only=True):
-    """Reads by their request targets.
-
-    :ivar hops: how many agents have passed them on before.
-    """
+    """Reads by their request targets."""
 
     datacenter: str = ""
     targets: list[bytes]
-    hops: int = 0
 
 
 class Relayed(Struct, array_like=True):

@@ -283,7 +283,7 @@ class RaftProcess:
         """Do one operation of a client."""
         if operation.mode == STALE:
             return succeed(self.data.get(operation.key, (None, 0)))
-        if not self.leads:
+        if not self.leads and operation.kind != GET:
             return fail(NoLeader())
         deferred: Deferred[Any] = Deferred()
         if operation.kind == GET:

@@ -118,7 +118,7 @@ class OnlyServerTests(Base):
         self.assertEqual((self.replica.is_leader, self.replica.ready, self.keys()), (False, False, ["one"]))
         for refused in (
             self.write("three"),
-            self.replica.confirm(),
+            self.replica.propose(b""),
             self.replica.transfer(),
             self.replica.restore(self.store.snapshot()),
             self.replica.change(ChangeConfiguration(ChangeKind.ADD_VOTER, "b", address("b"))),

@@ -49,7 +49,7 @@ class RelayingTests(SynchronousTestCase):
         self.address = "192.0.2.1:8300"
         self.failed: list[str] = []
         forwarder = Forwarder(self.rpc, self.clock, Random(1), 7.0)
-        self.relaying = Relaying(forwarder, lambda: self.address, self.failed.append, hops=1)
+        self.relaying = Relaying(forwarder, lambda: self.address, self.failed.append)
 
     def relay(self, target: bytes) -> Deferred[Relayed | None]:
         found = self.relaying.relay(target)
@@ -69,7 +69,7 @@ class RelayingTests(SynchronousTestCase):
         self.clock.advance(0)
         ((address, method, _),) = self.rpc.calls
         self.assertEqual((address, method), (self.address, "HTTP.Read"))
-        self.assertEqual(self.asked(), RelayRequest(targets=[b"/a", b"/b"], hops=1))
+        self.assertEqual(self.asked(), RelayRequest(targets=[b"/a", b"/b"]))
         self.answer(relayed(b"1"), None)
         self.assertEqual(self.successResultOf(first), relayed(b"1"))
         self.assertIsNone(self.successResultOf(second))
@@ -144,7 +144,6 @@ class FakeSurface:
 class RelayedReadsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.made = 0
-        self.onward: list[bytes] = []
         self.later: Deferred[Any] = Deferred()
         self.surface = FakeSurface(
             {
@@ -156,20 +155,16 @@ class RelayedReadsTests(SynchronousTestCase):
                 b"/later": self.later,
             }
         )
-        onward: Any = self
-        self.reads = RelayedReads(FakeAgent(), self.make, onward)
-
-    def relay(self, target: bytes) -> Any:
-        self.onward.append(target)
-        return "onward"
+        self.agent = FakeAgent()
+        self.reads = RelayedReads(self.agent, self.make)
 
     def make(self, agent: Any) -> Any:
         self.made += 1
-        self.assertIs(agent, self.reads)
+        self.assertIs(agent, self.agent)
         return self.surface
 
-    def read(self, *targets: bytes, hops: int = 0) -> Any:
-        reply = self.reads.read(RelayRequest(targets=list(targets), hops=hops))
+    def read(self, *targets: bytes) -> Any:
+        reply = self.reads.read(RelayRequest(targets=list(targets)))
         return reply if isinstance(reply, Deferred) else reply.answers
 
     def test_plain(self) -> None:
@@ -194,14 +189,6 @@ class RelayedReadsTests(SynchronousTestCase):
         self.assertEqual([answer is None for answer in answers], [False, True, True])
         self.patch(module, "TARGETS_MAX", 2)
         self.assertEqual(len(self.read(b"/a", b"/a", b"/a")), 2)
-
-    def test_hops(self) -> None:
-        """What was passed on before is not passed on again: two servers might do so for ever."""
-        self.read(b"/a")
-        self.assertEqual(self.reads.relay(b"/b"), "onward")
-        self.read(b"/a", hops=1)
-        self.assertIsNone(self.reads.relay(b"/b"))
-        self.assertEqual(self.onward, [b"/b"])
 
 
 class WholeTests(SynchronousTestCase):
@@ -249,7 +236,7 @@ class WholeTests(SynchronousTestCase):
         return {method for _, method in served}
 
     def test_same_answers(self) -> None:
-        """Asked in the usual way at first, then passed on; always what the leader would say."""
+        """A client agent asks in the usual way at first, then passes on; always what the leader would say."""
         self.write("t/1", b"x")
         for target in (
             "/v1/kv/a",
@@ -266,7 +253,7 @@ class WholeTests(SynchronousTestCase):
                 for known in (False, True, True):
                     self.served.clear()
                     self.assertEqual(self.get(agent, target), right, (target, agent.node_name, known))
-                    self.assertEqual("HTTP.Read" in self.methods(), known, target)
+                    self.assertEqual("HTTP.Read" in self.methods(), known and agent is self.client, target)
 
     def test_changes(self) -> None:
         """What is passed on is never old."""

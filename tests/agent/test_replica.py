@@ -14,14 +14,17 @@ from pyconsul.agent import replica as module
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.raft_stats import stats
 from pyconsul.agent.replica import COMMANDS_PER_PROPOSAL_MAX, Replica
-from pyconsul.errors import BadRequest, LeadershipLost, NoLeader, Refused, StorageDamaged
+from pyconsul.errors import BadRequest, LeadershipLost, NoLeader, PyconsulError, Refused, StorageDamaged
 from pyconsul.raft.configuration import Configuration, Server
 from pyconsul.raft.events import ChangeConfiguration, ChangeKind, Role, RoleChanged
 from pyconsul.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
+    Entry,
     Heartbeat,
     HeartbeatResponse,
+    ReadIndex,
+    ReadIndexResponse,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
@@ -93,6 +96,21 @@ class Base(SynchronousTestCase):
     def propose(self, key: str = "k") -> Deferred[Any]:
         return self.replica.propose(commands.encode_kv(put(key)))
 
+    def confirm(self, leased: bool = False) -> Deferred[None]:
+        """Fires when all is applied here that was acknowledged before."""
+        confirmed: Deferred[None] = Deferred()
+        try:
+            self.replica.confirm(confirmed, leased)
+        except PyconsulError as error:
+            confirmed.errback(error)
+        return confirmed
+
+    def applied(self, index: int) -> Deferred[None]:
+        """Fires when ``index`` is applied, as it does for who was confirmed."""
+        waiting: Deferred[None] = Deferred()
+        self.replica._until_applied.wait(index, [waiting])
+        return waiting
+
     def propose_entries(self, count: int) -> list[list[Any]]:
         return [noted(self.propose(f"k{n}")) for n in range(count)]
 
@@ -113,7 +131,7 @@ class ProposeTests(Base):
     def test_not_leading(self) -> None:
         """Only a leader takes proposals; nothing was appended then."""
         self.failureResultOf(self.propose(), NoLeader)
-        self.failureResultOf(self.replica.confirm(), NoLeader)
+        self.failureResultOf(self.confirm(), NoLeader)
         self.failureResultOf(self.replica.transfer(), Refused)
         change = ChangeConfiguration(ChangeKind.ADD_VOTER, "b", "10.0.0.1:8300")
         self.failureResultOf(self.replica.change(change), NoLeader)
@@ -185,13 +203,18 @@ class ProposeTests(Base):
         self.assertEqual(self.machine.applied, [3, 4])
 
     def test_deposed_before_the_batch_is_made(self) -> None:
-        """Then nothing was appended, and somebody else can be asked."""
+        """Then nothing was appended, and somebody else can be asked; who only reads, that is done for."""
         self.lead()
-        write, read = self.propose(), self.replica.confirm()
+        write, read = self.propose(), self.confirm()
         self.depose()
         self.turn()
         self.failureResultOf(write, NoLeader)
-        self.failureResultOf(read, NoLeader)
+        self.assertNoResult(read)
+        to, asked = self.transport.sent[-1]
+        assert isinstance(asked, ReadIndex)
+        self.assertEqual(to, "b")
+        self.transport.received("b", ReadIndexResponse(asked.term, asked.context, self.replica.applied_index))
+        self.successResultOf(read)
 
     def test_deposed_while_waiting(self) -> None:
         """What was appended may yet be committed: the outcome is unknown."""
@@ -253,31 +276,31 @@ class ReadTests(Base):
     def test_confirm(self) -> None:
         """All reads of one turn share one round of heartbeats."""
         self.lead()
-        reads = [self.replica.confirm() for _ in range(3)]
+        reads = [self.confirm() for _ in range(3)]
         self.assertEqual(self.transport.sent, [])
         self.turn()
         self.assertEqual([type(m) for _, m in self.transport.sent], [Heartbeat, Heartbeat])
         for read in reads:
             self.assertNoResult(read)
         self.answer()
-        self.assertEqual([self.successResultOf(read) for read in reads], [2, 2, 2])
+        self.assertEqual([self.successResultOf(read) for read in reads], [None] * 3)
 
     def test_confirm_bound(self) -> None:
         """Only so many reads may wait; those that were answered do not count."""
         self.patch(confirming, "WAITING_MAX", 2)
         self.lead()
-        reads = [self.replica.confirm() for _ in range(3)]
+        reads = [self.confirm() for _ in range(3)]
         self.failureResultOf(reads.pop(), Refused)
         self.turn()
         self.answer()
         for read in reads:
-            self.assertEqual(self.successResultOf(read), 2)
-        self.assertNoResult(self.replica.confirm())
+            self.successResultOf(read)
+        self.assertNoResult(self.confirm())
 
     def test_confirm_refused(self) -> None:
         """A server that is deposed meanwhile cannot say what a majority has."""
         self.lead()
-        read = self.replica.confirm()
+        read = self.confirm()
         self.turn()
         self.depose()
         self.failureResultOf(read, NoLeader)
@@ -292,11 +315,10 @@ class ReadTests(Base):
         self.assertFalse(self.replica.is_leader)
 
     def test_applied(self) -> None:
-        """At once for what is applied, else when it is."""
+        """Whoever was confirmed is told when the entry is applied."""
         self.lead()
-        self.successResultOf(self.replica.applied(2))
         write = self.propose()
-        waiting, never = self.replica.applied(3), self.replica.applied(4)
+        waiting, never = self.applied(3), self.applied(4)
         self.turn()
         self.assertNoResult(waiting)
         self.answer()
@@ -304,22 +326,81 @@ class ReadTests(Base):
         self.successResultOf(waiting)
         self.assertNoResult(never)
         self.replica.stop()
-        self.failureResultOf(never, LeadershipLost)
-        self.failureResultOf(self.replica.applied(4), LeadershipLost)
-        self.successResultOf(self.replica.applied(3))
+        self.failureResultOf(never, NoLeader)
 
-    def test_applied_by_a_follower(self) -> None:
-        """A read that was confirmed waits on, even if this server is deposed then."""
+    def test_applied_too_late(self) -> None:
+        """A server that is behind does not let reads wait for long."""
         self.lead()
-        waiting = self.replica.applied(3)
-        write = self.propose()
-        self.turn()
+        early = self.applied(99)
+        for _ in range(6):
+            self.clock.advance(0.05)
+            self.answer()
+        late = self.applied(99)
+        for _ in range(16):
+            self.clock.advance(0.05)
+            self.answer()
+        self.failureResultOf(early, NoLeader)
+        self.assertNoResult(late)
+        for _ in range(6):
+            self.clock.advance(0.05)
+            self.answer()
+        self.failureResultOf(late, NoLeader)
+
+    def follow(self) -> None:
+        """Follow ``b``, having what it has."""
+        self.lead()
         self.depose()
-        self.failureResultOf(write, LeadershipLost)
-        self.assertNoResult(waiting)
         term = self.replica.core.term
-        self.receive(AppendEntries(term, 3, term - 1, 3, (), "10.0.0.1:8300"))
-        self.successResultOf(waiting)
+        self.receive(AppendEntries(term, 2, term - 1, 2, (), "10.0.0.1:8300"))
+        self.transport.sent.clear()
+
+    def asked(self) -> ReadIndex:
+        """The one question to the leader."""
+        asked = [(to, message) for to, message in self.transport.sent if isinstance(message, ReadIndex)]
+        self.assertEqual([to for to, _ in asked], ["b"])
+        self.transport.sent.clear()
+        return asked[0][1]
+
+    def test_follower(self) -> None:
+        """One question a turn; the answer may be given once what the leader says is applied here."""
+        self.follow()
+        reads = [self.confirm(leased=True) for _ in range(3)]
+        self.turn()
+        asked = self.asked()
+        self.assertTrue(asked.leased)
+        self.receive(ReadIndexResponse(asked.term, asked.context, 3))
+        for read in reads:
+            self.assertNoResult(read)
+        entry = Entry(asked.term, 3, 0, commands.encode_kv(put("k")))
+        self.receive(AppendEntries(asked.term, 2, asked.term - 1, 3, (entry,), "10.0.0.1:8300"))
+        for read in reads:
+            self.successResultOf(read)
+
+    def test_follower_with_one_that_wants_more(self) -> None:
+        """Then the lease is not enough for any of this turn; it is for those of the next."""
+        self.follow()
+        for leases, expected in (((True, False, True), False), ((True, True), True)):
+            reads = [self.confirm(leased) for leased in leases]
+            self.turn()
+            asked = self.asked()
+            self.assertIs(asked.leased, expected)
+            self.receive(ReadIndexResponse(asked.term, asked.context, 2))
+            for read in reads:
+                self.successResultOf(read)
+
+    def test_follower_loses_its_leader(self) -> None:
+        """Before it answered, and after, when nobody sends what is to be applied."""
+        self.follow()
+        confirmed = self.confirm()
+        self.turn()
+        asked = self.asked()
+        self.receive(ReadIndexResponse(asked.term, asked.context, 3))
+        waiting = self.confirm()
+        self.turn()
+        self.assertNoResult(confirmed)
+        self.transport.received("c", Heartbeat(asked.term + 1, 0, 1, "10.0.0.2:8300"))
+        self.failureResultOf(confirmed, NoLeader)
+        self.failureResultOf(waiting, NoLeader)
 
     def test_change(self) -> None:
         """A change fires when it is committed; a second one has to wait for that."""
@@ -375,28 +456,27 @@ class EndTests(Base):
         proposed = self.propose("proposed")
         self.turn()
         change = self.replica.change(ChangeConfiguration(ChangeKind.ADD_VOTER, "b", "10.0.0.1:8300"))
-        read = self.replica.confirm()
+        read = self.confirm()
         self.turn()
         moving = self.replica.transfer()
         return [
             proposed,
             change,
-            self.replica.applied(99),
+            self.applied(99),
             read,
             moving,
             self.propose("gathering"),
-            self.replica.confirm(),
+            self.confirm(),
         ]
 
     def assert_nobody_waits(self, waiting: list[Deferred[Any]]) -> None:
-        kinds = [LeadershipLost, LeadershipLost, LeadershipLost, NoLeader, LeadershipLost, NoLeader, NoLeader]
+        kinds = [LeadershipLost, LeadershipLost, NoLeader, NoLeader, LeadershipLost, NoLeader, NoLeader]
         for deferred, kind in zip(waiting, kinds, strict=True):
             self.failureResultOf(deferred, kind)
-        for deferred in (self.propose(), self.replica.confirm(), self.replica.transfer()):
+        for deferred in (self.propose(), self.confirm(), self.replica.transfer()):
             self.failureResultOf(deferred, NoLeader)
         change = ChangeConfiguration(ChangeKind.ADD_VOTER, "c", "10.0.0.2:8300")
         self.failureResultOf(self.replica.change(change), NoLeader)
-        self.failureResultOf(self.replica.applied(99), LeadershipLost)
         self.assertFalse(self.replica.ready)
         self.assertFalse(self.replica.is_leader)
         self.assertTrue(self.replica.is_stopped)
@@ -492,9 +572,9 @@ class EndTests(Base):
         """A listener may end all of this in the middle of a step."""
         self.replica.became_ready = self.replica.stop
         self.start()
-        waiting = self.replica.applied(2)
+        waiting = self.applied(2)
         self.clock.pump([0.1] * 25)
-        self.failureResultOf(waiting, LeadershipLost)
+        self.failureResultOf(waiting, NoLeader)
         self.assertFalse(self.replica.ready)
 
     def test_late_news(self) -> None:

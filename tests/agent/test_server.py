@@ -15,6 +15,7 @@ from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import BadRequest, NoLeader, NoPath, Refused
 from pyconsul.interfaces import LATER
 from pyconsul.raft.events import ChangeConfiguration, ChangeKind, Role
+from pyconsul.raft.leader import Leader
 from pyconsul.raft.messages import Heartbeat
 from pyconsul.raft.timing import Timing
 from pyconsul.serf.members import MemberEvent, Status
@@ -434,12 +435,38 @@ class ClusterTests(Base):
         self.world.run_for(1.0)
         self.assertEqual(watcher.woken, 1)
 
-    def test_watchers_of_the_leader_only(self) -> None:
-        """An answer from elsewhere is not watched here."""
-        _, follower, _ = self.cluster()
-        watcher = Watcher()
-        self.done(follower.ask("KVS.Get", get("a"), watcher))
-        self.assertFalse(watcher.armed)
+    def test_a_follower_asks_up_to_where(self) -> None:
+        """And answers itself, as the leader would; such an answer is watched here."""
+        leader, follower, _ = self.cluster()
+        for number, more in enumerate(({}, {"require_consistent": True})):
+            self.write(leader, "a", b"%d" % number)
+            watcher = Watcher()
+            reply = self.done(follower.ask("KVS.Get", get("a", **more), watcher))
+            self.assertEqual((values(reply), reply.known_leader), ([b"%d" % number], True))
+            self.assertEqual(reply.last_contact, 0)
+            self.assertTrue(watcher.armed)
+
+    def test_a_follower_passes_on_what_waits(self) -> None:
+        """A blocking read waits at the leader, who surely hears of the change."""
+        leader, follower, _ = self.cluster()
+        self.write(leader)
+        watcher, index = Watcher(), leader.ask("KVS.Get", get("a")).index
+        waiting = noted(follower.ask("KVS.Get", get("a", index, 60.0), watcher))
+        self.world.run_for(0.1)
+        self.assertEqual((leader.parking.count, follower.parking.count, watcher.armed), (1, 0, False))
+        self.write(leader, "a", b"new")
+        self.world.until(lambda: waiting)
+
+    def test_a_follower_without_an_answer(self) -> None:
+        """If the leader does not say up to where, the read is passed on."""
+        leader, follower, _ = self.cluster()
+        self.write(leader)
+        self.patch(Leader, "asked_for_index", lambda *arguments: None)
+        reading = noted(follower.ask("KVS.Get", get("a", require_consistent=True)))
+        self.world.run_for(0.5)
+        self.assertEqual(reading, [])
+        self.world.until(lambda: reading)
+        self.assertEqual(values(reading[0]), [b"v"])
 
     def test_replicas_agree(self) -> None:
         """All have the same, members and consul services included."""
@@ -558,13 +585,12 @@ class ClusterTests(Base):
         leader, _, _ = self.cluster()
         self.write(leader)
         index = leader.ask("KVS.Get", get("a")).index
-        applied: Deferred[None] = Deferred()
-        leader.raft.applied = lambda index: applied  # type: ignore[method-assign]
+        confirming: list[Any] = []
+        self.patch(leader.raft, "confirm", lambda waiter, leased: confirming.append(waiter))
         waiting = noted(leader.ask("KVS.Get", get("a", index, 60.0, require_consistent=True)))
         self.world.run_for(0.2)
         self.depose(leader)
-        del leader.raft.applied
-        applied.callback(None)
+        confirming[0].callback(None)
         self.assertEqual(leader.parking.count, 0)
         self.world.until(lambda: self.world.leader)
         self.world.run_for(1.0)

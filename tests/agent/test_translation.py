@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.translation import Translated
@@ -45,8 +45,8 @@ class FakeAgent:
     def ask(self, method: str, request: Any, watcher: Any = None, waiter: Any = None) -> Any:
         return succeed(self.reply) if self.later else self.reply
 
-    def confirm(self) -> Deferred[None]:
-        return succeed(None)
+    def confirm(self, waiter: Any, leased: bool) -> None:
+        pass
 
     def relay(self, target: bytes) -> Any:
         return None

@@ -220,7 +220,8 @@ class FakeAgent:
     :ivar watching: the watchers of reads, which it arms if ``arms`` is set.
     :ivar forgotten: the watchers that were taken back.
     :ivar relaying: what ``relay`` gives.
-    :ivar confirming: how often its leadership was to be confirmed; ``confirmed`` is what that gives.
+    :ivar confirming: how often its leadership was to be confirmed; ``confirmed`` is what that gives, and
+        ``leases`` whether a lease would have done.
     """
 
     def __init__(self, **changes: Any) -> None:
@@ -232,6 +233,8 @@ class FakeAgent:
         self.watching: list[Any] = []
         self.forgotten: list[Any] = []
         self.confirming = 0
+        self.leases: list[bool] = []
+        self.soon: list[Callable[[], object]] = []
         self.leased = True
         self.confirmed: Deferred[None] | None = None
         self.relaying: Callable[[bytes], Any] = lambda target: None
@@ -251,10 +254,17 @@ class FakeAgent:
             raise reply
         return reply(request) if callable(reply) and not isinstance(reply, Deferred) else reply
 
-    def confirm(self) -> Deferred[None]:
+    def confirm(self, waiter: Any, leased: bool) -> None:
         self.confirming += 1
-        confirmed, self.confirmed = self.confirmed, None
-        return succeed(None) if confirmed is None else confirmed
+        self.leases.append(leased)
+        confirmed, self.confirmed = self.confirmed or succeed(None), None
+        self.soon.append(lambda: confirmed.addCallbacks(waiter.callback, waiter.errback))
+
+    def turn(self) -> None:
+        """The next turn of the reactor: who waits is told."""
+        soon, self.soon = self.soon, []
+        for tell in soon:
+            tell()
 
     def holds_lease(self) -> bool:
         return self.leased
@@ -287,6 +297,7 @@ class Client:
     def send(self, data: bytes) -> bytes:
         """Send ``data``; what the site has written since the last call."""
         self.channel.dataReceived(data)
+        getattr(self.channel.site.surface.agent, "turn", lambda: None)()
         return self.received()
 
     def received(self) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.raft.events import (
@@ -11,8 +13,11 @@ from pyconsul.raft.events import (
     LeadershipConfirmed,
     LeadershipRefused,
     Propose,
+    Role,
+    Tick,
 )
-from pyconsul.raft.messages import Heartbeat
+from pyconsul.raft.follower import ASKED_MAX
+from pyconsul.raft.messages import AppendEntries, Heartbeat, ReadIndex, ReadIndexResponse
 from pyconsul.raft.reads import WAITING_MAX
 from tests.raft.single import Single, of, sent
 
@@ -156,3 +161,121 @@ class LoneVoterTests(SynchronousTestCase):
         effects = one.feed(ChangeConfiguration(ChangeKind.REMOVE_SERVER, "b"))
         self.assertEqual([e.token for e in of(effects, LeadershipConfirmed)], [7, 8])
         self.assertEqual(of(one.beat("n", 99), LeadershipConfirmed), [])
+
+
+class AskedByFollowersTests(SynchronousTestCase):
+    """The leader's side of reads at followers."""
+
+    def setUp(self) -> None:
+        self.one = Single("abc")
+        self.one.lead_and_commit()
+
+    def ask(self, leased: bool, term: int = 0, sender: str = "b") -> list[Any]:
+        return self.one.receive(sender, ReadIndex(term or self.one.core.term, 7, leased, f"{sender}:8300"))
+
+    def test_majority_confirms(self) -> None:
+        """As for reads of its own."""
+        contexts = {to: m.context for to, m in sent(self.ask(leased=False), Heartbeat)}
+        self.assertEqual(sorted(contexts), ["b", "c"])
+        effects = self.one.beat("c", contexts["c"])
+        self.assertEqual(sent(effects, ReadIndexResponse), [("b", ReadIndexResponse(2, 7, 2))])
+        self.assertEqual(of(effects, LeadershipConfirmed), [])
+
+    def test_lease(self) -> None:
+        """While nobody else can lead the leader's word will do, if that is enough; then it will not."""
+        effects = self.one.feed(ConfirmLeadership(1))
+        for to, heartbeat in sent(effects, Heartbeat):
+            self.one.beat(to, heartbeat.context)
+        effects = self.ask(leased=True)
+        self.assertEqual(sent(effects, ReadIndexResponse), [("b", ReadIndexResponse(2, 7, 2))])
+        self.assertEqual(sent(self.ask(leased=False), ReadIndexResponse), [])
+        self.one.now = self.one.core.reads_until
+        self.assertEqual(sent(self.ask(leased=True), ReadIndexResponse), [])
+
+    def test_before_the_first_entry_is_committed(self) -> None:
+        """The commit index may be behind what an earlier leader acknowledged."""
+        one = Single("abc")
+        one.lead()
+        effects = one.receive("b", ReadIndex(one.core.term, 7, True, "b:8300"))
+        self.assertEqual(sent(effects, ReadIndexResponse), [])
+
+    def test_alone(self) -> None:
+        """The only voter knows at once; a server without a vote may ask it."""
+        one = Single("a", "n")
+        one.lead_and_commit()
+        effects = one.receive("n", ReadIndex(one.core.term, 7, False, "n:8300"))
+        self.assertEqual([to for to, _ in sent(effects, ReadIndexResponse)], ["n"])
+
+    def test_not_in_this_term(self) -> None:
+        """A question of an old term is not answered; one of a later term says that this leader is none."""
+        self.assertEqual(self.ask(leased=True, term=1), [])
+        self.ask(leased=True, term=9)
+        self.assertIs(self.one.core.role, Role.FOLLOWER)
+        self.assertEqual(self.ask(leased=True, term=9), [])
+
+    def test_deposed(self) -> None:
+        """Followers hear of the next leader by themselves."""
+        self.ask(leased=False)
+        self.assertEqual(of(self.one.receive("c", Heartbeat(9, 0, 1)), LeadershipRefused), [])
+
+
+class FollowerTests(SynchronousTestCase):
+    """A follower's side."""
+
+    def setUp(self) -> None:
+        self.one = Single("abc", terms=[1, 1])
+        self.one.receive("b", AppendEntries(1, 3, 1, 1, (), "b:8300"))
+
+    def ask(self, token: int = 1, leased: bool = False) -> ReadIndex:
+        ((to, message),) = sent(self.one.feed(ConfirmLeadership(token, leased)), ReadIndex)
+        self.assertEqual((to, message.leased), ("b", leased))
+        return message
+
+    def test_answered(self) -> None:
+        """The read needs what the leader says, and what that commits is applied."""
+        asked = self.ask(leased=True)
+        effects = self.one.receive("b", ReadIndexResponse(1, asked.context, 2))
+        self.assertEqual(of(effects, LeadershipConfirmed), [LeadershipConfirmed(1, 2)])
+        self.assertEqual(self.one.core.commit_index, 2)
+        self.assertEqual(self.one.receive("b", ReadIndexResponse(1, asked.context, 3)), [])
+        asked = self.ask(2)
+        effects = self.one.receive("b", ReadIndexResponse(1, asked.context, 9))
+        self.assertEqual(of(effects, LeadershipConfirmed), [LeadershipConfirmed(2, 9)])
+        self.assertEqual(self.one.core.commit_index, 3)
+
+    def test_answers_of_others(self) -> None:
+        """What another server says, or the leader of another term, is no answer."""
+        context = self.ask().context
+        self.assertEqual(self.one.receive("c", ReadIndexResponse(1, context, 3)), [])
+        self.assertEqual(self.one.receive("b", ReadIndexResponse(0, context, 3)), [])
+        self.assertEqual(self.one.receive("b", ReadIndexResponse(1, context + 1, 3)), [])
+        effects = self.one.receive("b", ReadIndexResponse(5, context, 3))
+        self.assertEqual(of(effects, LeadershipRefused), [LeadershipRefused(1)])
+        self.assertEqual(self.one.core.term, 5)
+
+    def test_not_answered(self) -> None:
+        """Whoever asked hears of it in time, though the leader is there."""
+        self.ask(1)
+        self.one.now += 0.5
+        self.one.receive("b", Heartbeat(1, 1, 1, "b:8300"))
+        self.ask(2)
+        due = self.one.core.next_deadline()
+        assert due is not None
+        self.one.now = due
+        self.assertEqual(self.one.feed(Tick()), [LeadershipRefused(1)])
+        self.assertEqual(self.one.core.next_deadline(), min(due + 0.5, self.one.core._s.election_due or 0.0))
+
+    def test_another_leader(self) -> None:
+        """The answer of the one that was asked is not waited for."""
+        self.ask()
+        effects = self.one.receive("c", Heartbeat(2, 0, 1, "c:8300"))
+        self.assertEqual(of(effects, LeadershipRefused), [LeadershipRefused(1)])
+
+    def test_refused(self) -> None:
+        """Without a leader, with too many questions, and in a term that is not on the disk."""
+        for token in range(ASKED_MAX):
+            self.ask(token)
+        self.assertEqual(self.one.feed(ConfirmLeadership(ASKED_MAX)), [LeadershipRefused(ASKED_MAX)])
+        self.one.auto_sync = False
+        self.one.receive("b", Heartbeat(2, 0, 1, "b:8300"))
+        self.assertEqual(self.one.feed(ConfirmLeadership(7)), [LeadershipRefused(7)])

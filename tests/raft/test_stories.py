@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.raft import events
-from pyconsul.raft.events import ChangeKind, ConfirmLeadership, LeadershipConfirmed, LeadershipRefused, Role
+from pyconsul.raft.events import ChangeKind, LeadershipConfirmed, LeadershipRefused, Role
 from pyconsul.raft.messages import TimeoutNow
 from pyconsul.raft.timing import Timing
 from tests.raft.harness import Cluster, Node
@@ -356,11 +356,20 @@ class ReadStories(SynchronousTestCase):
             self.assertEqual(leader.told(LeadershipConfirmed), [])
             self.assertEqual(leader.told(LeadershipRefused), [LeadershipRefused(token)])
 
-    def test_followers_refuse(self) -> None:
-        cluster = Cluster(3, seed=2)
-        leader = cluster.elect()
-        follower = next(node for node in cluster.nodes.values() if node is not leader)
-        self.assertEqual(follower.core.handle(cluster.now, ConfirmLeadership(7)), [LeadershipRefused(7)])
+    def test_followers_ask_the_leader(self) -> None:
+        """Their reads, too, see everything that was committed before; ``Cluster.answered`` looks."""
+        for seed in range(10):
+            cluster = Cluster(3, seed)
+            leader = cluster.elect()
+            followers = [node for node in cluster.nodes.values() if node is not leader]
+            for number in range(30):
+                leader.propose(b"%d" % number)
+                cluster.run(0.003)
+                for follower in followers:
+                    cluster.read(follower)
+            cluster.run(0.5)
+            for follower in followers:
+                self.assertEqual(len(follower.told(LeadershipConfirmed)), 30)
 
 
 class MembershipStories(SynchronousTestCase):
