@@ -71,7 +71,7 @@ async def execute(reactor: Any, command: str) -> list[str]:
     if program is None:
         raise Refused(f'exec: "{command}": executable file not found in $PATH')
     tail = Tail(TEXT_BYTES_MAX)
-    running = Running(tail, None)
+    running = Running(tail)
     reactor.spawnProcess(running, program, args, env=os.environ, childFDs={0: "w", 1: "r", 2: 2})
     status = await running.done
     if status != 0:

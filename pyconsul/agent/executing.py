@@ -136,7 +136,7 @@ class RemoteExecution:
 
     async def _status(self, args: list[str], output: _Output) -> int:
         """The exit status of a program, once it has ended and all of its output is there."""
-        program = Running(output, None)
+        program = Running(output)
         try:
             executable = shutil.which(args[0])
             if executable is None:

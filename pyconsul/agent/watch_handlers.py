@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
@@ -13,7 +12,7 @@ from twisted.internet.defer import CancelledError, maybeDeferred
 from pyconsul.checks.definition import HTTP, CheckType
 from pyconsul.checks.http import HttpProbe
 from pyconsul.checks.outcome import Tail
-from pyconsul.checks.script import Running, kill_group, shell
+from pyconsul.checks.script import Running, shell, spawn_group, which
 from pyconsul.checks.tls import CheckTls
 from pyconsul.errors import ConfigurationError, Refused
 from pyconsul.log import make_logger
@@ -48,17 +47,12 @@ def script_handler(parameters: Parameters, reactor: Any) -> Handler:
         raise ConfigurationError("Must define a watch handler")
 
     async def run(data: bytes, index: int) -> None:
-        program = shutil.which(args[0])
+        program = which(args[0])
         if program is None:
             raise Refused(f'exec: "{args[0]}": executable file not found in $PATH')
         tail = Tail(OUTPUT_BYTES_MAX)
-        setsid = shutil.which("setsid")
-        running = _Fed(tail, kill_group if setsid else None, data)
-        command = [setsid, *args] if setsid else args
-        reactor.spawnProcess(
-            running, command[0] if setsid else program, command,
-            env={**os.environ, "CONSUL_INDEX": str(index)}, childFDs={0: "w", 1: "r", 2: "r"},
-        )  # fmt: skip
+        running = _Fed(tail, data)
+        spawn_group(reactor, running, program, args, env={**os.environ, "CONSUL_INDEX": str(index)})
         status = await running.done
         _log.debug("watch handler output: {program}: {output}", program=args[0], output=tail.captured())
         if status != 0:
@@ -70,8 +64,8 @@ def script_handler(parameters: Parameters, reactor: Any) -> Handler:
 class _Fed(Running):
     """A process that is given something on its standard input."""
 
-    def __init__(self, tail: Tail, kill: Callable[[int], None] | None, data: bytes) -> None:
-        super().__init__(tail, kill)
+    def __init__(self, tail: Tail, data: bytes) -> None:
+        super().__init__(tail)
         self._data = data
 
     def connectionMade(self) -> None:

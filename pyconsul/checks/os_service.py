@@ -40,7 +40,7 @@ class OsServiceProbe:
             text = f'Service "{name}" cannot be looked up: {SYSTEMCTL} is not installed'
             return succeed(Outcome(CRITICAL, text))
         self._tail = Tail(self._definition.output_bytes_max)
-        running = Running(self._tail, None)
+        running = Running(self._tail)
         args = [SYSTEMCTL, "is-active", "--", name]
         self._reactor.spawnProcess(running, program, args, env=None, childFDs={0: "w", 1: "r", 2: "r"})
         return running.done.addCallback(self._outcome)

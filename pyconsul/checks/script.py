@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -83,13 +83,10 @@ class ScriptProbe:
             if args[0] and "/" not in args[0]:
                 missing = f'exec: "{args[0]}": executable file not found in $PATH'
             return succeed(Outcome(CRITICAL, missing))
-        setsid = self._which("setsid")
         self._tail = Tail(self._definition.output_bytes_max)
-        running = Running(self._tail, self._kill if setsid else None)
-        if setsid:
-            program, args = setsid, ["setsid", *args]
+        running = Running(self._tail)
         try:
-            self._reactor.spawnProcess(running, program, args, env=None, childFDs={1: "r", 2: "r", 0: "w"})
+            spawn_group(self._reactor, running, program, args, which=self._which, kill=self._kill)
         except OSError as error:
             return succeed(Outcome(CRITICAL, f"fork/exec {self._definition.args[0]}: {error.strerror}"))
         return running.done.addCallback(self._outcome)
@@ -117,13 +114,13 @@ class Running(ProcessProtocol):
     """One process.
 
     :param tail: gets what it prints, on either of its outputs.
-    :param kill: ends its process group; ``None``: it has none of its own.
+    :ivar kill: ends its process group; ``None``: it has none of its own.
     :ivar done: fires with the exit status, ``None`` after a signal; cancelling it kills the process.
     """
 
-    def __init__(self, tail: Writable, kill: Callable[[int], None] | None) -> None:
+    def __init__(self, tail: Writable) -> None:
         self._tail = tail
-        self._kill = kill
+        self.kill: Callable[[int], None] | None = None
         self._pid = 0
         self.done: Deferred[Any] = Deferred(self._cancelled)
 
@@ -144,12 +141,37 @@ class Running(ProcessProtocol):
 
     def _cancelled(self, _: object) -> None:
         transport: Any = self.transport
-        if self._kill is not None:
+        if self.kill is not None:
             # Its group lives on while any of its members does, also when it has ended itself.
-            self._kill(self._pid)
+            self.kill(self._pid)
         else:
             try:
                 transport.signalProcess("KILL")
             except ProcessExitedAlready:
                 pass
         transport.loseConnection()
+
+
+def spawn_group(
+    reactor: Any,
+    running: Running,
+    program: str,
+    args: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    which: Callable[[str], str | None] = which,
+    kill: Callable[[int], None] = kill_group,
+) -> None:
+    """Start a program, in a process group of its own where there is ``setsid``.
+
+    :param program: the path of what ``args`` begin with.
+    :param env: its environment; ``None`` for ours.
+    :param which: finds a program.
+    :param kill: ends a process group.
+    :raises OSError: if it cannot be started.
+    """
+    setsid = which("setsid")
+    if setsid:
+        running.kill = kill
+        program, args = setsid, ["setsid", *args]
+    reactor.spawnProcess(running, program, args, env=env, childFDs={0: "w", 1: "r", 2: "r"})

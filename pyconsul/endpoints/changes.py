@@ -7,6 +7,7 @@ it never wanted.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pyconsul.endpoints.base import Read, read
@@ -26,6 +27,38 @@ from pyconsul.structs.changes import (
 )
 
 Test = Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """One of the two forms in which instances are shown.
+
+    :ivar row: what an instance becomes by ``row_of``.
+    :ivar index_of: at which index that changed last.
+    :ivar watches: what to wait on, and what through the mesh.
+    """
+
+    row: type
+    row_of: Callable[[Instance], Any]
+    index_of: Callable[[Instance], int]
+    watches: tuple[str, str]
+    reply: Callable[..., ChangesReply]
+
+
+_NODES = _View(
+    ServiceNode,
+    Instance.service_node,
+    lambda instance: instance.index,
+    ("service", "connect"),
+    InstanceChangesReply,
+)
+_HEALTH = _View(
+    CheckServiceNode,
+    Instance.health,
+    lambda instance: instance.health_index,
+    ("health", "connect-health"),
+    HealthChangesReply,
+)
 
 
 class Changes:
@@ -84,14 +117,7 @@ class Changes:
 
         :raises Refused: if no service is named, or the filter is none.
         """
-        fits = _instance_test(request, ServiceNode, Instance.service_node)
-        changed, deleted = self._instances(request, lambda instance: instance.index, fits)
-        watch = ("connect" if request.connect else "service", request.name.lower())
-        rows = [instance.service_node() for instance in changed]
-        if deleted is None:
-            return self._anew(InstanceChangesReply(changed=rows), watch)
-        reply = InstanceChangesReply(changed=rows, deleted=deleted)
-        return self._told(request, reply, watch, bool(rows or deleted))
+        return self._of_instances(request, _NODES)
 
     @read("Changes.Health", ChangesRequest, HealthChangesReply, "service:read")
     def health(self, request: ChangesRequest) -> Read:
@@ -99,14 +125,16 @@ class Changes:
 
         :raises Refused: if no service is named, or the filter is none.
         """
-        fits = _instance_test(request, CheckServiceNode, Instance.health)
-        changed, deleted = self._instances(request, lambda instance: instance.health_index, fits)
-        watch = ("connect-health" if request.connect else "health", request.name.lower())
-        rows = [instance.health() for instance in changed]
+        return self._of_instances(request, _HEALTH)
+
+    def _of_instances(self, request: ChangesRequest, view: _View) -> Read:
+        fits = _instance_test(request, view)
+        changed, deleted = self._instances(request, view.index_of, fits)
+        watch = (view.watches[request.connect], request.name.lower())
+        rows = [view.row_of(instance) for instance in changed]
         if deleted is None:
-            return self._anew(HealthChangesReply(changed=rows), watch)
-        reply = HealthChangesReply(changed=rows, deleted=deleted)
-        return self._told(request, reply, watch, bool(rows or deleted))
+            return self._anew(view.reply(changed=rows), watch)
+        return self._told(request, view.reply(changed=rows, deleted=deleted), watch, bool(rows or deleted))
 
     def _instances(
         self, request: ChangesRequest, index_of: Callable[[Instance], int], fits: Test
@@ -168,16 +196,14 @@ def _node_test(request: ChangesRequest) -> Test:
     return lambda row: (not meta or meta_matches(row, meta)) and (test is None or test(row))
 
 
-def _instance_test(
-    request: ChangesRequest, kind: type, row_of: Callable[[Instance], Any]
-) -> Callable[[Instance], bool]:
+def _instance_test(request: ChangesRequest, view: _View) -> Callable[[Instance], bool]:
     """Whether an instance is wanted.
 
     :raises Refused: if no service is named, or the filter is none.
     """
     if not request.name:
         raise Refused("Must provide service name")
-    meta, passing, test = request.node_meta_filters, request.passing, _filter(request, kind)
+    meta, passing, test = request.node_meta_filters, request.passing, _filter(request, view.row)
     tags = frozenset(tag.lower() for tag in request.tags or ())
 
     def fits(instance: Instance) -> bool:
@@ -187,7 +213,7 @@ def _instance_test(
             return False
         if passing and any(check.status != PASSING for check in instance.health().checks):
             return False
-        return test is None or test(row_of(instance))
+        return test is None or test(view.row_of(instance))
 
     return fits
 

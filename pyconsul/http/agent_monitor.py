@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from pyconsul.errors import BadRequest, ConfigurationError
 from pyconsul.http.answer import Answer
+from pyconsul.http.producing import Producer, begin
 from pyconsul.http.routes import App
-from pyconsul.http.surface import BLOCKED
 from pyconsul.log import LOG, Log, Sink, normal_level
 
 if TYPE_CHECKING:
@@ -30,45 +27,40 @@ def add_routes(app: App, log: Log = LOG) -> None:
         """Lines of ``?loglevel=`` and above, with ``?logjson`` as JSON."""
         surface = app.surface
         query = surface.road.query_of(request)
-        if any(RULE.startswith(prefix) for prefix in surface.settings.block_endpoints):
-            return surface.road.write(request, query, BLOCKED)
+        if (refused := surface.guard(query)) is not None:
+            return surface.road.write(request, query, refused)
         try:
             level = normal_level(query.get("loglevel") or "INFO")
         except ConfigurationError as error:
             raise BadRequest(f"Bad request: {error}") from None
-        for name, value in surface.renderer.headers(Answer(content_type=b"")):
-            request.responseHeaders.setRawHeaders(name, [value])
-        request.responseHeaders.removeHeader(b"Server")
+        begin(surface, request, Answer(content_type=b""))
         request.defaultContentType = None
         return Monitor(request, log, level, query.has("logjson")).start()
 
 
-@implementer(IPushProducer)
-class Monitor:
+class Monitor(Producer):
     """One client that listens to the log, at its own speed."""
 
     def __init__(self, request: IRequest, log: Log, level: str, as_json: bool) -> None:
-        self._request: Any = request
+        super().__init__(request)
         self._log = log
         self._sink = Sink(level, self._line, as_json)
         self._waiting: list[str] = []
         self._dropped = 0
-        self._paused = False
         self._writing = False
-        self._done: Deferred[None] = Deferred(lambda _: self.stopProducing())
 
     def start(self) -> Deferred[None]:
         """Fires when the client has gone."""
-        self._request.notifyFinish().addErrback(self._gone)
-        self._request.registerProducer(self, True)
-        self._request.write(b"")  # the client is to know at once that it listens
+        self.listen()
+        self.register()
+        self.request.write(b"")  # the client is to know at once that it listens
         self._log.add(self._sink)
-        return self._done
+        return self.done
 
     def _line(self, line: str) -> None:
         if self._writing:  # whatever is logged because of what is being written
             return
-        if not self._paused:
+        if not self.paused:
             self._write(line)
         elif len(self._waiting) < LINES_MAX:
             self._waiting.append(line)
@@ -78,24 +70,12 @@ class Monitor:
     def _write(self, text: str) -> None:
         self._writing = True
         try:
-            self._request.write(text.encode("utf-8", "replace"))
+            self.request.write(text.encode("utf-8", "replace"))
         finally:
             self._writing = False
 
-    def _gone(self, _: Failure) -> None:
-        self.stopProducing()
-        if not self._done.called:
-            self._done.callback(None)
-
-    # ------------------------------------------------------------ IPushProducer
-
-    def pauseProducing(self) -> None:
-        """The client reads more slowly than is logged."""
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        """It has caught up."""
-        self._paused = False
+    def go_on(self) -> None:
+        """Write what was logged meanwhile, and how much was dropped."""
         waiting, self._waiting = self._waiting, []
         dropped, self._dropped = self._dropped, 0
         if dropped:

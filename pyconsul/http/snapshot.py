@@ -6,15 +6,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from pyconsul.errors import PyconsulError, Refused
 from pyconsul.http.answer import Answer, empty
+from pyconsul.http.producing import Producer, begin
 from pyconsul.http.query import Query
 from pyconsul.http.routes import App, route
-from pyconsul.http.surface import BLOCKED
 from pyconsul.interfaces import LocalAgent, SnapshotStream
 from pyconsul.log import make_logger
 from pyconsul.state import records_kinds
@@ -38,8 +36,8 @@ def add_routes(app: App, agent: LocalAgent) -> None:
         """The archive. It goes out while it is made, so this is Klein's alone and not an ``Answer``."""
         surface = app.surface
         query = surface.road.query_of(request)
-        if any(RULE.startswith(prefix) for prefix in surface.settings.block_endpoints):
-            return surface.road.write(request, query, BLOCKED)
+        if (refused := surface.guard(query)) is not None:
+            return surface.road.write(request, query, refused)
 
         def opened(stream: SnapshotStream) -> Deferred[None]:
             answer = Answer(
@@ -48,9 +46,7 @@ def add_routes(app: App, agent: LocalAgent) -> None:
                 known_leader=stream.known_leader,
                 last_contact_ms=stream.last_contact // 1_000_000,
             )
-            for name, value in surface.renderer.headers(answer):
-                request.responseHeaders.setRawHeaders(name, [value])
-            request.responseHeaders.removeHeader(b"Server")
+            begin(surface, request, answer)
             return _Sending(request, stream).start()
 
         begun = agent.snapshot(query.get("dc"), query.token, query.has("stale"))
@@ -73,27 +69,25 @@ def _restored(skipped: dict[str, int]) -> Answer:
     return answer
 
 
-@implementer(IPushProducer)
-class _Sending:
+class _Sending(Producer):
     """An archive on its way to a client, at the client's speed."""
 
     def __init__(self, request: IRequest, stream: SnapshotStream) -> None:
-        self._request: Any = request
+        super().__init__(request)
         self._stream = stream
-        self._paused = False
         self._reading = False
         self._ended = False
-        self._done: Deferred[None] = Deferred(lambda _: self.stopProducing())
 
     def start(self) -> Deferred[None]:
         """Fires when everything is written, or nobody is there to read it."""
-        self._request.notifyFinish().addErrback(self._client_gone)
-        self._request.registerProducer(self, True)
-        self._go_on()
-        return self._done
+        self.listen()
+        self.register()
+        self.go_on()
+        return self.done
 
-    def _go_on(self) -> None:
-        if not (self._paused or self._reading or self._ended):
+    def go_on(self) -> None:
+        """Read the next piece while there is room for it."""
+        if not (self.paused or self._reading or self._ended):
             self._reading = True
             self._stream.read().addCallbacks(self._came, self._failed)
 
@@ -102,12 +96,12 @@ class _Sending:
         if self._ended:
             return
         if piece:
-            self._request.write(piece)
-            self._go_on()
+            self.request.write(piece)
+            self.go_on()
         else:
             self.stopProducing()
-            self._request.unregisterProducer()
-            self._done.callback(None)
+            self.request.unregisterProducer()
+            self.finish()
 
     def _failed(self, failure: Failure) -> None:
         """The head has been sent: all that can be said now is that this is not all."""
@@ -119,23 +113,7 @@ class _Sending:
         else:
             _log.failure("a snapshot breaks off", failure)
         self.stopProducing()
-        self._request.transport.abortConnection()
-
-    def _client_gone(self, _: Failure) -> None:
-        self.stopProducing()
-        if not self._done.called:
-            self._done.callback(None)
-
-    # ------------------------------------------------------------ IPushProducer
-
-    def pauseProducing(self) -> None:
-        """The client reads more slowly than we write."""
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        """It has caught up."""
-        self._paused = False
-        self._go_on()
+        self.request.transport.abortConnection()
 
     def stopProducing(self) -> None:
         """Nobody reads on."""

@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from pyconsul.errors import BadRequest, PyconsulError
-from pyconsul.http import changes, paths
+from pyconsul.http import changes
 from pyconsul.http.answer import Answer
 from pyconsul.http.changes import Question, told
+from pyconsul.http.producing import Producer, begin
 from pyconsul.http.query import INDEX_MAX, Query
 from pyconsul.http.routes import App
-from pyconsul.http.surface import BLOCKED, Surface
+from pyconsul.http.surface import Surface
 from pyconsul.interfaces import Agent
 from pyconsul.log import make_logger
 from pyconsul.structs.changes import ChangesRequest
@@ -59,9 +59,8 @@ def add_routes(app: App, agent: Agent, clock: IReactorTime) -> None:
 
         def serve(request: IRequest, **parameters: str) -> Any:
             query = app.surface.road.query_of(request)
-            path = paths.decode(paths.split(query.target)[0]) or ""
-            if any(path.startswith(prefix) for prefix in app.surface.settings.block_endpoints):
-                return app.surface.road.write(request, query, BLOCKED)
+            if (refused := app.surface.guard(query)) is not None:
+                return app.surface.road.write(request, query, refused)
             method, asked = question(query, **parameters)
             stream = _Stream(request, agent, method, asked, since_of(query), clock)
             return stream.open().addCallback(_opened, stream, request, app.surface)
@@ -76,9 +75,7 @@ def add_routes(app: App, agent: Agent, clock: IReactorTime) -> None:
 
 
 def _opened(reply: Any, stream: _Stream, request: IRequest, surface: Surface) -> Deferred[None]:
-    for name, value in surface.renderer.headers(Answer(content_type=EVENTS, headers=_HEADERS)):
-        request.responseHeaders.setRawHeaders(name, [value])
-    request.responseHeaders.removeHeader(b"Server")
+    begin(surface, request, Answer(content_type=EVENTS, headers=_HEADERS))
     return stream.start(reply)
 
 
@@ -100,8 +97,7 @@ def since_of(query: Query) -> int:
     return int(text)
 
 
-@implementer(IPushProducer)
-class _Stream:
+class _Stream(Producer):
     """One stream. It has one question or one timer outstanding, never both."""
 
     def __init__(
@@ -113,7 +109,7 @@ class _Stream:
         since: int,
         clock: IReactorTime,
     ) -> None:
-        self._request: Any = request
+        super().__init__(request)
         self._agent = agent
         self._method = method
         beat_ns = asked.max_query_time or int(HEARTBEAT_S * 1e9)
@@ -124,43 +120,34 @@ class _Stream:
         self._pause: IDelayedCall | None = None
         self._pause_s = PAUSE_S
         self._left: Iterator[bytes] = iter(())
-        self._paused = False
         self._ended = False
-        self._done: Deferred[None] = Deferred(lambda _: self.stopProducing())
 
     # ------------------------------------------------------------ life
 
     def open(self) -> Deferred[Any]:
         """The first reply, which does not wait; a failure is still an answer like any other."""
         self._waiting = maybeDeferred(self._agent.ask, self._method, self._asked)
-        self._request.notifyFinish().addErrback(self._client_gone)
+        self.listen()
         return self._waiting
 
     def start(self, reply: Any) -> Deferred[None]:
         """Fires when the client is gone."""
         self._waiting = None
-        if self._ended:
-            self._done.callback(None)
-            return self._done
-        self._request.registerProducer(self, True)
-        self._came(reply)
-        return self._done
-
-    def _client_gone(self, _: Failure) -> None:
-        self.stopProducing()
-        if self._request.startedWriting and not self._done.called:
-            self._done.callback(None)
+        if not self._ended:
+            self.register()
+            self._came(reply)
+        return self.done
 
     # ------------------------------------------------------------ asking and writing
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Write what is left while the client takes it, then ask for more."""
-        while not (self._paused or self._ended):
+        while not (self.paused or self._ended):
             event = next(self._left, None)
             if event is None:
                 self._ask()
                 return
-            self._request.write(event)
+            self.request.write(event)
 
     def _ask(self) -> None:
         if self._waiting is not None or self._pause is not None:
@@ -175,7 +162,7 @@ class _Stream:
             return
         self._left = events(reply)
         self._asked = replace(self._asked, since=reply.as_of, min_query_index=reply.as_of)
-        self._go_on()
+        self.go_on()
 
     def _failed(self, failure: Failure) -> None:
         """No leader, or no server: tell it in a comment, and go on from the same place a little later."""
@@ -185,28 +172,17 @@ class _Stream:
         if not failure.check(PyconsulError):
             _log.failure("a stream breaks off", failure)
             self.stopProducing()
-            self._request.transport.abortConnection()
+            self.request.transport.abortConnection()
             return
-        if not self._paused:
+        if not self.paused:
             text = str(failure.value).encode("ascii", "replace").replace(b"\n", b" ")[:200]
-            self._request.write(b": %b\n\n" % text)
+            self.request.write(b": %b\n\n" % text)
         self._pause = self._clock.callLater(self._pause_s, self._resume)
         self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
 
     def _resume(self) -> None:
         self._pause = None
-        self._go_on()
-
-    # ------------------------------------------------------------ IPushProducer
-
-    def pauseProducing(self) -> None:
-        """The client reads more slowly than we write."""
-        self._paused = True
-
-    def resumeProducing(self) -> None:
-        """It has caught up."""
-        self._paused = False
-        self._go_on()
+        self.go_on()
 
     def stopProducing(self) -> None:
         """Nobody reads on."""

@@ -120,7 +120,7 @@ class Surface:
         ``LATER`` only if the query has a waiter.
         """
         query.rule = route.rule
-        if self._guarded and (refused := self._guard(query)) is not None:
+        if self._guarded and (refused := self.guard(query)) is not None:
             return refused
         if route.narrow is not None:
             methods = route.narrow(*parameters.values())
@@ -220,7 +220,8 @@ class Surface:
             query.kept = None
         return answer
 
-    def _guard(self, query: Query) -> Answer | None:
+    def guard(self, query: Query) -> Answer | None:
+        """The answer to a request that the configuration forbids, or ``None``."""
         path = paths.decode(paths.split(query.target)[0]) or ""
         if any(path.startswith(prefix) for prefix in self.settings.block_endpoints):
             return BLOCKED

@@ -32,11 +32,12 @@ from pyconsul.storage.snapshot_policy import SnapshotPolicy, SnapshotSettings
 from pyconsul.storage.snapshotting import Snapshotting, after
 from pyconsul.testing import stale
 from pyconsul.testing.disk import SimDisk
-from pyconsul.testing.faults import PLAN, FaultPlan, Faults
+from pyconsul.testing.faults import PLAN, FaultPlan
 from pyconsul.testing.history import CAS, DELETE, DELETE_CAS, GET, STALE, Operation
 from pyconsul.testing.kernel import CLOCK_DRIFT, SimNode, Simulation, SimulationFailed
 from pyconsul.testing.linearizability import check
 from pyconsul.testing.network import CALM, Conditions, Stack
+from pyconsul.testing.operators import OperatorFaults
 from pyconsul.testing.safety import SafetyChecker
 from pyconsul.testing.states import States
 from pyconsul.testing.transports import RaftSocket
@@ -385,14 +386,8 @@ class RaftProcess:
                 deferred.errback(LeadershipLost())
 
 
-class RaftFaults(Faults[RaftProcess]):
-    """Operators are trouble, too: they hand leadership over, and change who takes part."""
-
-    def _transfer(self) -> None:
-        for node in self._world.leaders():
-            assert node.process is not None
-            self._world.note(f"transfer of leadership from {node}")
-            node.process.transfer()
+class RaftFaults(OperatorFaults[RaftProcess]):
+    """Operators are trouble, too, and so are clocks that are set."""
 
     def _clock_jump(self) -> None:
         """The clock that a process waits by is set, as happens where that is the wall clock."""
@@ -400,17 +395,6 @@ class RaftFaults(Faults[RaftProcess]):
         seconds = self._rng.uniform(-0.5, 0.5)
         self._world.note(f"clock of {node} jumps by {seconds:.3f} s")
         node.clock.step_by(seconds)
-
-    def _change(self) -> None:
-        if self.rotten is not None:  # one thing after the other: a minority of two is none
-            return
-        for node in self._world.leaders():
-            assert node.process is not None
-            for _ in range(self._rng.choice((1, 1, 2))):  # some do not wait for the first to be done
-                kind = self._rng.choice(list(ChangeKind))
-                server = self._rng.choice(self._world.nodes)
-                self._world.note(f"{node} is told to {kind.value} {server}")
-                node.process.change(kind, Server(server.id, f"{server.ip}:8300"))
 
 
 OPERATORS = (("clock_jump", 0.3), ("transfer", 1.5), ("change", 4.0))

@@ -37,12 +37,13 @@ from pyconsul.storage.raft_storage import RecoveredLog, SegmentedStorage
 from pyconsul.structs.kv import DirEntry, IndexedDirEntries, KeyRequest, KVSRequest
 from pyconsul.testing import stale
 from pyconsul.testing.disk import SimDisk
-from pyconsul.testing.faults import PLAN, FaultPlan, Faults
+from pyconsul.testing.faults import PLAN, FaultPlan
 from pyconsul.testing.history import CAS, CONSISTENT, DELETE, DELETE_CAS, GET, PUT, STALE, Operation
 from pyconsul.testing.kernel import CLOCK_DRIFT, SimNode, Simulation, SimulationFailed
 from pyconsul.testing.linearizability import check
 from pyconsul.testing.lockers import Lockers
 from pyconsul.testing.network import CALM, Conditions, Stack
+from pyconsul.testing.operators import OperatorFaults
 from pyconsul.testing.safety import SafetyChecker
 from pyconsul.testing.states import States
 from pyconsul.testing.transports import GossipSocket, RaftSocket, RpcSocket
@@ -184,30 +185,12 @@ def make_agent(
     return ServerAgent(config, environment, node.id, storage)
 
 
-class ServerFaults(Faults[ServerProcess]):
-    """Operators are trouble, too: they hand leadership over, and change who takes part."""
+class ServerFaults(OperatorFaults[ServerProcess]):
+    """Operators are trouble, too; some of them have servers leave."""
 
     def __init__(self, world: Simulation[ServerProcess], rng: Random, plan: FaultPlan) -> None:
         super().__init__(world, rng, plan)
         self._leaving: dict[SimNode[ServerProcess], ServerProcess] = {}
-
-    def _transfer(self) -> None:
-        for node in self._world.leaders():
-            assert node.process is not None
-            self._world.note(f"transfer of leadership from {node}")
-            node.process.transfer()
-
-    def _change(self) -> None:
-        """Somebody loses its vote, or its place: the leader gives both back to who is alive."""
-        if self.rotten is not None:  # one thing after the other: it may be one of a minority that lost data
-            return
-        for node in self._world.leaders():
-            assert node.process is not None
-            for _ in range(self._rng.choice((1, 1, 2))):  # some do not wait for the first to be done
-                kind = self._rng.choice(list(ChangeKind))
-                server = self._rng.choice(self._world.nodes)
-                self._world.note(f"{node} is told to {kind.value} {server}")
-                node.process.change(kind, Server(server.id, f"{server.ip}:8300"))
 
     def _leave(self) -> None:
         """A server leaves for good, ends, and comes back after all."""

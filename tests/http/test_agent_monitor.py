@@ -104,12 +104,12 @@ class MonitorTests(SynchronousTestCase):
         (sink,) = self.log.sinks
         write_line: Any = sink.write
         monitor = write_line.__self__
-        write = monitor._request.write
+        write = monitor.request.write
 
         def noisy(data: bytes) -> None:
             sink.write("written\n")
             write(data)
 
-        self.patch(monitor._request, "write", noisy)
+        self.patch(monitor.request, "write", noisy)
         sink.write("a\n")
         self.assertEqual(self.made.received(), b"2\r\na\n\r\n")
