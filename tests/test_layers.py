@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "log": {"errors"},
     **dict.fromkeys(PURE, CORES),
     **{name: CORES | DRIVERS | {"log"} for name in DRIVERS},
-    "config": BASE,
+    "config": BASE | {"regexp"},
     "client": BASE,
     "http": CORES | DRIVERS | {"log"},
     "agent": CORES | DRIVERS | {"log", "config", "http", "client"},

@@ -17,6 +17,9 @@ from pyconsul.structs.durations import format_ns
 
 HIDDEN = "hidden"
 
+ACL_DISABLED_S = 120.0
+"""No setting: so long an agent believes that servers have no ACL."""
+
 WORDS = {
     "id": "ID", "dns": "DNS", "http": "HTTP", "https": "HTTPS", "rpc": "RPC", "tls": "TLS", "ttl": "TTL",
     "ui": "UI", "ca": "CA", "acl": "ACL", "lan": "LAN", "wan": "WAN", "ip": "IP", "json": "JSON", "kv": "KV",
@@ -128,6 +131,7 @@ def _computed(config: AgentConfig, node_id: str, addresses: dict[str, str]) -> d
     advertised_wan = config.advertise_addr_wan or config.advertise_addr
     leaves = not config.server
     return {
+        "ACLDisabledTTL": _duration(ACL_DISABLED_S),
         "ConsulRaftElectionTimeout": _duration(election_s),
         "ConsulRaftHeartbeatTimeout": _duration(heartbeat_s),
         "ConsulRaftLeaderLeaseTimeout": _duration(lease_s),

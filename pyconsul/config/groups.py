@@ -22,6 +22,7 @@ from pyconsul.config.kinds import (
     STRING,
     STRING_MAP,
     STRINGS,
+    UINT,
 )
 from pyconsul.config.setting import SettingGroup, group, setting
 
@@ -40,15 +41,15 @@ class Ports(SettingGroup, frozen=True, kw_only=True):
 
     dns: int = setting(8600, PORT, "DNS, UDP and TCP.", flag="dns-port")
     http: int = setting(8500, PORT, "HTTP API.", flag="http-port")
-    https: int = setting(-1, PORT, "HTTPS API.", flag="https-port")
-    grpc: int = setting(-1, PORT, "gRPC; 8502 with -dev.", flag="grpc-port")
+    https: int = setting(-1, PORT, "HTTPS API.", flag="https-port", idle=True)
+    grpc: int = setting(-1, PORT, "gRPC; 8502 with -dev.", flag="grpc-port", idle=True)
     serf_lan: int = setting(8301, PORT, "Gossip in the datacenter, UDP and TCP.", flag="serf-lan-port")
     serf_wan: int = setting(8302, PORT, "Gossip between datacenters, UDP and TCP.", flag="serf-wan-port")
     server: int = setting(8300, PORT, "RPC and Raft between servers.", flag="server-port")
     sidecar_min_port: int = setting(21000, PORT, "First port given to sidecar proxies.")
     sidecar_max_port: int = setting(21255, PORT, "Last port given to sidecar proxies.")
-    expose_min_port: int = setting(21500, PORT, "First port for exposed check paths.")
-    expose_max_port: int = setting(21755, PORT, "Last port for exposed check paths.")
+    expose_min_port: int = setting(21500, PORT, "First port for exposed check paths.", idle=True)
+    expose_max_port: int = setting(21755, PORT, "Last port for exposed check paths.", idle=True)
 
 
 class Performance(SettingGroup, frozen=True, kw_only=True):
@@ -66,10 +67,10 @@ class Performance(SettingGroup, frozen=True, kw_only=True):
 class Soa(SettingGroup, frozen=True, kw_only=True):
     """The SOA record of the DNS domain; all in seconds."""
 
-    refresh: int = setting(3600, INT, "Refresh of the SOA record, seconds.")
-    retry: int = setting(600, INT, "Retry of the SOA record, seconds.")
-    expire: int = setting(86400, INT, "Expiry of the SOA record, seconds.")
-    min_ttl: int = setting(0, INT, "How long a negative answer may be kept, seconds.")
+    refresh: int = setting(3600, UINT, "Refresh of the SOA record, seconds.")
+    retry: int = setting(600, UINT, "Retry of the SOA record, seconds.")
+    expire: int = setting(86400, UINT, "Expiry of the SOA record, seconds.")
+    min_ttl: int = setting(0, UINT, "How long a negative answer may be kept, seconds.")
 
 
 class DnsConfig(SettingGroup, frozen=True, kw_only=True):
@@ -120,8 +121,8 @@ class Limits(SettingGroup, frozen=True, kw_only=True):
         -1.0, NUMBER, "RPC requests this agent may make a second; -1: any.", reload=True
     )
     rpc_max_burst: int = setting(1000, INT, "How many it may make at once.", reload=True)
-    kv_max_value_size: int = setting(524288, INT, "Bytes in a KV value.")
-    txn_max_req_len: int = setting(524288, INT, "Bytes in a transaction.")
+    kv_max_value_size: int = setting(524288, UINT, "Bytes in a KV value.")
+    txn_max_req_len: int = setting(524288, UINT, "Bytes in a transaction.")
 
 
 class Gossip(SettingGroup, frozen=True, kw_only=True):
@@ -149,7 +150,7 @@ class Autopilot(SettingGroup, frozen=True, kw_only=True):
     cleanup_dead_servers: bool = setting(True, BOOL, "Remove dead servers when a new one comes.")
     last_contact_threshold: float = setting(0.2, DURATION, "A server silent for longer is unhealthy.")
     max_trailing_logs: int = setting(250, INT, "A server further behind is unhealthy.")
-    min_quorum: int = setting(0, INT, "Never remove below this number of servers.")
+    min_quorum: int = setting(0, UINT, "Never remove below this number of servers.")
     server_stabilization_time: float = setting(
         10.0, DURATION, "How long a new server must be healthy before it votes."
     )
@@ -179,61 +180,78 @@ class Telemetry(SettingGroup, frozen=True, kw_only=True):
 class AclTokens(SettingGroup, frozen=True, kw_only=True):
     """The tokens an agent has of its own."""
 
-    master: str = setting("", STRING, "The bootstrap token.", reload=True, secret=True)
+    master: str = setting("", STRING, "The bootstrap token.", reload=True, secret=True, idle=True)
     agent_master: str = setting(
-        "", STRING, "For the agent's own API when no server can be asked.", reload=True, secret=True
+        "",
+        STRING,
+        "For the agent's own API when no server can be asked.",
+        reload=True,
+        secret=True,
+        idle=True,
     )
-    agent: str = setting("", STRING, "What the agent itself uses.", reload=True, secret=True)
-    default: str = setting("", STRING, "For requests without a token.", reload=True, secret=True)
+    agent: str = setting("", STRING, "What the agent itself uses.", reload=True, secret=True, idle=True)
+    default: str = setting("", STRING, "For requests without a token.", reload=True, secret=True, idle=True)
     replication: str = setting(
-        "", STRING, "For replication from the primary datacenter.", reload=True, secret=True
+        "", STRING, "For replication from the primary datacenter.", reload=True, secret=True, idle=True
     )
 
 
 class Acl(SettingGroup, frozen=True, kw_only=True):
     """Access control."""
 
-    enabled: bool = setting(False, BOOL, "Whether tokens are looked at.")
-    default_policy: str = setting("allow", STRING, "``allow`` or ``deny`` where no rule says anything.")
-    down_policy: str = setting(
-        "extend-cache", STRING, "When servers cannot be asked: allow, deny, extend-cache, async-cache."
+    enabled: bool = setting(False, BOOL, "Whether tokens are looked at.", idle=True)
+    default_policy: str = setting(
+        "allow", STRING, "``allow`` or ``deny`` where no rule says anything.", idle=True
     )
-    token_ttl: float = setting(30.0, DURATION, "How long a token is kept.")
-    policy_ttl: float = setting(30.0, DURATION, "How long a policy is kept.")
-    role_ttl: float = setting(0.0, DURATION, "How long a role is kept.")
-    disabled_ttl: float = setting(120.0, DURATION, "How long to believe that the servers have no ACL.")
-    enable_key_list_policy: bool = setting(False, BOOL, "Recursive reads need ``list``.")
-    enable_token_persistence: bool = setting(False, BOOL, "Keep tokens set by API in the data folder.")
-    enable_token_replication: bool = setting(False, BOOL, "Replicate tokens from the primary datacenter.")
+    down_policy: str = setting(
+        "extend-cache",
+        STRING,
+        "When servers cannot be asked: allow, deny, extend-cache, async-cache.",
+        idle=True,
+    )
+    token_ttl: float = setting(30.0, DURATION, "How long a token is kept.", idle=True)
+    policy_ttl: float = setting(30.0, DURATION, "How long a policy is kept.", idle=True)
+    role_ttl: float = setting(0.0, DURATION, "How long a role is kept.", idle=True)
+    enable_key_list_policy: bool = setting(False, BOOL, "Recursive reads need ``list``.", idle=True)
+    enable_token_persistence: bool = setting(
+        False, BOOL, "Keep tokens set by API in the data folder.", idle=True
+    )
+    enable_token_replication: bool = setting(
+        False, BOOL, "Replicate tokens from the primary datacenter.", idle=True
+    )
     tokens: AclTokens = group(AclTokens)
 
 
 class AutoEncrypt(SettingGroup, frozen=True, kw_only=True):
     """Certificates for clients from the servers."""
 
-    tls: bool = setting(False, BOOL, "Client: get a certificate from the servers.")
-    allow_tls: bool = setting(False, BOOL, "Server: give certificates to clients.")
-    dns_san: tuple[str, ...] = setting((), STRINGS, "More DNS names in the certificate.")
-    ip_san: tuple[str, ...] = setting((), STRINGS, "More IP addresses in the certificate.")
+    tls: bool = setting(False, BOOL, "Client: get a certificate from the servers.", idle=True)
+    allow_tls: bool = setting(False, BOOL, "Server: give certificates to clients.", idle=True)
+    dns_san: tuple[str, ...] = setting((), STRINGS, "More DNS names in the certificate.", idle=True)
+    ip_san: tuple[str, ...] = setting((), STRINGS, "More IP addresses in the certificate.", idle=True)
 
 
 class ConfigEntries(SettingGroup, frozen=True, kw_only=True):
     """Config entries that a new datacenter starts with."""
 
-    bootstrap: tuple[dict[str, Any], ...] = setting((), MAPS, "Entries to write if absent.", reload=True)
+    bootstrap: tuple[dict[str, Any], ...] = setting(
+        (), MAPS, "Entries to write if absent.", reload=True, idle=True
+    )
 
 
 class Connect(SettingGroup, frozen=True, kw_only=True):
     """The service mesh."""
 
-    enabled: bool = setting(False, BOOL, "Whether there is a CA; on with -dev.")
-    ca_provider: str = setting("", STRING, "``consul`` is the one built in.")
-    ca_config: dict[str, Any] = setting({}, ANY_MAP, "Settings of the provider.")
-    enable_mesh_gateway_wan_federation: bool = setting(False, BOOL, "WAN traffic through mesh gateways.")
+    enabled: bool = setting(False, BOOL, "Whether there is a CA; on with -dev.", idle=True)
+    ca_provider: str = setting("", STRING, "``consul`` is the one built in.", idle=True)
+    ca_config: dict[str, Any] = setting({}, ANY_MAP, "Settings of the provider.", idle=True)
+    enable_mesh_gateway_wan_federation: bool = setting(
+        False, BOOL, "WAN traffic through mesh gateways.", idle=True
+    )
 
 
 class Cache(SettingGroup, frozen=True, kw_only=True):
     """The agent's cache."""
 
-    entry_fetch_rate: float = setting(FLOAT_MAX, NUMBER, "Fetches of one entry a second.")
-    entry_fetch_max_burst: int = setting(2, INT, "How many of them at once.")
+    entry_fetch_rate: float = setting(FLOAT_MAX, NUMBER, "Fetches of one entry a second.", idle=True)
+    entry_fetch_max_burst: int = setting(2, INT, "How many of them at once.", idle=True)

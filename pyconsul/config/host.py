@@ -1,84 +1,77 @@
-"""What configuration asks of the machine: its name, its addresses, and templates over them."""
+"""What configuration asks of the machine: its name, its addresses, its limits, and templates over them."""
 
 from __future__ import annotations
 
 import ipaddress
-import re
 import socket
-import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from msgspec import Struct, field
-
+from pyconsul.config.interfaces import Interface, default_interface, interfaces
 from pyconsul.config.places import Mistake
 
-_TEMPLATE = re.compile(r'\{\{\s*(\w+)(?:\s+"([^"]*)")?\s*\}\}')
-_SIOCGIFADDR = 0x8915
+T = TypeVar("T", str, list[str])
 
 
-def _interfaces() -> list[tuple[str, str]]:
-    """Interfaces and their first IPv4 address, in the order of the system; Linux only, else empty."""
-    if sys.platform != "linux":
-        return []
-    import fcntl
+def _files_max() -> int:
+    """How many files a process may have open; 0 if that is not known."""
+    if sys.platform == "win32":
+        return 0
+    import resource
 
-    found = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            try:
-                answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:  # this one has no IPv4 address
-                continue
-            found.append((name, socket.inet_ntoa(answer[20:24])))
-    return found
+    return max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-class Host(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Host:
     """The machine, as far as settings depend on it.
 
-    :ivar interfaces: pairs of an interface's name and an IPv4 address of it.
+    :ivar interfaces: gives all interfaces, each once for every address.
+    :ivar default: gives the name of the interface that leads elsewhere; empty: none, or not known.
+    :ivar files_max: gives how many files a process may have open; 0: not known.
     """
 
     name: str = field(default_factory=socket.gethostname)
-    interfaces: Sequence[tuple[str, str]] = field(default_factory=_interfaces)
+    interfaces: Callable[[], Sequence[Interface]] = interfaces
+    default: Callable[[], str] = default_interface
+    files_max: Callable[[], int] = _files_max
 
     def private(self) -> list[str]:
-        """Addresses that other machines of the site may reach us at."""
+        """IPv4 addresses that other machines of the site may reach us at."""
         return [
-            text
-            for _, text in self.interfaces
-            if (address := ipaddress.ip_address(text)).is_private
-            and not address.is_loopback
-            and not address.is_link_local
+            str(ip)
+            for ip in self._addresses(4)
+            if ip.is_private and not ip.is_loopback and not ip.is_link_local
         ]
 
-    def public(self) -> list[str]:
+    def public(self, version: int = 4) -> list[str]:
         """Addresses that anybody may reach us at."""
-        return [text for _, text in self.interfaces if ipaddress.ip_address(text).is_global]
+        return [str(ip) for ip in self._addresses(version) if ip.is_global]
 
-    def expand(self, text: str, key: str) -> str:
-        """``text`` with its address templates filled in.
+    def _addresses(self, version: int) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+        return [one.address.ip for one in self.interfaces() if one.address.version == version]
 
-        ``{{ GetPrivateIP }}``, ``{{ GetPublicIP }}`` and ``{{ GetInterfaceIP "NAME" }}`` are known.
-        Raises ``Mistake`` for others, and when there is no such address.
+    def expanded(self, value: T, key: str) -> T:
+        """A text or several with the address templates in them filled in (see ``templates``).
+
+        A text of a list may become several, or none. Raises ``Mistake`` for a bad template.
         """
+        if isinstance(value, str):
+            return self._expand(value, key)
+        found: list[str] = []
+        for text in value:
+            one = self._expand(text, key)
+            found += [one] if one == text or one.startswith("provider=") else one.split()
+        return found
 
-        def fill(found: re.Match[str]) -> str:
-            function, argument = found.groups()
-            if function == "GetPrivateIP":
-                choice = self.private()
-            elif function == "GetPublicIP":
-                choice = self.public()
-            elif function == "GetInterfaceIP" and argument is not None:
-                choice = [address for name, address in self.interfaces if name == argument]
-            else:
-                raise Mistake(f"{key}: unknown address template {found[0]}", key)
-            if not choice:
-                raise Mistake(f"{key}: no address for template {found[0]}", key)
-            return choice[0]
+    def _expand(self, text: str, key: str) -> str:
+        if "{{" not in text:
+            return text
+        from pyconsul.config.templates import BadTemplate, Known, expand  # few have any
 
-        filled = _TEMPLATE.sub(fill, text)
-        if "{{" in filled:
-            raise Mistake(f"{key}: cannot parse address template {text}", key)
-        return filled
+        try:
+            return expand(text, Known(self.interfaces(), self.default()))
+        except BadTemplate as error:
+            raise Mistake(f"{key}: {error}", key) from None

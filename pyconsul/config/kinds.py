@@ -70,6 +70,13 @@ def _integer(value: object, where: str) -> object:
     return int(value)
 
 
+def _unsigned(value: object, where: str) -> object:
+    number = _integer(value, where)
+    if isinstance(number, int) and number < 0:
+        raise ConfigurationError(f"cannot parse '{where}', {number} overflows uint")
+    return number
+
+
 def _number(value: object, where: str) -> object:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(value, where, "float64")
@@ -139,18 +146,20 @@ def _port(value: Any, where: str) -> Any:
 
 
 def is_ip(text: str) -> bool:
-    """Whether ``text`` is an IPv4 or IPv6 address, the latter perhaps in brackets."""
+    """Whether ``text`` is an IPv4 or IPv6 address."""
     try:
-        ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+        ipaddress.ip_address(text)
     except ValueError:
         return False
     return True
 
 
 def _ip(value: Any, where: str) -> Any:
+    if value == "[::]":  # the only one that may have brackets
+        return "::"
     if value and not is_ip(value):
         raise ConfigurationError(f"{where}: invalid ip address: {value}")
-    return value.removeprefix("[").removesuffix("]")
+    return value
 
 
 def _ips(value: Any, where: str) -> Any:
@@ -209,6 +218,7 @@ class Kind(Struct, frozen=True):
     :ivar merge: (what earlier layers gave, what this one gives) -> both together.
     :ivar flag: the text of a flag -> what a file would hold; raises ``ValueError``.
     :ivar many: a list: the flag may be repeated, and flags come before files.
+    :ivar template: addresses, which may be templates over the interfaces of the machine.
     """
 
     name: str
@@ -217,6 +227,7 @@ class Kind(Struct, frozen=True):
     merge: Callable[[Any, Any], Any] = _last
     flag: Callable[[str], object] = str
     many: bool = False
+    template: bool = False
 
 
 def _one(text: str) -> object:
@@ -227,12 +238,14 @@ STRING = Kind("string")
 PATH = Kind("path", _path)
 BOOL = Kind("boolean", _boolean, flag=_flag_boolean)
 INT = Kind("integer", _integer, flag=int)
+UINT = Kind("integer", _unsigned, flag=int)
 NUMBER = Kind("number", _number, flag=float)
 PORT = Kind("port", _integer, _port, flag=int)
 DURATION = Kind("duration", _text, _duration)
-IP = Kind("address", _text, _ip)
-IPS = Kind("addresses", _text, _ips)
+IP = Kind("address", _text, _ip, template=True)
+IPS = Kind("addresses", _text, _ips, template=True)
 STRINGS = Kind("list of strings", _texts, _tuple, _append, _one, many=True)
+ADDRESSES = Kind("list of addresses", _texts, _tuple, _append, _one, many=True, template=True)
 NETWORKS = Kind("list of networks", _texts, _networks, _append, _one, many=True)
 STRING_MAP = Kind("map of strings", _text_map, merge=_update, flag=_flag_pair)
 DURATION_MAP = Kind("map of durations", _text_map, _duration_map, _update)

@@ -31,15 +31,29 @@ ATLAS = (
 )
 """A hosted service that is gone."""
 
+CIRCONUS = tuple(
+    f"telemetry.circonus_{name}"
+    for name in (
+        "api_app", "api_token", "api_url", "broker_id", "broker_select_tag", "check_display_name",
+        "check_force_metric_activation", "check_id", "check_instance_id", "check_search_tag", "check_tags",
+        "submission_interval", "submission_url",
+    )
+)  # fmt: skip
+"""Where metrics cannot go from here."""
+
+RPC = ("addresses.rpc", "ports.rpc")
+"""The command line's own port of Consul 0.7, which nobody misses."""
+
 IGNORED = (
+    *CIRCONUS,
     *ATLAS,
     "acl_enforce_version_8",
     "acl_disabled_ttl",
-    "addresses.rpc",
-    "ports.rpc",
+    *RPC,
     "reap",
     "audit",
     "snapshot_agent",
+    "acl.disabled_ttl",
     "acl.msp_disable_bootstrap",
     "acl.tokens.managed_service_provider",
 )
@@ -90,6 +104,11 @@ def translate(layer: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
             result.setdefault(new, value)
         elif path in ATLAS:
             warnings.append(atlas_warning(path))
-        elif path not in IGNORED:
+        elif path in CIRCONUS:
+            warnings.append(f"{path} is ignored: metrics cannot be sent to Circonus.")
+        elif path in IGNORED:
+            if path not in RPC:
+                warnings.append(f"{path} is accepted, but has no effect.")
+        else:
             result[path] = value
     return result

@@ -28,6 +28,8 @@ def _entry(item: Declared) -> Iterator[str]:
         facts.append(f"flag ``-{item.setting.flag}``")
     if item.setting.reload:
         facts.append("reloadable")
+    if item.setting.idle:
+        facts.append("without effect yet")
     yield f"``{item.path}``"
     yield f"    {item.setting.doc}"
     yield ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyconsul.config import groups
 from pyconsul.config.definitions import CHECK, SERVICE
 from pyconsul.config.kinds import (
+    ADDRESSES,
     ANY_MAP,
     BOOL,
     DURATION,
@@ -18,7 +19,6 @@ from pyconsul.config.kinds import (
     PATH,
     STRING,
     STRING_MAP,
-    STRINGS,
 )
 from pyconsul.config.setting import SettingGroup, group, setting
 
@@ -77,7 +77,10 @@ class AgentConfig(SettingGroup, frozen=True, kw_only=True):
 
     # ------------------------------------------------------------ where it listens
     bind_addr: str = setting(
-        "0.0.0.0", STRING, "Address to listen on for other agents; may be a template.", flag="bind"
+        "0.0.0.0",
+        STRING,
+        "Address to listen on for other agents; may be a template, as all addresses.",
+        flag="bind",
     )
     client_addr: tuple[str, ...] = setting(
         ("127.0.0.1",), IPS, "Addresses for HTTP, DNS and gRPC, separated by spaces.", flag="client"
@@ -110,18 +113,18 @@ class AgentConfig(SettingGroup, frozen=True, kw_only=True):
 
     # ------------------------------------------------------------ whom it joins
     start_join: tuple[str, ...] = setting(
-        (), STRINGS, "Address to join at start, once. May be repeated.", flag="join"
+        (), ADDRESSES, "Address to join at start, once. May be repeated.", flag="join"
     )
     start_join_wan: tuple[str, ...] = setting(
-        (), STRINGS, "The same for the WAN pool. May be repeated.", flag="join-wan"
+        (), ADDRESSES, "The same for the WAN pool. May be repeated.", flag="join-wan"
     )
     retry_join: tuple[str, ...] = setting(
-        (), STRINGS, "Address to join, tried until it works. May be repeated.", flag="retry-join"
+        (), ADDRESSES, "Address to join, tried until it works. May be repeated.", flag="retry-join"
     )
     retry_interval: float = setting(30.0, DURATION, "Time between such attempts.", flag="retry-interval")
     retry_max: int = setting(0, INT, "Number of attempts before giving up; 0: never.", flag="retry-max")
     retry_join_wan: tuple[str, ...] = setting(
-        (), STRINGS, "Like -retry-join, for the WAN pool. May be repeated.", flag="retry-join-wan"
+        (), ADDRESSES, "Like -retry-join, for the WAN pool. May be repeated.", flag="retry-join-wan"
     )
     retry_interval_wan: float = setting(
         30.0, DURATION, "Time between attempts to join the WAN pool.", flag="retry-interval-wan"
@@ -133,9 +136,15 @@ class AgentConfig(SettingGroup, frozen=True, kw_only=True):
         False, BOOL, "Join the members known before, even after a leave.", flag="rejoin"
     )
     primary_gateways: tuple[str, ...] = setting(
-        (), STRINGS, "Mesh gateway of the primary datacenter. May be repeated.", flag="primary-gateway"
+        (),
+        ADDRESSES,
+        "Mesh gateway of the primary datacenter. May be repeated.",
+        flag="primary-gateway",
+        idle=True,
     )
-    primary_gateways_interval: float = setting(30.0, DURATION, "Time between attempts to reach them.")
+    primary_gateways_interval: float = setting(
+        30.0, DURATION, "Time between attempts to reach them.", idle=True
+    )
 
     # ------------------------------------------------------------ how it goes
     leave_on_terminate: bool | None = setting(
@@ -177,7 +186,7 @@ class AgentConfig(SettingGroup, frozen=True, kw_only=True):
     discovery_max_stale: float = setting(0.0, DURATION, "Discovery may read this stale; 0: not at all.")
     dns_config: groups.DnsConfig = group(groups.DnsConfig)
     recursors: tuple[str, ...] = setting(
-        (), STRINGS, "DNS server for all other domains. May be repeated.", flag="recursor"
+        (), ADDRESSES, "DNS server for all other domains. May be repeated.", flag="recursor"
     )
     http_config: groups.HttpConfig = group(groups.HttpConfig)
     limits: groups.Limits = group(groups.Limits)
@@ -215,7 +224,9 @@ class AgentConfig(SettingGroup, frozen=True, kw_only=True):
         False, BOOL, "Run script checks from files only.", flag="enable-local-script-checks"
     )
     enable_agent_tls_for_checks: bool = setting(False, BOOL, "HTTPS checks use the agent's certificate.")
-    enable_central_service_config: bool = setting(False, BOOL, "Merge defaults from config entries.")
+    enable_central_service_config: bool = setting(
+        False, BOOL, "Merge defaults from config entries.", idle=True
+    )
     config_entries: groups.ConfigEntries = group(groups.ConfigEntries)
     connect: groups.Connect = group(groups.Connect)
 
@@ -239,21 +250,25 @@ class AgentConfig(SettingGroup, frozen=True, kw_only=True):
     telemetry: groups.Telemetry = group(groups.Telemetry)
 
     # ------------------------------------------------------------ TLS and access
-    ca_file: str = setting("", PATH, "CA certificates, PEM.", reload=True)
-    ca_path: str = setting("", PATH, "A folder of them.", reload=True)
-    cert_file: str = setting("", PATH, "The agent's certificate, PEM.", reload=True)
-    key_file: str = setting("", PATH, "Its key, PEM.", reload=True)
-    verify_incoming: bool = setting(False, BOOL, "Connections need a certificate of our CA.")
-    verify_incoming_rpc: bool = setting(False, BOOL, "The same for RPC only.")
-    verify_incoming_https: bool = setting(False, BOOL, "The same for HTTPS only.")
-    verify_outgoing: bool = setting(False, BOOL, "Use TLS to others and check their certificates.")
-    verify_server_hostname: bool = setting(False, BOOL, "Servers must be named server.DATACENTER.DOMAIN.")
-    server_name: str = setting("", STRING, "Name to present instead of the node's.")
-    tls_min_version: str = setting("tls12", STRING, "tls10, tls11, tls12 or tls13.")
-    tls_cipher_suites: str = setting("", STRING, "Cipher suites, separated by commas.")
-    tls_prefer_server_cipher_suites: bool = setting(False, BOOL, "The server's order of suites counts.")
+    ca_file: str = setting("", PATH, "CA certificates, PEM.", reload=True, idle=True)
+    ca_path: str = setting("", PATH, "A folder of them.", reload=True, idle=True)
+    cert_file: str = setting("", PATH, "The agent's certificate, PEM.", reload=True, idle=True)
+    key_file: str = setting("", PATH, "Its key, PEM.", reload=True, idle=True)
+    verify_incoming: bool = setting(False, BOOL, "Connections need a certificate of our CA.", idle=True)
+    verify_incoming_rpc: bool = setting(False, BOOL, "The same for RPC only.", idle=True)
+    verify_incoming_https: bool = setting(False, BOOL, "The same for HTTPS only.", idle=True)
+    verify_outgoing: bool = setting(False, BOOL, "Use TLS to others and check their certificates.", idle=True)
+    verify_server_hostname: bool = setting(
+        False, BOOL, "Servers must be named server.DATACENTER.DOMAIN.", idle=True
+    )
+    server_name: str = setting("", STRING, "Name to present instead of the node's.", idle=True)
+    tls_min_version: str = setting("tls12", STRING, "tls10, tls11, tls12 or tls13.", idle=True)
+    tls_cipher_suites: str = setting("", STRING, "Cipher suites, separated by commas.", idle=True)
+    tls_prefer_server_cipher_suites: bool = setting(
+        False, BOOL, "The server's order of suites counts.", idle=True
+    )
     auto_encrypt: groups.AutoEncrypt = group(groups.AutoEncrypt)
-    auto_config: dict[str, Any] = setting({}, ANY_MAP, "Accepted; not built.")
+    auto_config: dict[str, Any] = setting({}, ANY_MAP, "Accepted; not built.", idle=True)
     acl: groups.Acl = group(groups.Acl)
 
     @property

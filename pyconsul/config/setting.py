@@ -27,6 +27,7 @@ class Setting(Struct, frozen=True):
     :ivar flag: the flag's name without dash; empty: none.
     :ivar reload: whether SIGHUP makes a new value take effect.
     :ivar secret: never shown, not even in ``repr``.
+    :ivar idle: accepted, but without effect until what it is about is built.
     :ivar holds: for a list of definitions, the keys of one.
     """
 
@@ -35,6 +36,7 @@ class Setting(Struct, frozen=True):
     flag: str = ""
     reload: bool = False
     secret: bool = False
+    idle: bool = False
     holds: ListOf | None = None
 
 
@@ -91,10 +93,11 @@ def setting(
     flag: str = "",
     reload: bool = False,
     secret: bool = False,
+    idle: bool = False,
     holds: Spec | None = None,
 ) -> Any:
     """Declare a field; a ``default`` that is a dict is copied for each instance."""
-    own = Setting(kind, doc, flag, reload, secret, ListOf(holds) if holds is not None else None)
+    own = Setting(kind, doc, flag, reload, secret, idle, ListOf(holds) if holds is not None else None)
     if isinstance(default, dict):
         return _Declaration(field(default_factory=default.copy), own)
     return _Declaration(field(default=default), own)

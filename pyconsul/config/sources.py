@@ -20,6 +20,7 @@ from pyconsul.config import legacy
 from pyconsul.config.definitions import CHECK, SERVICE, check_definition, service_definition
 from pyconsul.config.host import Host
 from pyconsul.config.kinds import Kind
+from pyconsul.config.later import without_effect
 from pyconsul.config.places import Mistake, Places, json_noted
 from pyconsul.config.schema import DEV, AgentConfig
 from pyconsul.config.setting import Declared, declared, replaced
@@ -106,13 +107,13 @@ class Reader:
                 result[path] = value
         return result
 
-    def converted(self, layer: Layer) -> Layer:
+    def converted(self, layer: Layer, host: Host) -> Layer:
         """The values as the program uses them; raises ``ConfigurationError`` with all faults."""
         problems: list[str] = []
         values: Layer = {}
         for path, value in layer.items():
             try:
-                values[path] = self._convert(path, value)
+                values[path] = self._convert(path, value, host)
             except ConfigurationError as error:
                 mistake = error if isinstance(error, Mistake) else Mistake(str(error), path)
                 problems.append(self._places.shown(mistake) if self._places else str(error))
@@ -120,12 +121,15 @@ class Reader:
             raise ConfigurationError(errors_text(problems))
         return values
 
-    def _convert(self, path: str, value: Any) -> Any:
+    def _convert(self, path: str, value: Any, host: Host) -> Any:
         if path == "services":
             return tuple(service_definition(item, "service[]") for item in value)
         if path == "checks":
             return tuple(check_definition(item, "check[]") for item in value)
-        return self.declared[path].setting.kind.convert(value, path)
+        kind = self.declared[path].setting.kind
+        if kind.template:
+            value = host.expanded(value, path)
+        return kind.convert(value, path)
 
 
 def load(sources: Sources, host: Host | None = None) -> AgentConfig:
@@ -147,19 +151,21 @@ def _loaded(sources: Sources, host: Host, places: Places | None) -> AgentConfig:
     lists = {path: value for path, value in sources.flags.items() if reader.declared[path].setting.kind.many}
     scalars = {path: value for path, value in sources.flags.items() if path not in lists}
     layers = [lists]
-    if sources.dev:
-        layers.append(reader.layer(DEV, "dev", warnings))
     for name, tree in _trees(sources, warnings, places):
         layers.append(reader.layer(tree, name, warnings))
     layers.append(scalars)
     for number, text in enumerate(sources.fragments):
         name = f"flags-{number}.hcl"
         layers.append(reader.layer(_decoded(text, "hcl", name), name, warnings))
-    values = reader.converted(reader.merged(layers))
+    given = {path for layer in layers for path in layer}
+    if sources.dev:
+        layers.insert(1, reader.layer(DEV, "dev", warnings))
+    values = reader.converted(reader.merged(layers), host)
     config = replaced(AgentConfig(dev=sources.dev, sources=sources), values)
     try:
         config = completed(config, host, warnings)
-        validate(config, warnings)
+        validate(config, warnings, host.files_max())
+        warnings += without_effect(config, given)
     except Mistake as mistake:
         raise ConfigurationError(places.shown(mistake) if places else str(mistake)) from None
     return replace(config, warnings=tuple(warnings))
@@ -167,12 +173,12 @@ def _loaded(sources: Sources, host: Host, places: Places | None) -> AgentConfig:
 
 def services_in(paths: Sequence[str]) -> list[dict[str, Any]]:
     """The services that files and folders define; raises ``ConfigurationError``."""
-    reader = Reader()
+    reader, host = Reader(), Host()
     warnings: list[str] = []
     found: list[dict[str, Any]] = []
     for name, tree in _trees(Sources(paths=tuple(paths)), warnings):
         services = reader.layer(tree, name, warnings).get("services", [])
-        found += reader.converted({"services": services})["services"]
+        found += reader.converted({"services": services}, host)["services"]
     return found
 
 

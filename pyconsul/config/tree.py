@@ -114,7 +114,7 @@ def read_object(
     for key, item in given.items():
         path = f"{where}.{key}" if where else key
         wanted = spec.get(key.lower())
-        if wanted is None:
+        if wanted is None or (key != key.lower() and key.lower() in given):
             problems.add_unknown(given, key, path, spec)
         elif item is not None:
             found[key.lower()] = _read(item, wanted, path, problems, (given, key))

@@ -47,7 +47,7 @@ CONVERTED: list[tuple[Kind, Any, object]] = [
     (kinds.PORT, 0, -1),
     (kinds.PORT, -7, -1),
     (kinds.IP, "", ""),
-    (kinds.IP, "[::1]", "::1"),
+    (kinds.IP, "[::]", "::"),
     (kinds.IPS, "10.0.0.1 ::1 unix:///x", ("10.0.0.1", "::1", "unix:///x")),
     (kinds.STRINGS, ["a", "b"], ("a", "b")),
     (kinds.NETWORKS, ["10.0.0.0/8"], ("10.0.0.0/8",)),

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from pyconsul.config import legacy, reference
 from pyconsul.config.definitions import CHECK, OTHER_CHECK, SERVICE
-from pyconsul.config.kinds import ANY_MAP, BOOL, DURATION, INT, MAPS, NUMBER, PORT, STRING_MAP, Kind
+from pyconsul.config.kinds import ANY_MAP, BOOL, DURATION, INT, MAPS, NUMBER, PORT, STRING_MAP, UINT, Kind
 from pyconsul.config.schema import DEV, AgentConfig
 from pyconsul.config.setting import declared
 from pyconsul.config.sources import Reader
@@ -35,7 +35,7 @@ def example(kind: object) -> Any:
     if kind.name == "map of lists":
         return {"a": ["b"]}
     examples: dict[Kind, Any] = {
-        BOOL: True, INT: 3, NUMBER: 1.5, PORT: 9, DURATION: "9h",
+        BOOL: True, INT: 3, UINT: 3, NUMBER: 1.5, PORT: 9, DURATION: "9h",
         STRING_MAP: {"a": "b"}, ANY_MAP: {}, MAPS: [],
     }  # fmt: skip
     return examples.get(kind, {"a": "5s"} if kind.name == "map of durations" else "x")

@@ -7,10 +7,11 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.config.host import Host
+from pyconsul.config.interfaces import interface
 from pyconsul.config.sources import Sources, load, taken_over
 from pyconsul.errors import ConfigurationError
 
-HOST = Host("host", [("eth0", "10.0.0.5")])
+HOST = Host("host", lambda: [interface("eth0", "10.0.0.5/8")])
 
 
 class SourceTests(SynchronousTestCase):
@@ -189,7 +190,22 @@ class LayerTests(SourceTests):
             config.warnings[0],
             "The 'acl_datacenter' field is deprecated. Use the 'primary_datacenter' field instead.",
         )
-        self.assertEqual(len(config.warnings), 2)
+        self.assertEqual(
+            config.warnings[1:],
+            (
+                "The 'acl_token' field is deprecated. Use the 'acl.tokens.default' field instead.",
+                "reap is accepted, but has no effect.",
+                "Accepted, but without effect yet: acl.tokens.default",
+            ),
+        )
+        path = self.write("c.json", {"telemetry": {"circonus_api_token": "t"}, "acl": {"disabled_ttl": "x"}})
+        self.assertEqual(
+            self.load(path).warnings,
+            (
+                "telemetry.circonus_api_token is ignored: metrics cannot be sent to Circonus.",
+                "acl.disabled_ttl is accepted, but has no effect.",
+            ),
+        )
 
     def test_old_key_beside_its_new_name(self) -> None:
         """The new name counts."""

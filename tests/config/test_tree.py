@@ -70,3 +70,11 @@ class ReadTests(SynchronousTestCase):
     def test_one_problem(self) -> None:
         """The count is grammatical."""
         self.assertEqual(errors_text(["x"]), "1 error occurred:\n\t* x\n\n")
+
+    def test_one_name_twice(self) -> None:
+        """Beside a key as it is declared, another spelling of it is a key that is not known."""
+        _, problems = self.read({"name": "a", "NAME": "b"})
+        error = self.assertRaises(ConfigurationError, problems.check, "f.json")
+        self.assertIn("* invalid config key NAME", str(error))
+        found, problems = self.read({"NAME": "b"})
+        self.assertEqual((found, problems.unknown), ({"name": "b"}, []))

@@ -6,12 +6,15 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.config.host import Host
+from pyconsul.config.interfaces import interface
 from pyconsul.config.schema import AgentConfig
 from pyconsul.config.sources import Sources, load
 from pyconsul.config.validate import gossip_key_problem
 from pyconsul.errors import ConfigurationError
 
-HOST = Host("host", [("lo", "127.0.0.1"), ("eth0", "10.0.0.5")])
+HOST = Host(
+    "host", lambda: [interface("lo", "127.0.0.1/8"), interface("eth0", "10.0.0.5/8")], files_max=lambda: 1024
+)
 KEY = "MDEyMzQ1Njc4OWFiY2RlZg=="
 
 REFUSED: list[tuple[str, str]] = [
@@ -35,7 +38,42 @@ REFUSED: list[tuple[str, str]] = [
     ('advertise_addr = "0.0.0.0"', "Advertise address cannot be 0.0.0.0, :: or [::]"),
     ('advertise_addr_wan = "[::]"', "Advertise WAN address cannot be 0.0.0.0, :: or [::]"),
     ('advertise_addr = "foo"', "1 error occurred:\n\t* advertise_addr: invalid ip address: foo\n\n"),
-    ('advertise_addr_ipv4 = "::1"', "advertise_addr_ipv4: invalid ipv4 address: ::1"),
+    ('advertise_addr_ipv4 = "::1"', "advertise_addr_ipv4 must be an ipv4 address"),
+    ('advertise_addr_ipv6 = "10.0.0.1"', "advertise_addr_ipv6 must be an ipv6 address"),
+    ('advertise_addr = "[::1]"', "1 error occurred:\n\t* advertise_addr: invalid ip address: [::1]\n\n"),
+    ('recursors = ["10.0.0.1", "[::]"]', "DNS recursor address cannot be 0.0.0.0, :: or [::]"),
+    ('bind_addr = "::"', "No public IPv6 address found. Please configure one with 'advertise'."),
+    ('bind_addr = "[::1]"', "1 error occurred:\n\t* bind_addr: invalid ip address: [::1]\n\n"),
+    ('primary_datacenter = "a b"', 'primary_datacenter cannot be "a b". Please use only [a-z0-9-_]'),
+    ('ui_content_path = "/x y"',
+     "ui-content-path can only contain alphanumeric, -, _, or /. received: /x y/"),
+    ("ports { http = 8600 }", "HTTP address 127.0.0.1:8600 already configured for DNS"),
+    ("ports { https = 8500 }", "HTTPS address 127.0.0.1:8500 already configured for HTTP"),
+    ('addresses { http = "127.0.0.1 127.0.0.1" }', "HTTP address 127.0.0.1:8500 already configured for HTTP"),
+    ('addresses { http = "unix:///a" https = "unix:///a" } ports { https = 1 }',
+     "HTTPS address /a already configured for HTTP"),
+    ("ports { server = 8301 }",
+     "Serf Advertise LAN address 10.0.0.5:8301 already configured for RPC Advertise"),
+    ("ports { serf_wan = 8301 }",
+     "Serf Advertise WAN address 10.0.0.5:8301 already configured for Serf Advertise LAN"),
+    ('client_addr = "10.0.0.5" ports { dns = 8300 }',
+     "RPC Advertise address 10.0.0.5:8300 already configured for DNS"),
+    ("ports { sidecar_max_port = 1 }",
+     "sidecar_min_port must be less than sidecar_max_port. To disable, set both to zero."),
+    ("ports { expose_min_port = 30000 }",
+     "expose_min_port must be less than expose_max_port. To disable, set both to zero."),
+    ("autopilot { max_trailing_logs = -1 }",
+     "autopilot.max_trailing_logs cannot be -1. Must be greater than or equal to zero"),
+    ("cache { entry_fetch_rate = 0 }", "cache.entry_fetch_rate must be strictly positive, was: 0"),
+    ("cache { entry_fetch_max_burst = -1 }",
+     "cache.entry_fetch_max_burst must be strictly positive, was: -1"),
+    ("limits { http_max_conns_per_client = 1005 }",
+     "system allows a max of 1024 file descriptors, "
+     "but limits.http_max_conns_per_client: 1005 needs at least 1025"),
+    ("raft_protocol = 4", "Failed to start Raft: Protocol version 4 must be >= 1 and <= 3"),
+    ("raft_protocol = -1", "Failed to start Raft: Protocol version -1 must be >= 1 and <= 3"),
+    ('recursors = ["1.1.1.1:x"]', "Invalid recursor address: 1.1.1.1:x: unknown port x"),
+    ('recursors = ["[::1]:70000"]', "Invalid recursor address: [::1]:70000: unknown port 70000"),
     ('bind_addr = "foo"', "1 error occurred:\n\t* bind_addr: invalid ip address: foo\n\n"),
     ('bind_addr = " "', "bind_addr cannot be empty"),
     ('bind_addr = "127.0.0.1 127.0.0.2"',
@@ -51,8 +89,6 @@ REFUSED: list[tuple[str, str]] = [
     ("check_output_max_size = 0", "check_output_max_size must be positive"),
     ("protocol = 1", "Protocol version '1' too low. Must be in range: [2, 3]"),
     ("protocol = 4", "Protocol version '4' too high. Must be in range: [2, 3]"),
-    ("raft_protocol = 4", "Failed to start Raft: Protocol version 4 must be >= 1 and <= 3"),
-    ('reconnect_timeout = "1h"', "reconnect_timeout must be >= 8h"),
     ('log_level = "zz"',
      "Invalid log level: zz. Valid log levels are: [TRACE DEBUG INFO WARN ERR ERROR]"),
     ('segment = "x"', "Network segments are not supported in this version of Consul"),
@@ -66,12 +102,21 @@ REFUSED: list[tuple[str, str]] = [
      "Key prefix 'consul-' is reserved for internal use"),
 ]  # fmt: skip
 
+
+def host(*addresses: str) -> Host:
+    """A machine with these addresses."""
+    return Host("h", lambda: [interface(f"e{number}", text) for number, text in enumerate(addresses)])
+
+
 WARNED: list[tuple[str, str]] = [
     ("server = true bootstrap_expect = 2", "expecting 2 servers"),
     ("server = true bootstrap_expect = 2", "no failure tolerance"),
     ("server = true bootstrap_expect = 4", "even number of servers"),
     ("server = true bootstrap_expect = 3", "bootstrap_expect > 0: expecting 3 servers"),
     ("server = true bootstrap_expect = 1", "this is the same as Bootstrap mode"),
+    ("server = true bootstrap = true bootstrap_expect = 1", "this is the same as Bootstrap mode"),
+    ('reconnect_timeout = "1h"', "reconnect_timeout should be 8h at least"),
+    ('reconnect_timeout_wan = "1h"', "reconnect_timeout_wan should be 8h at least"),
     ("server = true bootstrap = true", "bootstrap = true: do not enable unless necessary"),
     ('node_name = "a b"', 'Node name "a b" will not be discoverable via DNS'),
     (f'node_name = "{"x" * 64}"', "it is too long"),
@@ -132,7 +177,7 @@ class ValidateTests(SynchronousTestCase):
     def test_addresses(self) -> None:
         """What follows from the bind and the client address."""
         config = self.load(
-            'bind_addr = "[::1]" client_addr = "10.0.0.1 10.0.0.2" addresses { http = "10.0.0.3" }'
+            'bind_addr = "::1" client_addr = "10.0.0.1 10.0.0.2" addresses { http = "10.0.0.3" }'
         )
         facts = (config.bind_addr, config.advertise_addr, config.advertise_addr_wan, config.serf_lan)
         self.assertEqual(facts, ("::1",) * 4)
@@ -145,13 +190,46 @@ class ValidateTests(SynchronousTestCase):
     def test_advertised(self) -> None:
         """A wildcard is advertised as the one private address, if there is one."""
         self.assertEqual(self.load("").advertise_addr, "10.0.0.5")
-        two = Host("h", [("a", "10.0.0.1"), ("b", "10.0.0.2")])
+        two = host("10.0.0.1/8", "10.0.0.2/8")
         error = self.assertRaises(ConfigurationError, self.load, "", two)
         self.assertIn("Multiple private IPv4 addresses found.", str(error))
-        public = self.load("", Host("h", [("a", "8.8.4.4")]))
+        public = self.load("", host("8.8.4.4/24"))
         self.assertEqual(public.advertise_addr, "8.8.4.4")
         self.assertIn("No private IPv4 address found", public.warnings[0])
-        self.assertEqual(self.load("", Host("h", [])).advertise_addr, "127.0.0.1")
+        self.assertEqual(self.load("", host()).advertise_addr, "127.0.0.1")
+
+    def test_advertised_ipv6(self) -> None:
+        """The wildcard of IPv6 is advertised as the one public address."""
+        one, two = "2a00:1450::1/64", "2a00:1450::2/64"
+        for text in ("::", "[::]"):
+            config = self.load(f'bind_addr = "{text}"', host(one, "10.0.0.1/8", "fd00::1/64"))
+            self.assertEqual((config.bind_addr, config.advertise_addr), ("::", "2a00:1450::1"))
+        error = self.assertRaises(ConfigurationError, self.load, 'bind_addr = "::"', host(one, two))
+        self.assertIn("Multiple public IPv6 addresses found.", str(error))
+
+    def test_ports_that_do_not_conflict(self) -> None:
+        """Other addresses, listeners that are off, and ranges that are off or of one port."""
+        for text in (
+            'addresses { http = "127.0.0.2" } ports { http = 8600 }',
+            "ports { dns = -1 http = -1 https = -1 }",
+            'advertise_addr_wan = "10.0.0.9" ports { serf_wan = 8301 }',
+            "ports { sidecar_min_port = 0 sidecar_max_port = 0 }",
+            "ports { expose_min_port = 5 expose_max_port = 5 }",
+        ):
+            self.load(text)
+
+    def test_defaults_instead_of_nothing(self) -> None:
+        """Zero means the default."""
+        config = self.load(
+            'protocol = 0 raft_protocol = 0 reconnect_timeout = "-1s" reconnect_timeout_wan = "0s"'
+        )
+        self.assertEqual((config.protocol, config.raft_protocol), (2, 3))
+        self.assertEqual((config.reconnect_timeout, config.reconnect_timeout_wan), (259200.0, 259200.0))
+
+    def test_unlimited_files(self) -> None:
+        """Where the limit is not known, nothing is said of it."""
+        unknown = Host("h", list, files_max=lambda: 0)
+        self.load("limits { http_max_conns_per_client = 100000 }", unknown)
 
     def test_template(self) -> None:
         """A bind address may be a template."""
