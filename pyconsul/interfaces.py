@@ -360,6 +360,10 @@ class Agent(Protocol):
         """Whether no other node can lead now: what this one answers from its own store is linearizable."""
         ...
 
+    def last_contact_ms(self) -> int:
+        """How long ago this node heard of its leader; 0 on the leader."""
+        ...
+
     def relay(self, target: bytes) -> tuple[Joining, Deferred[Relayed | None]] | None:
         """Have the GET of ``target`` answered by another agent that this one would have to ask anyway.
 

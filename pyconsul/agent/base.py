@@ -481,6 +481,10 @@ class BaseAgent(MultiService):
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 
+    def last_contact_ms(self) -> int:
+        """See ``pyconsul.interfaces.Agent``; what tells that is kept by servers only."""
+        return 0
+
     def holds_lease(self) -> bool:
         """See ``pyconsul.interfaces.Agent``."""
         return False

@@ -517,6 +517,16 @@ class ServerAgent(BaseAgent):
     def relay(self, target: bytes) -> None:
         """See ``pyconsul.interfaces.Agent``; a server answers what it is asked, or asks for that itself."""
 
+    def last_contact_ms(self) -> int:
+        """See ``pyconsul.interfaces.Agent``."""
+        return self._last_contact_ns() // 1_000_000
+
+    def _last_contact_ns(self) -> int:
+        heard = self.raft.core.last_contact
+        if heard is None or self.raft.is_leader:
+            return 0
+        return max(1, int((self.clock.seconds() - heard) * 1e9))
+
     def forget(self, watcher: AnswerWatcher) -> None:
         """See ``pyconsul.interfaces.Agent``."""
         self.store.watches.cancel(watcher.watch, watcher)
@@ -618,13 +628,9 @@ class ServerAgent(BaseAgent):
 
     def _complete(self, read: Read, request: Any) -> Any:
         reply = read.reply
-        core = self.raft.core
         reply.index = read.index or 1
         reply.known_leader = bool(self.raft.leader_id)
-        if self.raft.is_leader or not request.allow_stale:
-            reply.last_contact = 0
-        elif core.last_contact is not None:
-            reply.last_contact = max(1, int((self.clock.seconds() - core.last_contact) * 1e9))
+        reply.last_contact = self._last_contact_ns() if request.allow_stale else 0
         if request.require_consistent:
             reply.consistency_level = "consistent"
         elif request.allow_stale:

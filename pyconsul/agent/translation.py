@@ -30,6 +30,7 @@ class Translated:
         self._datacenter = datacenter
         self._for_names = for_names
         self.confirm, self.holds_lease, self.forget = agent.confirm, agent.holds_lease, agent.forget
+        self.last_contact_ms = agent.last_contact_ms
         self.shared_time_s = agent.shared_time_s
 
     def ask(

@@ -28,14 +28,15 @@ class Kept:
     :ivar armed: set by ``Agent.ask`` once the store will call ``wake``.
     :ivar confirm: the leader has to be confirmed each time before this is served.
     :ivar leased: the same, but while the leader's lease lasts.
+    :ivar aging: it tells when the leader was last heard of.
     :ivar watch: for ``Agent.ask`` to leave what it registered on, so that ``Agent.forget`` can undo it.
     :ivar stale: what was read has changed.
     :ivar renderings: by ``facts.IDENTITY`` and ``facts.GZIP``; ``None`` until first needed.
     """
 
     __slots__ = (
-        "answer", "armed", "cache", "confirm", "leased", "renderings", "size_bytes", "stale", "target",
-        "watch",
+        "aging", "answer", "armed", "cache", "confirm", "leased", "renderings", "size_bytes", "stale",
+        "target", "watch",
     )  # fmt: skip
 
     def __init__(self, cache: AnswerCache, target: bytes) -> None:
@@ -44,6 +45,7 @@ class Kept:
         self.armed: Any = False
         self.confirm = False
         self.leased = False
+        self.aging = False
         self.watch: Any = None
         self.stale = False
         self.answer: Answer | None = None

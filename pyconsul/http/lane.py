@@ -38,6 +38,8 @@ class Lane:
         if method == b"GET" and facts.variant >= 0:
             kept = surface.kept.entries.get(target)
             if kept is not None and surface.is_sure(kept):
+                if kept.aging:
+                    surface.age(kept)
                 before, after = kept.renderings[facts.variant] or surface.rendering(kept, facts.variant)
                 return b"%b%b%b" % (before, surface.dates.value(), after)
             crowd = self._crowds.find(target)

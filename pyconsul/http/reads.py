@@ -46,6 +46,7 @@ def read(
         if query.may_keep:
             query.kept.confirm = request.require_consistent
             query.kept.leased = not (request.require_consistent or request.allow_stale)
+            query.kept.aging = request.allow_stale
         else:
             query.kept = None
     elif request.min_query_index:
@@ -99,8 +100,6 @@ def _stamp(
     answer.index = reply.index
     answer.known_leader = reply.known_leader
     answer.last_contact_ms = reply.last_contact // 1_000_000
-    if reply.last_contact:  # not the leader's: the answer tells its age, and is another each time
-        query.may_keep = False
     if consistency:
         level = reply.consistency_level
         if not level:

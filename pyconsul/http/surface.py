@@ -131,7 +131,11 @@ class Surface:
         if query.method == b"GET" and query.facts.plain:
             entry = self.kept.entries.get(query.target)
             if entry is not None and entry.answer is not None:
-                return entry.answer if self.is_sure(entry) else self._confirm(entry, route, query, parameters)
+                if not self.is_sure(entry):
+                    return self._confirm(entry, route, query, parameters)
+                if entry.aging:
+                    self.age(entry)
+                return entry.answer
             if (relayed := self._relay(route, query, parameters)) is not None:
                 return relayed
             query.kept = self.kept.place(query.target, b"cached" in query.target)
@@ -140,6 +144,14 @@ class Surface:
     def is_sure(self, kept: Kept) -> bool:
         """Whether a kept answer may be served without asking anybody."""
         return not kept.confirm and (not kept.leased or self.agent.holds_lease())
+
+    def age(self, kept: Kept) -> None:
+        """Have a kept answer say when the leader was last heard of."""
+        answer = kept.answer
+        contact_ms = self.agent.last_contact_ms()
+        if answer is not None and answer.last_contact_ms != contact_ms:
+            kept.answer = replace(answer, last_contact_ms=contact_ms)
+            kept.renderings = [None, None]
 
     def _relay(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Deferred[Answer] | None:
         """Have another agent answer what was asked for before, if this one would have to ask it anyway."""

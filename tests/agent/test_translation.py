@@ -54,6 +54,9 @@ class FakeAgent:
     def shared_time_s(self, request: Any) -> float:
         return 2.0
 
+    def last_contact_ms(self) -> int:
+        return 0
+
     def holds_lease(self) -> bool:
         return True
 

@@ -102,6 +102,9 @@ class FakeAgent:
     def shared_time_s(self, request: Any) -> float:
         return 0.0
 
+    def last_contact_ms(self) -> int:
+        return 0
+
     def holds_lease(self) -> bool:
         raise AssertionError("DNS does not ask for it")
 

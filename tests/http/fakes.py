@@ -236,6 +236,7 @@ class FakeAgent:
         self.leases: list[bool] = []
         self.soon: list[Callable[[], object]] = []
         self.leased = True
+        self.contact_ms = 0
         self.confirmed: Deferred[None] | None = None
         self.relaying: Callable[[bytes], Any] = lambda target: None
 
@@ -265,6 +266,9 @@ class FakeAgent:
         soon, self.soon = self.soon, []
         for tell in soon:
             tell()
+
+    def last_contact_ms(self) -> int:
+        return self.contact_ms
 
     def holds_lease(self) -> bool:
         return self.leased

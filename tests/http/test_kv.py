@@ -17,7 +17,8 @@ from tests.http.fakes import Client, FakeAgent, entry, meta, site
 class Base(SynchronousTestCase):
     def setUp(self) -> None:
         self.agent = FakeAgent()
-        self.client = Client(site(self.agent))
+        self.site = site(self.agent)
+        self.client = Client(self.site)
 
     def ask(
         self, target: str, method: str = "GET", body: bytes = b"", headers: str = ""
@@ -246,10 +247,17 @@ class KeptTests(Base):
         self.assertEqual(self.asks("/v1/kv/a", 4), 4)
 
     def test_answer_of_a_follower(self) -> None:
-        """Even if it were watched: contact with the leader that is not immediate is not kept."""
+        """It tells when the leader was last heard of, each time anew, though the rest of it is kept."""
         self.agent.replies["KVS.Get"] = IndexedDirEntries(entries=[entry()], **meta(last_contact=5_000_000))
-        self.assertEqual(self.asks("/v1/kv/a", 4), 4)
-        self.assertIn(b"X-Consul-Lastcontact: 5", self.head)
+        self.assertEqual(self.asks("/v1/kv/a?stale", 2), 2)
+        self.assertIn(b"X-Consul-Lastcontact: 5\r\n", self.head)
+        for contact_ms in (6, 6, 71, 0):
+            self.agent.contact_ms = contact_ms
+            for headers in ("", "Accept-Encoding: gzip\r\n", "Connection: close\r\n"):
+                client = Client(self.site)
+                answer = client.get("/v1/kv/a?stale", headers=headers)
+                self.assertIn(b"X-Consul-Lastcontact: %d\r\n" % contact_ms, answer)
+        self.assertEqual(len(self.agent.asked), 2)
 
     def test_woken_while_it_is_read(self) -> None:
         """A change between the read and its answer: the answer is sent, but not kept."""
