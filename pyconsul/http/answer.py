@@ -95,6 +95,11 @@ def protocol_error(status: int, message: str) -> Answer:
     return answer
 
 
+def not_stored(error: OSError) -> Answer:
+    """The answer to a body that there is no room for, after which the connection closes."""
+    return text(500, f"the request body cannot be stored: {error.strerror or error}", close=True)
+
+
 def refusal(error: PyconsulError) -> Answer:
     """The answer that an expected failure becomes."""
     return text(error.http_status, str(error))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import httptools
 from twisted.internet._producer_helpers import _PullToPush
@@ -25,10 +25,10 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pyconsul.http.answer import REASONS, Answer, protocol_error
+from pyconsul.http.answer import REASONS, Answer, not_stored, protocol_error
 from pyconsul.http.crowds import Crowd
 from pyconsul.http.facts import Facts
-from pyconsul.http.query import Query
+from pyconsul.http.query import Body, Query
 from pyconsul.interfaces import Later
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ HEAD_TOO_LARGE = protocol_error(431, "431 Request Header Fields Too Large")
 VERSION = protocol_error(400, "400 Bad Request: unsupported protocol version")
 NO_FACTS = Facts((), minor=1, keep=False)
 
-Item = tuple[bytes, bytes, Facts, bytes, Answer | None]
+Item = tuple[bytes, bytes, Facts, Body, Answer | None]
 
 
 def _spelt_out(data: bytes) -> bytes:
@@ -110,6 +110,7 @@ class Channel(Protocol):
     _facts: Facts | None = None
     _head_bytes = 0
     _body: list[bytes] = []
+    _file: BinaryIO | None = None
     _body_bytes = 0
 
     # ------------------------------------------------------------ the connection
@@ -128,7 +129,7 @@ class Channel(Protocol):
         self._gone = self._closing = True
         self._held = b""
         self._queue = None
-        self._parser = None
+        self._parser = self._file = None
         self.site.left(self)
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
@@ -229,10 +230,10 @@ class Channel(Protocol):
         """Answer so after what is queued, and close: the rest of the input means nothing any more."""
         self._enqueue(method, target, NO_FACTS, b"", answer)
         self.mid = False
-        self._parser = None
+        self._parser = self._file = None
 
     def _enqueue(
-        self, method: bytes, target: bytes, facts: Facts, body: bytes, answer: Answer | None
+        self, method: bytes, target: bytes, facts: Facts, body: Body, answer: Answer | None
     ) -> None:
         if self._queue is None:
             self._queue = deque()
@@ -248,6 +249,7 @@ class Channel(Protocol):
         self._headers = []
         self._facts = None
         self._body = []
+        self._file = None
         self._body_bytes = self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -272,23 +274,53 @@ class Channel(Protocol):
             self._stop(protocol_error(facts.status, facts.problem))
         if facts.length > REMEMBERED_BODY_BYTES_MAX:
             self._check_size(facts.length)
+            self._use_file()
         elif learning and facts.repeatable:
             self.site.remember(learning, facts)
         if facts.expects_continue and not (self.busy or self._queue):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
-        self._body.append(data)
         self._body_bytes += len(data)
         assert self._facts is not None
         if self._facts.chunked and self._body_bytes > REMEMBERED_BODY_BYTES_MAX:
             self._check_size(self._body_bytes)
+            if self._file is None:
+                self._use_file()
+        if self._file is None:
+            self._body.append(data)
+        else:
+            self._store(data)
+
+    def _use_file(self) -> None:
+        """Go on in a file if the body is for a route that takes one."""
+        try:
+            self._file = self.site.surface.body_file(self._parser.get_method(), self._target)
+        except OSError as error:
+            self._stop(not_stored(error))
+        if self._file is not None and self._body:
+            self._store(b"".join(self._body))
+            self._body = []
+
+    def _store(self, data: bytes) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self._stop(not_stored(error))
 
     def on_message_complete(self) -> None:
         self.mid = False
         facts = self._facts
         assert facts is not None
-        self._enqueue(self._parser.get_method(), self._target, facts, b"".join(self._body), None)
+        body: Body = b"".join(self._body)
+        if self._file is not None:
+            try:
+                self._file.seek(0)  # writes what is still buffered
+            except OSError as error:
+                self._stop(not_stored(error))
+            body, self._file = self._file, None
+        self._enqueue(self._parser.get_method(), self._target, facts, body, None)
         self._facts = None
         self._body = []
 
@@ -304,7 +336,7 @@ class Channel(Protocol):
     # ------------------------------------------------------------ answering
 
     def _begin(
-        self, method: bytes, target: bytes, facts: Facts, body: bytes = b"", answer: Answer | None = None
+        self, method: bytes, target: bytes, facts: Facts, body: Body = b"", answer: Answer | None = None
     ) -> None:
         site = self.site
         if not facts.keep:
@@ -315,7 +347,9 @@ class Channel(Protocol):
             self._close(linger=True)
             return
         lane = site.lane
-        result = None if lane is None else lane.serve(self, method, target, facts, body)
+        result = None
+        if lane is not None and isinstance(body, bytes):
+            result = lane.serve(self, method, target, facts, body)
         if isinstance(result, bytes):
             self.transport.write(result)
             if self.last:

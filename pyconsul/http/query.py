@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from urllib.parse import unquote_plus
 
 from pyconsul.errors import BadRequest, Refused
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     Shape = Callable[[Any], Answer]
 
+Body: TypeAlias = "bytes | BinaryIO"
+"""Of a request: all of it, or the file that it is in."""
 INDEX_MAX = (1 << 64) - 1
 NO_PARAMETERS: Mapping[str, list[str]] = {}
 
@@ -44,13 +46,14 @@ class Query:
     :ivar rule: of the route that answers it.
     :ivar may_keep: the answer depends on the target and the store alone (set by ``reads.read``).
     :ivar joining: says for how long others that ask the same may join; ``None``: nobody may.
+    :ivar file: the body instead, from its beginning, if it was collected in a file (``Route.as_file``).
     :ivar has_parameters: there is a query string.
     :ivar waiter: who is told of a reply that comes later, and then makes it an answer with ``shape``;
         ``None`` if that takes a Deferred.
     """
 
     __slots__ = (
-        "_parameters", "body", "facts", "has_parameters", "joining", "kept", "may_keep", "method",
+        "_parameters", "body", "facts", "file", "has_parameters", "joining", "kept", "may_keep", "method",
         "node_name", "peer", "rule", "shape", "target", "waiter",
     )  # fmt: skip
 
@@ -61,6 +64,7 @@ class Query:
         self.target = target
         self.facts = facts
         self.body = body
+        self.file: BinaryIO | None = None
         self.peer = peer
         self.node_name = node_name
         self.rule = ""

@@ -15,24 +15,27 @@ from pyconsul.http.paths import split
 if TYPE_CHECKING:
     from pyconsul.http.channel import Channel
     from pyconsul.http.facts import Facts
+    from pyconsul.http.query import Body
 
 
 class LeanRequest(Request):
     """A ``twisted.web`` request on our channel.
 
     :ivar facts: what the headers say.
-    :ivar body: all of it.
+    :ivar body: all of it; empty if it is in a file.
+    :ivar file: where it is then.
     """
 
     channel: Any
     site: Any
 
-    def __init__(self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes) -> None:
+    def __init__(self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: Body) -> None:
         Request.__init__(self, channel, parsePOSTFormSubmission=False)
         self.method = method
         self.uri = target
         self.facts = facts
-        self.body = body
+        self.body = body if isinstance(body, bytes) else b""
+        self.file = None if isinstance(body, bytes) else body
         self.clientproto = b"HTTP/1.%d" % facts.minor
 
     def begin(self) -> None:

@@ -102,14 +102,16 @@ class Road:
     def query_of(self, request: IRequest) -> Query:
         """The query that ``request``, ours or any other of Twisted's, stands for."""
         if isinstance(request, LeanRequest):
-            facts, body = request.facts, request.body
+            facts, body, file = request.facts, request.body, request.file
         else:
             raw = request.requestHeaders.getAllRawHeaders()
             headers = [(name, value) for name, values in raw for value in values]
             facts = Facts(headers, 0 if getattr(request, "clientproto", b"") == b"HTTP/1.0" else 1)
-            body = request.content.read()
+            body, file = request.content.read(), None
         peer = getattr(request.getClientAddress(), "host", "")
-        return Query(request.method, request.uri, facts, body, peer, self._surface.settings.node_name)
+        query = Query(request.method, request.uri, facts, body, peer, self._surface.settings.node_name)
+        query.file = file
+        return query
 
     def write(self, request: IRequest, query: Query, answer: Answer) -> bytes | None:
         """Write ``answer`` on ``request``; what is returned is for Klein to write and finish."""

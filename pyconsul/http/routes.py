@@ -35,6 +35,7 @@ class Route(Struct, frozen=True):
     :ivar body_max: bytes of body that are accepted; a callable, so that a reload can change it.
     :ivar body_doc: where the error text about a larger body points.
     :ivar narrow: which methods a path takes, where that depends on what the rule's parameter matches.
+    :ivar as_file: a body that is not small is collected in a file, ``Query.file``.
     """
 
     rule: str
@@ -44,6 +45,7 @@ class Route(Struct, frozen=True):
     body_max: Callable[[], int]
     body_doc: str
     narrow: Callable[[str], Sequence[str]] | None = None
+    as_file: bool = False
 
 
 class OwnRoute(Struct, frozen=True):
@@ -108,9 +110,13 @@ def route(
     *,
     body_max: Callable[[], int] = lambda: BODY_BYTES_MAX,
     body_doc: str = "",
+    as_file: bool = False,
 ) -> Callable[[E], E]:
-    """Declare an endpoint that is always reached through Klein, with any rule that Klein knows."""
-    return _declare(app, rule, methods, False, body_max, body_doc)
+    """Declare an endpoint that is always reached through Klein, with any rule that Klein knows.
+
+    :param as_file: see ``Route``; the rule has to be one that the lane could compile.
+    """
+    return _declare(app, rule, methods, False, body_max, body_doc, None, as_file)
 
 
 def _declare(
@@ -121,9 +127,10 @@ def _declare(
     body_max: Callable[[], int],
     body_doc: str,
     narrow: Callable[[str], Sequence[str]] | None = None,
+    as_file: bool = False,
 ) -> Callable[[E], E]:
     def mark(endpoint: E) -> E:
-        declared = Route(rule, tuple(methods), endpoint, is_hot, body_max, body_doc, narrow)
+        declared = Route(rule, tuple(methods), endpoint, is_hot, body_max, body_doc, narrow, as_file)
         app.declared[f"{','.join(methods)} {rule}"] = declared
         return endpoint
 

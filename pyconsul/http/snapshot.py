@@ -52,12 +52,12 @@ def add_routes(app: App, agent: LocalAgent) -> None:
         begun = agent.snapshot(query.get("dc"), query.token, query.has("stale"))
         return begun.addCallback(opened)
 
-    @route(app, RULE, ["PUT"], body_max=lambda: ARCHIVE_BYTES_MAX)
+    @route(app, RULE, ["PUT"], body_max=lambda: ARCHIVE_BYTES_MAX, as_file=True)
     def restore(query: Query) -> Deferred[Answer]:
         """Make the archive in the body the state."""
         if query.has("stale"):
             raise Refused("stale not allowed for restore")
-        file = BytesIO(query.body)
+        file = query.file or BytesIO(query.body)
         return agent.restore_snapshot(file, query.get("dc"), query.token).addCallback(_restored)
 
 

@@ -6,7 +6,7 @@ Klein and the compiled lane are two roads to ``Surface.call``; both leave throug
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -332,6 +332,22 @@ class Surface:
             limit = max((route.body_max() for route in self.app.declared.values()), default=SMALL_BODY_BYTES)
             return None if size <= limit else text(413, f"Request body({size} bytes) too large", close=True)
         return None if size <= found[0].body_max() else too_large(found[0], size)
+
+    def body_file(self, method: bytes, target: bytes) -> BinaryIO | None:
+        """A file for a body that is not small, gone once it is closed; ``None`` if memory will do.
+
+        :raises OSError: if there can be none.
+        """
+        try:
+            decoded = paths.decode(paths.split(target)[0])
+        except UnicodeDecodeError:
+            return None
+        found = self.table.find(method, (decoded or "").encode())
+        if found is None or not found[0].as_file:
+            return None
+        from tempfile import TemporaryFile  # few ever need it
+
+        return TemporaryFile()
 
 
 def too_large(route: Route, size: int) -> Answer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from io import BytesIO
 from typing import Any, BinaryIO
 
 from treq.testing import StubTreq
@@ -51,12 +53,14 @@ class SnapshotAgent(FakeAgent):
         self.outcome: dict[str, int] | Exception = {}
         self.saves: list[tuple[str, str, bool]] = []
         self.restores: list[tuple[bytes, str, str]] = []
+        self.archive: BinaryIO | None = None
 
     def snapshot(self, datacenter: str, token: str, allow_stale: bool) -> Deferred[SnapshotStream]:
         self.saves.append((datacenter, token, allow_stale))
         return fail(self.stream) if isinstance(self.stream, Exception) else succeed(self.stream)
 
     def restore_snapshot(self, archive: BinaryIO, datacenter: str, token: str) -> Deferred[dict[str, int]]:
+        self.archive = archive
         self.restores.append((archive.read(), datacenter, token))
         return fail(self.outcome) if isinstance(self.outcome, Exception) else succeed(self.outcome)
 
@@ -248,3 +252,103 @@ class RestoreTests(Base):
         answer = self.client.send(request.encode())
         self.assertIn(b"HTTP/1.1 413 ", answer)
         self.assertIn(b"max size: 536870912 bytes", answer)
+
+
+CHUNKED = b"PUT /v1/snapshot HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class FullFile(BytesIO):
+    """A file on a disk with room for some bytes."""
+
+    room = 100_000
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self.room:
+            raise OSError(28, "No space left on device")
+        return super().write(data)
+
+
+class FileTests(Base):
+    """A body that is not small is collected in a file."""
+
+    def files(self, *files: Any) -> list[Any]:
+        """What temporary files are from now on; an exception is raised instead."""
+        left = list(files)
+
+        def make() -> Any:
+            file = left.pop(0)
+            if isinstance(file, Exception):
+                raise file
+            return file
+
+        self.patch(tempfile, "TemporaryFile", make)
+        return left
+
+    def chunks(self, *sizes: int) -> bytes:
+        return b"".join(b"%x\r\n%b\r\n" % (size, b"x" * size) for size in (*sizes, 0))
+
+    def test_length(self) -> None:
+        """The file is what is restored; nothing is kept in memory besides."""
+        body = bytes(range(256)) * 300
+        head, _ = self.ask("/v1/snapshot", "PUT", body)
+        self.assertTrue(head.startswith(b"HTTP/1.1 200 OK"), head)
+        self.assertEqual(self.agent.restores, [(body, "", "")])
+        self.assertNotIsInstance(self.agent.archive, BytesIO)
+
+    def test_small(self) -> None:
+        """A small one needs none."""
+        self.files()
+        self.ask("/v1/snapshot", "PUT", b"small")
+        self.assertEqual(self.agent.restores, [(b"small", "", "")])
+
+    def test_chunks(self) -> None:
+        """What came before it was known to be large is in the file, too."""
+        self.client.send(CHUNKED + self.chunks(60_000, 60_000, 5))
+        self.assertEqual(self.agent.restores, [(b"x" * 120_005, "", "")])
+        self.assertNotIsInstance(self.agent.archive, BytesIO)
+        self.ask("/v1/snapshot", "PUT", b"the next on this connection")
+        self.assertEqual(self.agent.restores[1][0], b"the next on this connection")
+
+    def test_other_routes(self) -> None:
+        """They have their bodies in memory, as before."""
+        self.files()
+        self.client.get("/v1/kv/a", "PUT", b"x" * 70_000)
+        self.assertEqual(len(self.agent.asked[0][1].dir_ent.value), 70_000)
+        self.client.get("/v1/none", "PUT", b"x" * 70_000)
+        self.client.get("/v1/%ff", "PUT", b"x" * 70_000)
+
+    def test_no_room(self) -> None:
+        """Whenever that is found out, it is said, and the connection ends."""
+        no_file = OSError(13, "Permission denied")
+        for data, file, why in (
+            (self.chunks(60_000, 60_000), FullFile(), b"No space left on device"),
+            (self.chunks(60_000, 5_000, 40_000), FullFile(), b"No space left on device"),
+            (self.chunks(60_000, 60_000), no_file, b"Permission denied"),
+        ):
+            self.serve()
+            self.files(file)
+            answer = self.client.send(CHUNKED + data)
+            self.assertTrue(answer.startswith(b"HTTP/1.1 500 "), answer)
+            self.assertIn(b"Connection: close", answer)
+            self.assertTrue(answer.endswith(b"the request body cannot be stored: " + why), answer)
+        self.assertEqual(self.agent.restores, [])
+
+    def test_no_room_at_the_end(self) -> None:
+        """What is still buffered may be what does not fit."""
+
+        class Late(BytesIO):
+            def seek(self, *where: Any) -> int:
+                raise OSError(28, "No space left on device")
+
+        self.files(Late())
+        answer = self.client.send(CHUNKED + self.chunks(70_000))
+        self.assertTrue(answer.endswith(b"cannot be stored: No space left on device"), answer)
+
+    def test_client_gone(self) -> None:
+        """The file goes with it."""
+        file = BytesIO()
+        self.files(file)
+        self.client.send(CHUNKED + self.chunks(60_000, 60_000)[:-5])
+        self.assertIs(self.client.channel._file, file)
+        self.client.lose()
+        self.assertIsNone(self.client.channel._file)
