@@ -1,1 +1,1 @@
-Two nodes with one name are told apart by a vote of the others; the one that loses for two minutes ends and says why.
+`/v1/kv/PREFIX?keys&separator=/` takes as long as there are names in its answer, not as there are keys.

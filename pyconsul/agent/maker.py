@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -21,6 +20,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from pyconsul.agent.banner import banner
 from pyconsul.agent.environment import Environment
+from pyconsul.agent.garbage import settle
 from pyconsul.agent.identity import machine_id, node_id
 from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
 from pyconsul.agent.listening import HttpService, dns_settings, http_settings
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 
 HAND_OVER_S = 1.0
 """How long a leader that is told to end may take to hand over first."""
-
-GC_THRESHOLD = 20_000
-"""New objects between two collections of the youngest: requests in flight are no garbage."""
 
 log = make_logger("agent")
 
@@ -253,10 +250,7 @@ class _Run:
             return
         if not self._config.log_json:
             print("==> Consul agent running!", flush=True)
-        # What is there now stays: collections need not look at it, and fork need not copy it.
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 20, 20)
-        gc.enable()
+        settle()
 
     def _name_lost(self) -> None:
         log.error(

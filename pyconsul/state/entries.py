@@ -81,12 +81,14 @@ class _Block(Struct, gc=False):
     """Rows of neighbouring keys.
 
     :ivar owner: of whose ``Entries`` it is; anybody else's may only read it.
+    :ivar newest: no row that it has had has a higher index.
     :ivar packs: what has the rows as long as nobody looked for them, else empty.
     :ivar in_order: whether ``rows`` are in the order of their keys.
     """
 
     owner: object
     rows: _Rows
+    newest: int = 0
     packs: tuple[Pack, ...] = ()
     in_order: bool = True
 
@@ -109,10 +111,7 @@ class _Block(Struct, gc=False):
 
 
 class Entries:
-    """Rows by key, and in order. Rows are replaced, never changed.
-
-    :ivar newest: no row has a higher index.
-    """
+    """Rows by key, and in order. Rows are replaced, never changed."""
 
     part_type = Part
 
@@ -121,7 +120,6 @@ class Entries:
         self._fences = [""]
         self._blocks = [_Block(self._owner, {})]
         self._size = 0
-        self.newest = 0
         for row in rows:
             self.put(row)
 
@@ -159,22 +157,29 @@ class Entries:
 
     def lists_between(self, start: str, end: str | None) -> Iterator[list[DirEntry]]:
         """The same, in lists, of which none is empty."""
+        for block, is_whole in self._blocks_between(start, end):
+            rows = block.ordered()
+            found = [*rows.values()] if is_whole else _within(rows, start, end)
+            if found:
+                yield found
+
+    def _blocks_between(self, start: str, end: str | None) -> Iterator[tuple[_Block, bool]]:
+        """Blocks that may have such rows, and whether they can have no others."""
         fences, blocks = self._fences, self._blocks
         at = bisect_right(fences, start) - 1
         while at < len(blocks) and (end is None or fences[at] < end):
-            rows = blocks[at].ordered()
-            is_first = fences[at] < start
-            is_last = end is not None and (at + 1 == len(blocks) or fences[at + 1] > end)
-            if is_first or is_last:
-                keys = [*rows]
-                low = bisect_left(keys, start) if is_first else 0
-                high = bisect_left(keys, end) if is_last else len(keys)  # type: ignore[type-var]
-                found = [rows[key] for key in keys[low:high]]
-            else:
-                found = [*rows.values()]
-            if found:
-                yield found
+            ends_within = end is None or (at + 1 < len(blocks) and fences[at + 1] <= end)
+            yield blocks[at], ends_within and start <= fences[at]
             at += 1
+
+    def newest_between(self, start: str, end: str | None) -> int:
+        """The highest index of such rows, or that of one which was such; 0 if there was none."""
+        newest = 0
+        for block, is_whole in self._blocks_between(start, end):
+            if block.newest > newest:
+                rows = () if is_whole else _within(block.ordered(), start, end)
+                newest = block.newest if is_whole else max(newest, _newest(rows))
+        return newest
 
     def has_under(self, prefix: str) -> bool:
         """Whether any key starts with ``prefix``."""
@@ -209,8 +214,8 @@ class Entries:
                 block.in_order = False
             self._size += 1
         rows[key] = row
-        if row.modify_index > self.newest:
-            self.newest = row.modify_index
+        if row.modify_index > block.newest:
+            block.newest = row.modify_index
 
     def pop(self, key: str) -> DirEntry | None:
         """Remove a row and return it, if there is one."""
@@ -254,7 +259,9 @@ class Entries:
             return False
         if low < high:
             rows = self._own(at).rows
-            gone._append(keys[low], _Block(gone._owner, {key: rows.pop(key) for key in keys[low:high]}))
+            block = _Block(gone._owner, {key: rows.pop(key) for key in keys[low:high]})
+            block.newest = _newest(block.rows.values())
+            gone._append(keys[low], block)
         return True
 
     def _own(self, at: int) -> _Block:
@@ -262,7 +269,7 @@ class Entries:
         block = self._blocks[at]
         rows = block.unpack()
         if block.owner is not self._owner:
-            block = self._blocks[at] = _Block(self._owner, rows.copy(), (), block.in_order)
+            block = self._blocks[at] = _Block(self._owner, rows.copy(), block.newest, (), block.in_order)
         return block
 
     def _split(self, at: int, key: str) -> None:
@@ -279,8 +286,9 @@ class Entries:
             half = len(items) // 2
             fence, right = items[half][0], dict(items[half:])
             block.rows = dict(items[:half])
+            block.newest = _newest(block.rows.values())
         self._fences.insert(at + 1, fence)
-        self._blocks.insert(at + 1, _Block(self._owner, right))
+        self._blocks.insert(at + 1, _Block(self._owner, right, _newest(right.values())))
 
     def _drop(self, start: int, end: int) -> None:
         """Remove blocks; the one before the first of them, or behind the last, takes their place."""
@@ -296,7 +304,7 @@ class Entries:
         """The same rows, whatever becomes of these."""
         other = Entries()
         other._fences, other._blocks = self._fences.copy(), self._blocks.copy()
-        other._size, other.newest = self._size, self.newest
+        other._size = self._size
         self._owner = object()
         return other
 
@@ -314,8 +322,7 @@ class Entries:
     def add(self, part: Part) -> None:
         """Take over what ``parts`` gave, in the same order."""
         if isinstance(part, Pack):
-            self._append(part.fence, _Block(self._owner, {}, (part,)), part.goes_on)
-            self.newest = max(self.newest, part.newest)
+            self._append(part.fence, _Block(self._owner, {}, part.newest, (part,)), part.goes_on)
         else:
             for row in part:
                 self.put(row)
@@ -323,13 +330,26 @@ class Entries:
     def _append(self, fence: str, block: _Block, goes_on: bool = False) -> None:
         """Add a block behind all others."""
         if goes_on:
-            self._blocks[-1].packs += block.packs
+            last = self._blocks[-1]
+            last.packs += block.packs
+            last.newest = max(last.newest, block.newest)
         elif self._size:
             self._fences.append(fence)
             self._blocks.append(block)
         else:
             self._blocks[0] = block
         self._size += len(block)
+
+
+def _within(rows: _Rows, start: str, end: str | None) -> list[DirEntry]:
+    """Those of ``rows``, which are in order, from ``start`` on and before ``end``."""
+    keys = [*rows]
+    high = len(keys) if end is None else bisect_left(keys, end)
+    return [rows[key] for key in keys[bisect_left(keys, start) : high]]
+
+
+def _newest(rows: Iterable[DirEntry]) -> int:
+    return max((row.modify_index for row in rows), default=0)
 
 
 # ---------------------------------------------------------------- packs

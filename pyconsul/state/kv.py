@@ -118,15 +118,37 @@ class KVTable:
 
     def names(self, prefix: str, separator: str) -> tuple[int, list[str]]:
         """Key names, each cut after the first ``separator`` behind the prefix, without repeats."""
-        index, found = self.under(prefix)
         if not separator:
+            index, found = self.under(prefix)
             return index, [row.key for row in found]
-        start, size = len(prefix), len(separator)
-        names: dict[str, None] = {}
-        for row in found:
-            at = row.key.find(separator, start)
-            names[row.key if at < 0 else row.key[: at + size]] = None
-        return index, [*names]
+        newest = self._entries.newest_between(prefix, after_prefix(prefix))
+        names: list[str] = []
+        start: str | None = prefix
+        while start is not None:
+            start = self._cut_names(prefix, separator, start, names)
+        return max(self._gone_index(prefix), newest), names
+
+    def _cut_names(self, prefix: str, separator: str, start: str, names: list[str]) -> str | None:
+        """Gather ``names`` from the key ``start`` on, as far as there are none to pass over.
+
+        Returns where to go on: what lies behind a cut name that many keys begin with.
+        """
+        size = len(prefix)
+        for found in self._entries.lists_between(start, after_prefix(prefix)):
+            last, name = found[-1].key, ""
+            for row in found:
+                key = row.key
+                if name and key.startswith(name):
+                    continue
+                at = key.find(separator, size)
+                if at < 0:
+                    names.append(key)
+                    continue
+                name = key[: at + len(separator)]
+                names.append(name)
+                if last.startswith(name):
+                    return after_prefix(name)
+        return None
 
     def page(self, prefix: str, after: str, limit: int | None) -> tuple[int, list[DirEntry]]:
         """The first ``limit`` entries, or all, under ``prefix`` behind the key ``after``, and their index.
@@ -182,7 +204,7 @@ class KVTable:
         entries = self._entries
         if self._recent is None:
             self._recent = deque(maxlen=RECENT_MAX)
-            self._recent_since = entries.newest
+            self._recent_since = entries.newest_between("", None)
         if since < self._recent_since:
             return [row for row in self.under(prefix)[1] if row.modify_index > since]
         found: dict[str, DirEntry] = {}

@@ -48,7 +48,7 @@ from pyconsul.state.records_wire import IndexRecord, packer
 from pyconsul.state.store import Snapshot
 
 ROWS_PER_SLICE = 2_000
-SLICE_BYTES = 128 * 1024
+SLICE_BYTES = 64 * 1024
 
 
 # ---------------------------------------------------------------- writing

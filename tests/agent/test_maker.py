@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -310,11 +309,14 @@ class RunTests(SynchronousTestCase):
         self.handlers: dict[int, Callable[[int, Any], Any]] = {}
         self.patch(signal, "signal", lambda number, handler: self.handlers.update({number: handler}))
         self.patch(sys.modules["twisted.internet"], "reactor", self.reactor)
-        self.patch(gc, "freeze", lambda: None)
-        self.patch(gc, "enable", lambda: None)
+        self.settled = 0
+        self.patch(module, "settle", self.settle)
         self.out, self.err = StringIO(), StringIO()
         self.patch(sys, "stdout", self.out)
         self.patch(sys, "stderr", self.err)
+
+    def settle(self) -> None:
+        self.settled += 1
 
     def signal(self, *numbers: int) -> None:
         """Signals come while the agent runs, one after another."""
@@ -335,6 +337,7 @@ class RunTests(SynchronousTestCase):
         self.run_agent(warnings=("something is odd",))
         shown = self.out.getvalue().splitlines()
         self.assertEqual((shown[0], shown[-1]), ("==> Starting Consul agent...", "==> Consul agent running!"))
+        self.assertEqual(self.settled, 1)
         self.assertEqual(self.err.getvalue(), "")
         self.assertIn("[WARN]  agent: something is odd", lines[0])
 
@@ -453,6 +456,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.run_agent(), 1)
         self.assertIn("==> Failed to start the agent: Couldn't listen on ", self.err.getvalue())
         self.assertNotIn("running", self.out.getvalue())
+        self.assertEqual(self.settled, 0)
         self.assertEqual(self.reactor.stops, 1)
 
     def test_cannot_be_made(self) -> None:

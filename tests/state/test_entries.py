@@ -67,7 +67,7 @@ class WritingTests(SmallBlocks):
         for order in (names, names[::-1], shuffled):
             found = Entries(row(key, 7) for key in order)
             self.check(found)
-            self.assertEqual((keys(found), len(found), found.newest), (names, 100, 7))
+            self.assertEqual((keys(found), len(found), found.newest_between("", None)), (names, 100, 7))
             self.assertEqual((found.get("k050"), found.get("k0500")), (row("k050", 7), None))
             self.assertIn("k000", found)
             self.assertNotIn("", found)
@@ -84,7 +84,7 @@ class WritingTests(SmallBlocks):
         found = Entries([row("a", 1), row("b", 2)])
         found.put(row("a", 3, value=b"x"))
         self.assertEqual([*found], [row("a", 3, value=b"x"), row("b", 2)])
-        self.assertEqual((len(found), found.newest), (2, 3))
+        self.assertEqual((len(found), found.newest_between("", None)), (2, 3))
 
     def test_pop(self) -> None:
         """Blocks that become empty go, but for the last one."""
@@ -119,6 +119,23 @@ class ReadingTests(SmallBlocks):
                     self.assertEqual([row.key for row in found.between(start, end)], expected)
                     self.assertTrue(all(found.lists_between(start, end)))
             self.assertEqual([found.has_under(prefix) for prefix in ("k0", "k05", "z")], [True, False, False])
+
+    def test_newest(self) -> None:
+        """The highest index in a range, also of packed rows; a block knows that of what it had."""
+        names = [f"k{number:02d}" for number in range(20)]
+        source = Entries(row(key, 100 - at) for at, key in enumerate(names))
+        shuffled = Entries(
+            row(key, 100 - at) for at, key in sorted(enumerate(names), key=lambda pair: pair[0] % 7)
+        )
+        for found in (source, packed(source), shuffled, packed(shuffled), source.share()):
+            for at, start in enumerate(names):
+                for end in (None, *names[at + 1 :]):
+                    self.assertEqual(found.newest_between(start, end), 100 - at)
+            self.assertEqual((found.newest_between("", None), found.newest_between("z", None)), (100, 0))
+        self.assertEqual(
+            (source.cut("k01", "k06").newest_between("", None), Entries().newest_between("", None)), (99, 0)
+        )
+        self.assertEqual(source.newest_between("k01", None), 96)  # which is gone, but of a block that stays
 
     def test_locked(self) -> None:
         """Which rows somebody holds, also of those that are packed."""
@@ -208,7 +225,7 @@ class PackTests(SmallBlocks):
         ]
         found = packed(Entries(rows))
         self.assertEqual([*found], rows)
-        self.assertEqual((len(found), found.newest), (5, 9))
+        self.assertEqual((len(found), found.newest_between("", None)), (5, 9))
 
     def test_stay_packed(self) -> None:
         """Until somebody looks into them; what nobody looked at goes on as it is."""

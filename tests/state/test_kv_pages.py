@@ -6,8 +6,10 @@ from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from pyconsul.state import entries
 from pyconsul.state.kv import KVTable
-from tests.state.replica import Replica
+from pyconsul.state.watches import Watches
+from tests.state.replica import Replica, travelled
 
 
 def filled(seed: int) -> KVTable:
@@ -17,6 +19,46 @@ def filled(seed: int) -> KVTable:
         key = "/".join(rng.choice(("a", "b", "c-d", "c0")) for _ in range(rng.randrange(1, 5)))
         made.kv("set", key + rng.choice(("", "/", "x")), b"1")
     return made.store.kv
+
+
+class NameTests(SynchronousTestCase):
+    """Names that are cut are not looked for key by key."""
+
+    def test_as_if_key_by_key(self) -> None:
+        """Whatever lies in which block, and whatever went; the index is that of all entries."""
+        self.patch(entries, "ROWS_MAX", 4)
+        for seed in range(12):
+            table, rng = filled(seed), Random(seed)
+            for index in range(100, 130):
+                for prefix in ("", "a", "a/", "c", "c-d/b", "zz"):
+                    at, rows = table.under(prefix)
+                    for separator in ("", "/", "-", "/a"):
+                        cut: dict[str, None] = {}
+                        for row in rows:
+                            head, found, _ = row.key[len(prefix) :].partition(separator or "\0")
+                            cut[prefix + head + found] = None
+                        self.assertEqual(
+                            table.names(prefix, separator), (at, [*cut]), (seed, prefix, separator)
+                        )
+                key = rng.choice(["a/b", *(row.key for row in table.under("")[1])])
+                if rng.random() < 0.2:
+                    table.delete_tree(index, key)
+                elif rng.random() < 0.7:
+                    table.delete(index, key)
+                else:
+                    table.set(index, key, b"%d" % index, 0)
+
+    def test_passes_over(self) -> None:
+        """What lies below a cut name is not even unpacked."""
+        self.patch(entries, "ROWS_MAX", 4)
+        made = Replica()
+        for number in range(100):
+            made.kv("set", f"a/{number:03d}", b"1")
+        made.kv("set", "b", b"1")
+        table = KVTable(Watches())
+        table.restore(travelled(made.store.snapshot()).kv)
+        self.assertEqual(table.names("", "/"), (101, ["a/", "b"]))
+        self.assertLess(sum(not block.packs for block in table._entries._blocks), 4)
 
 
 class PageTests(SynchronousTestCase):
