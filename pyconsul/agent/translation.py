@@ -50,7 +50,7 @@ class Translated:
 
     def _translated(self, reply: Any) -> Any:
         """The reply, whose rows are exchanged for others; rows themselves may be in use elsewhere."""
-        for field in ("nodes", "service_nodes"):
+        for field in ("nodes", "service_nodes", "changed"):
             rows = getattr(reply, field, None)
             if isinstance(rows, list):
                 setattr(reply, field, [self._row(row) for row in rows])

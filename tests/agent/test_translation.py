@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.translation import Translated
@@ -23,6 +23,16 @@ from pyconsul.structs.catalog import (
     ServiceAddress,
     ServiceNode,
 )
+from pyconsul.structs.changes import (
+    HealthChangesReply,
+    InstanceChangesReply,
+    KVChangesReply,
+    NodeChangesReply,
+    ServiceChangesReply,
+)
+from pyconsul.structs.kv import DirEntry
+from tests.http.fakes import Client, site
+from tests.http.fakes import FakeAgent as HttpAgent
 
 TAGGED = {"lan": "10.0.0.1", "wan": "192.0.2.1"}
 OWN = {"wan": ServiceAddress("198.51.100.1", 8080)}
@@ -116,6 +126,35 @@ class TranslationTests(SynchronousTestCase):
         self.assertIsNone(reply.node_services.services)
         for empty in (IndexedNodeServices(), IndexedNodeServiceList(), IndexedHealthChecks()):
             self.assertIs(self.ask(empty), empty)
+
+    def test_of_what_changed(self) -> None:
+        """As in the plain reads; names of services and entries have nothing to translate."""
+        own = ServiceNode(
+            node="n", address="10.0.0.1", datacenter="dc2", tagged_addresses=TAGGED,
+            service_address="10.1.1.1", service_port=80, service_tagged_addresses=OWN,
+        )  # fmt: skip
+        (found,) = self.ask(NodeChangesReply(changed=[node()])).changed
+        self.assertEqual(found.address, "192.0.2.1")
+        (found,) = self.ask(InstanceChangesReply(changed=[own])).changed
+        self.assertEqual((found.address, found.service_address), ("192.0.2.1", "198.51.100.1"))
+        (found,) = self.ask(HealthChangesReply(changed=[CheckServiceNode(node(), OTHER, [])])).changed
+        self.assertEqual((found.node.address, found.service.port), ("192.0.2.1", 8080))
+        self.assertEqual(self.ask(ServiceChangesReply(changed={"web": ["a"]})).changed, {"web": ["a"]})
+        self.assertEqual(self.ask(KVChangesReply(changed=[DirEntry(key="k")])).changed[0].key, "k")
+
+    def test_over_http(self) -> None:
+        """With ``?changed``, and in a stream."""
+        agent = HttpAgent()
+        translated: Any = Translated(agent, "dc1")
+        for path, beginning in (
+            ("/v1/catalog/nodes?changed&index=1", b"HTTP/1.1 200 OK"),
+            ("/v1/stream/catalog/nodes", b"HTTP/1.1 200 OK\r\nCache-Control"),
+        ):
+            replies = [succeed(NodeChangesReply(changed=[node()], as_of=7, index=7)), Deferred()]
+            agent.replies["Changes.Nodes"] = lambda request, left=replies: left.pop(0)
+            written = Client(site(translated)).get(path)
+            self.assertTrue(written.startswith(beginning), written)
+            self.assertIn(b'"Node":"n","Address":"192.0.2.1"', written)
 
     def test_at_once(self) -> None:
         """What the agent has in its own store is about its own datacenter."""
