@@ -35,8 +35,8 @@ class Dissemination:
 
     Unlike memberlist's, a round takes place only while there is something to say, and the first one
     after silence comes at once. What a member learns between two rounds it passes on in a hurried one: once,
-    to as many others as a round has, and besides what the rounds themselves send. So news is through a pool in
-    a few hundredths of a second, where round after round would take a second, and is repeated as before.
+    to as many others as a round has, and besides what the rounds themselves send. So news is through a pool
+    in a few hundredths of a second, where round after round would take a second, and is repeated as before.
     """
 
     def __init__(self, context: Context, nodes: NodeTable, user_queues: Sequence[BroadcastQueue]) -> None:
