@@ -38,6 +38,8 @@ from pyconsul.swim.nodes import Node
 
 _INTENTS_MAX = 4096
 """Intents remembered for members that are not known yet."""
+GONE_MAX = 1 << 14
+"""Members that failed or left; of more, those are forgotten that have been gone for longest."""
 
 
 class Roster:
@@ -102,6 +104,8 @@ class Roster:
         record.left_at = self._ctx.now
         self.gone[node.name] = record
         self._emit(LEAVE if leaving else FAILED, record)
+        while len(self.gone) > GONE_MAX:
+            self.erase(next(iter(self.gone.values())))
 
     # ------------------------------------------------------------ what intents say
 

@@ -41,6 +41,11 @@ from pyconsul.swim.timers import Timer
 from pyconsul.swim.wire import DecodeError
 
 _INCARNATION_MAX = 0xFFFFFFFF
+_STEP_MAX = 1024
+"""By so much more than is known an incarnation may be at any time: changes that were missed."""
+_JUMP_MAX = 1 << 24
+"""By so much more it may be once in ``_JUMP_PAUSE_S``. Nothing above that is believed."""
+_JUMP_PAUSE_S = 10.0
 
 
 class Membership:
@@ -94,9 +99,14 @@ class Membership:
         if node is None:
             if message.incarnation == 0 or len(self._nodes) >= NODES_MAX:
                 return
+            if message.incarnation > _INCARNATION_MAX - _JUMP_MAX:
+                self._ctx.problem(f"alive message of '{message.node}' with an impossible incarnation")
+                return
             node = self._create(message, address)
         elif moved and not self._may_move(node):
             self._ctx.delegate.conflict(node, message)
+            return
+        elif not self._plausible(node, message.incarnation):
             return
         if about_me:
             if message.incarnation >= node.incarnation and not self._same(node, message):
@@ -127,6 +137,21 @@ class Membership:
         if refusal:
             ctx.problem(f"ignoring alive message of '{message.node}': {refusal}", notable=True)
         return not refusal
+
+    def _plausible(self, node: Node, incarnation: int) -> bool:
+        """Whether what is said of ``node`` may be of that incarnation, which only the node itself moves on.
+
+        Without this, one forged message would bring a node close to the last incarnation there is, where it
+        could refute nothing any more. So it takes 256 of them, ten seconds apart.
+        """
+        ahead = incarnation - node.incarnation
+        if ahead <= _STEP_MAX:
+            return True
+        if ahead <= _JUMP_MAX and self._ctx.now - node.jumped >= _JUMP_PAUSE_S:
+            node.jumped = self._ctx.now
+            return True
+        self._ctx.problem(f"a message about '{node.name}' with an impossible incarnation", notable=True)
+        return False
 
     def _may_move(self, node: Node) -> bool:
         """Whether the name may be taken over from another address."""
@@ -192,6 +217,8 @@ class Membership:
         node = self._nodes.get(message.node)
         if node is None or message.incarnation < node.incarnation:
             return
+        if not self._plausible(node, message.incarnation):
+            return
         running = self._suspicions.get(node.name)
         if running is not None:
             self._confirm(node, running[0], message)
@@ -246,6 +273,8 @@ class Membership:
         """Somebody says that a node is dead, or a node that it leaves."""
         node = self._nodes.get(message.node)
         if node is None or message.incarnation < node.incarnation:
+            return
+        if not self._plausible(node, message.incarnation):
             return
         self._drop_suspicion(node)
         if node.gone:

@@ -13,8 +13,11 @@ from pyconsul.swim.messages import STATE_DEAD, Alive, NodeState
 if TYPE_CHECKING:
     from random import Random
 
-NODES_MAX = 1 << 17
-"""Nodes beyond these are not taken in."""
+NODES_MAX = 1 << 15
+"""Nodes beyond these are not taken in: whoever can reach the port can make names up."""
+DRAWS_MAX = 256
+SCAN_MAX = 1024
+"""How many nodes are looked at for one that is to be told something; most may be made up, or gone."""
 
 
 class Node(Struct, gc=False, eq=False):
@@ -23,6 +26,7 @@ class Node(Struct, gc=False, eq=False):
     :ivar address: ``addr`` and ``port`` in the form that transports take.
     :ivar state: one of ``STATE_*``.
     :ivar changed: when ``state`` last changed, on the core's clock.
+    :ivar jumped: when ``incarnation`` last grew by a great deal at once, on the core's clock.
     :ivar encoded: the node as a push/pull carries it, until something changes.
     """
 
@@ -35,6 +39,7 @@ class Node(Struct, gc=False, eq=False):
     incarnation: int
     state: int
     changed: float
+    jumped: float = float("-inf")
     encoded: bytes | None = None
 
     @property
@@ -123,14 +128,25 @@ class NodeTable:
         self._ring, self._next = kept, 0
 
     def choose(self, count: int, fits: Callable[[Node], bool]) -> list[Node]:
-        """Up to ``count`` different random nodes that fit; gives up after some draws."""
+        """Up to ``count`` different random nodes that fit; gives up after having looked at many that do not.
+
+        If drawing finds few, those that stand together somewhere are looked at, which is as good: their order
+        is random.
+        """
         ring = self._ring
         chosen: list[Node] = []
         randrange, size = self._rng.randrange, len(self._ring)
-        for _ in range(3 * size):
+        for _ in range(min(3 * size, DRAWS_MAX)):
+            if len(chosen) == count:
+                return chosen
+            node = ring[randrange(size)]
+            if fits(node) and node not in chosen:
+                chosen.append(node)
+        start = randrange(size) if size > DRAWS_MAX // 3 else 0
+        for place in range(start, start + min(size, SCAN_MAX)):
             if len(chosen) == count:
                 break
-            node = ring[randrange(size)]
+            node = ring[place % size]
             if fits(node) and node not in chosen:
                 chosen.append(node)
         return chosen

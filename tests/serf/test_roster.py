@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyconsul.serf import roster
 from pyconsul.serf.events import AnnounceJoin, ForceLeave, SetTags
 from pyconsul.serf.members import Status
 from pyconsul.serf.messages import JoinIntent, LeaveIntent
@@ -240,3 +241,17 @@ class ReapTests(SerfTestCase):
         message = Alive(5, "a", addr_of("b"), 7946, b"", b"\1\5\2\2\5\4")
         text = "Name conflict for 'a' both 10.0.1.97:7946 and 10.0.1.98:7946 are claiming"
         self.assertEqual(self.problems(self.gossip(message)), [text])
+
+    def test_more_than_can_be_remembered(self) -> None:
+        """Of members that are gone, those are forgotten that have been so for longest."""
+        self.patch(roster, "GONE_MAX", 3)
+        for name in "abcde":
+            self.alive(name)
+        kinds = []
+        for name in "abcd":
+            self.advance(1.0)
+            kinds += [event[:2] for event in self.events(self.dead(name))]
+        self.assertEqual(kinds[-2:], [("failed", "d"), ("reap", "a")])
+        self.assertEqual(list(self.core.roster.gone), ["b", "c", "d"])
+        self.assertIsNone(self.status("a"))
+        self.assertIs(self.status("e"), Status.ALIVE)

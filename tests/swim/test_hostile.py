@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
+from pyconsul.swim import membership
 from pyconsul.swim.events import PacketReceived, StreamReceived, Tick
 from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.layers import Layers, compressed
-from pyconsul.swim.messages import Ping
+from pyconsul.swim.messages import STATE_ALIVE, Dead, Ping, Suspect
 from pyconsul.swim.messages import PushPull as State
+from pyconsul.swim.nodes import Node
 from pyconsul.swim.packet import compound
 from pyconsul.swim.stream import StreamFramer, decode_stream
 from pyconsul.swim.wire import DecodeError
@@ -67,8 +69,61 @@ class HostileTests(CoreTestCase):
         self.assertEqual(self.feed(PacketReceived(b"\x07\x00", SOURCE)), [])
 
     def test_the_last_incarnation_of_another(self) -> None:
+        """It is not believed, neither of a node that is known nor of one that is not."""
         self.receive(alive("a", 0xFFFFFFFF), alive("a", 0))
-        self.assertEqual(self.node("a").incarnation, 0xFFFFFFFF)
+        self.assertIsNone(self.core.nodes.get("a"))
+        self.receive(alive("a"))
+        self.receive(Suspect(0xFFFFFFFF, "a", "x"), Dead(0xFFFFFFFF, "a", "a"), alive("a", 0xFFFFFFFF))
+        self.assertEqual((self.node("a").incarnation, self.node("a").state), (1, STATE_ALIVE))
+
+    def test_incarnations_far_ahead(self) -> None:
+        """What was missed may be much, but not again and again; what comes then is taken in after a while."""
+        jump = 1 << 24
+        self.receive(alive("a", 100))
+        self.receive(alive("a", 1100))
+        self.assertEqual(self.node("a").incarnation, 1100)
+        self.receive(alive("a", 1100 + jump))
+        self.assertEqual(self.node("a").incarnation, 1100 + jump)
+        self.receive(Suspect(1100 + 2 * jump, "a", "x"))
+        self.assertEqual(self.node("a").state, STATE_ALIVE)
+        self.receive(Suspect(1101 + jump, "a", "x"))  # small steps go on
+        self.assertNotEqual(self.node("a").state, STATE_ALIVE)
+        self.advance(10.0)
+        self.receive(alive("a", 1100 + 2 * jump))
+        self.assertEqual(self.node("a").incarnation, 1100 + 2 * jump)
+
+    def test_a_jump_is_refuted(self) -> None:
+        """Ours grows with what others claim, so that everybody believes the refutation."""
+        self.receive(alive("a"))
+        self.receive(Suspect(1 << 24, "me", "x"))
+        self.assertEqual(self.core.me.incarnation, (1 << 24) + 1)
+
+    def test_made_up_members(self) -> None:
+        """So many are taken in and no more; who comes later is not heard, and those that are go on."""
+        self.patch(membership, "NODES_MAX", 200)
+        for number in range(300):
+            self.receive(alive(f"n{number}", addr=bytes((10, 0, 2, number % 200))))
+        self.assertEqual(len(self.core.nodes), 200)
+        self.receive(alive("n5", 2, addr=bytes((10, 0, 2, 5))), Dead(1, "n6", "n6"))
+        self.assertEqual(self.node("n5").incarnation, 2)
+        self.assertEqual(len(self.receive(Ping(1, "me"))), 1)
+
+    def test_made_up_members_that_left(self) -> None:
+        """Looking for one that is alive among them ends soon, and after a while they are forgotten."""
+        self.receive(alive("a"))
+        for number in range(3000):
+            name = f"n{number}"
+            self.receive(alive(name, addr=bytes((10, 0, number >> 8, number & 255))), Dead(1, name, name))
+        asked: list[str] = []
+
+        def fits(node: Node) -> bool:
+            asked.append(node.name)
+            return False
+
+        self.assertEqual(self.core.nodes.choose(3, fits), [])
+        self.assertLess(len(asked), 1300)
+        self.advance(40.0)
+        self.assertLess(len(self.core.nodes), 10)
 
     def test_mutated_packets(self) -> None:
         """Some thousands of broken packets, plain and under a key that is known."""

@@ -214,9 +214,13 @@ class AboutUsTests(CoreTestCase):
         self.assertEqual(self.news(), [])
 
     def test_the_last_incarnation(self) -> None:
+        """Nobody can be brought there by one message, and who is there says so."""
+        problems = self.problems(self.receive(Suspect(0xFFFFFFFF, "me", "x")))
+        self.assertIn("impossible incarnation", problems[0])
+        self.assertEqual(self.core.me.incarnation, 1)
+        self.core.me.incarnation = 0xFFFFFFFF
         problems = self.problems(self.receive(Suspect(0xFFFFFFFF, "me", "x")))
         self.assertIn("cannot be refuted", problems[0])
-        self.assertEqual(self.core.me.incarnation, 1)
 
     def test_update_meta(self) -> None:
         self.feed(UpdateMeta(b"new"))

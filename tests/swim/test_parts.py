@@ -175,6 +175,15 @@ class NodeTableTests(SynchronousTestCase):
         self.assertEqual(len({node.name for node in chosen}), 3)
         self.assertEqual(self.table.choose(3, lambda node: False), [])
 
+    def test_choose_where_few_fit(self) -> None:
+        """One among a thousand is found, though drawing hardly ever hits it."""
+        table = NodeTable(Random(4))
+        for number in range(1000):
+            table.add(_node(f"n{number}"))
+        for _ in range(5):
+            (chosen,) = table.choose(3, lambda node: node.name == "n77")
+            self.assertEqual(chosen.name, "n77")
+
     def test_others_alive(self) -> None:
         self.assertTrue(self.table.others_alive("me"))
         for node in self.table:
