@@ -16,7 +16,7 @@ from pyconsul.agent.describe import BUILD, ConfigDescription, runtime_stats, tag
 from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import Events
-from pyconsul.agent.forwarding import blocking_time_s, shared_time_s
+from pyconsul.agent.forwarding import Forwarder, blocking_time_s, shared_time_s
 from pyconsul.agent.host import describe_host
 from pyconsul.agent.joining import RetryJoin, StartJoin
 from pyconsul.agent.keyring import LAN_FILE, KeyringFile
@@ -106,39 +106,19 @@ class BaseAgent(MultiService):
             seconds=clock.seconds,
             discard_output=config.discard_check_output,
         )
-        self.node = Node(
-            id=node_id,
-            node=self.node_name,
-            address=config.advertise_addr,
-            datacenter=self.datacenter,
-            tagged_addresses=tagged_addresses(config),
-            meta=node_meta(config),
-        )
+        self.node = own_node(config, node_id)
         disk = environment.disk
         self._persistence = None if disk is None else Persistence(disk, clock, environment.wall_time)
         self._registrations = self._make_registrations()
         self._maintenance = Maintenance(self.local, self._persistence)
         self._reaper = Reaper(self._registrations.reap, clock)
-        self.reloading = Reloading(config)
-        self.reloading.parts += [
-            Definitions(self._registrations),
-            Settings(["node_meta"], self._take_node_meta),
-            Settings(["discard_check_output"], self._take_discarding),
-        ]
+        self.reloading = self._make_reloading()
         self.telemetry = Telemetry(
             config.telemetry.metrics_prefix, self.gauges, self.totals, clock, environment.wall_time
         )
         self.events = Events(self.node_name, self.local, self.ask, environment.clock, environment.rng)
         self._coordinate_sender = self._make_coordinate_sender()
-        self.sync = AntiEntropy(
-            self,
-            self.node,
-            self.local,
-            clock,
-            rng,
-            config.check_update_interval,
-            lambda: len(self.members()),
-        )
+        self.sync = self._make_sync()
         self.joining = self._make_joining()
         self.joins: list[StartJoin | RetryJoin] = [
             StartJoin(self.join, config.start_join),
@@ -196,6 +176,36 @@ class BaseAgent(MultiService):
             check_files(config),
             self._persistence,
             range(config.ports.sidecar_min_port, config.ports.sidecar_max_port + 1),
+        )
+
+    def _make_reloading(self) -> Reloading:
+        reloading = Reloading(self.config)
+        reloading.parts += [
+            Definitions(self._registrations),
+            Settings(["node_meta"], self._take_node_meta),
+            Settings(["discard_check_output"], self._take_discarding),
+        ]
+        return reloading
+
+    def _make_sync(self) -> AntiEntropy:
+        return AntiEntropy(
+            self,
+            self.node,
+            self.local,
+            self.clock,
+            self.environment.rng,
+            self.config.check_update_interval,
+            lambda: len(self.members()),
+        )
+
+    def _make_forwarder(self) -> Forwarder:
+        config, environment = self.config, self.environment
+        return Forwarder(
+            environment.rpc_transport,
+            environment.clock,
+            environment.rng,
+            config.performance.rpc_hold_timeout,
+            (config.default_query_time, config.max_query_time),
         )
 
     def _make_coordinate_sender(self) -> CoordinateSender | None:
@@ -529,6 +539,18 @@ class BaseAgent(MultiService):
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""
         raise NotImplementedError
+
+
+def own_node(config: AgentConfig, node_id: str) -> Node:
+    """The node as the catalog is to have it."""
+    return Node(
+        id=node_id,
+        node=config.node_name,
+        address=config.advertise_addr,
+        datacenter=config.datacenter,
+        tagged_addresses=tagged_addresses(config),
+        meta=node_meta(config),
+    )
 
 
 def node_meta(config: AgentConfig) -> dict[str, str]:

@@ -8,7 +8,6 @@ from twisted.internet.defer import Deferred
 
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.environment import Environment
-from pyconsul.agent.forwarding import Forwarder
 from pyconsul.agent.relaying import Relaying
 from pyconsul.agent.remote_snapshots import ClientSnapshots
 from pyconsul.agent.servers import ServerChoice, parse, servers_of
@@ -35,13 +34,7 @@ class ClientAgent(BaseAgent):
         super().__init__(config, environment, node_id, keyring, resolver)
         self._choice = ServerChoice(environment.rng)
         self._methods = DeclaredMethods()
-        self._forwarder = Forwarder(
-            environment.rpc_transport,
-            environment.clock,
-            environment.rng,
-            config.performance.rpc_hold_timeout,
-            (config.default_query_time, config.max_query_time),
-        )
+        self._forwarder = self._make_forwarder()
         self._relaying, self._relaying_stale = (
             Relaying(self._forwarder, lambda: self._choice.current() or "", self._choice.failed)
             for _ in range(2)

@@ -19,7 +19,7 @@ from pyconsul.agent.coordinates import BATCH_DEV_S, BATCH_S, CoordinateBatches
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import NEW_LEADER, PREFIX
 from pyconsul.agent.federation import Federation
-from pyconsul.agent.forwarding import Forwarder, blocking_time_s, encode
+from pyconsul.agent.forwarding import blocking_time_s, encode
 from pyconsul.agent.keyring import KeyringOperations
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.raft_stats import stats
@@ -137,13 +137,7 @@ class ServerAgent(BaseAgent):
         self.parking = Parking(
             self.store.watches, self._wheel, environment.rng, self._complete, self._elsewhere, times
         )
-        self._forwarder = Forwarder(
-            environment.rpc_transport,
-            environment.clock,
-            environment.rng,
-            config.performance.rpc_hold_timeout,
-            times,
-        )
+        self._forwarder = self._make_forwarder()
         self._last_leader = ""
         self._succession = Succession(self.rpc_address, self._ask_for_life, self._forwarder.abandon)
         self.lock_delays = LockDelays(environment.clock)
