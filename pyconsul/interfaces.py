@@ -415,6 +415,11 @@ class LocalAgent(Agent, Protocol):
         """Whether Prometheus may read ``metrics``."""
         ...
 
+    @property
+    def allows_scripts(self) -> bool:
+        """Whether checks that run programs may be registered over HTTP."""
+        ...
+
     def members(self, segment: str = "") -> Sequence[Member]:
         """The gossip pool of the datacenter as this agent sees it.
 

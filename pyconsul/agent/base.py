@@ -459,6 +459,11 @@ class BaseAgent(MultiService):
         """See ``pyconsul.interfaces.LocalAgent``."""
         return self.config.telemetry.prometheus_retention_time > 0
 
+    @property
+    def allows_scripts(self) -> bool:
+        """See ``pyconsul.interfaces.LocalAgent``."""
+        return self.config.enable_script_checks
+
     def metrics(self) -> Metrics:
         """See ``pyconsul.interfaces.LocalAgent``."""
         return self.telemetry.show()

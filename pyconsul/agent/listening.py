@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.translation import Translated
+from pyconsul.agent.unix_sockets import UnixListener
 from pyconsul.agent.watching import Watching
 from pyconsul.config.schema import AgentConfig
 from pyconsul.dns.settings import DnsSettings, Soa
@@ -74,6 +75,7 @@ class HttpService(Service):
         self._reactor = reactor
         self._addresses = (config.addresses.http or config.client_addr) if config.ports.http >= 0 else ()
         self._number = config.ports.http
+        self._unix_sockets = config.unix_sockets
         self.site = make_site(
             Translated(agent, config.datacenter) if config.translate_wan_addrs else agent,
             http_settings(config),
@@ -92,12 +94,13 @@ class HttpService(Service):
         agent.reloading.parts.append(self.watching)
 
     def startService(self) -> None:
-        """Listen and watch; raises ``CannotListenError``, and ``ConfigurationError`` for a watch."""
+        """Listen and watch; raises ``CannotListenError``, and ``ConfigurationError`` (a watch, a socket)."""
         super().startService()
         self.watching.start(self._watches)
         for address in self._addresses:
             if address.startswith(UNIX_PREFIX):
-                port = self._reactor.listenUNIX(address[len(UNIX_PREFIX) :], self.site)
+                path = address[len(UNIX_PREFIX) :]
+                port = UnixListener(self._unix_sockets).listen(self._reactor, path, self.site)
             else:
                 port = self._reactor.listenTCP(self._number, self.site, backlog=1024, interface=address)
             self._ports.append(port)

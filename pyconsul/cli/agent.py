@@ -11,7 +11,7 @@ from pyconsul import late, late_tls
 from pyconsul.cli.command import Command, Failed, Invocation
 from pyconsul.cli.flags import Flag, boolean, repeated
 from pyconsul.config.kinds import BOOL, STRING_MAP
-from pyconsul.config.legacy import atlas_warning
+from pyconsul.config.legacy import OLD_FLAGS, atlas_warning, cloud_warning
 from pyconsul.config.schema import AgentConfig
 from pyconsul.config.setting import declared
 from pyconsul.config.sources import Sources, load
@@ -37,6 +37,8 @@ def agent_flags() -> list[Flag]:
         *(Flag(name, "Accepted without effect: Atlas is gone. Use -retry-join.") for name in ATLAS_FLAGS),
         boolean("atlas-join", "Accepted without effect: Atlas is gone. Use -retry-join."),
     ]
+    flags += [Flag(name, "Accepted without effect. Use -retry-join.") for name in OLD_FLAGS]
+    flags.append(Flag("dc", "Same as -datacenter, as Consul 0.7 has it.", into="datacenter"))
     for item in declared(AgentConfig()):
         kind, setting = item.setting.kind, item.setting
         if not setting.flag:
@@ -68,6 +70,7 @@ def sources_from(given: dict[str, Any]) -> tuple[Sources, list[str]]:
         else:
             values[item.path] = value
     warnings = [atlas_warning(f"-{name}") for name in (*ATLAS_FLAGS, "atlas-join") if name in given]
+    warnings += [cloud_warning(f"-{name}") for name in OLD_FLAGS if name in given]
     sources = Sources(
         paths=tuple(given.get("config-file", ())),
         flags=values,

@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from pyconsul.config.kinds import ANY_MAP, BOOL, INT, STRING, STRING_MAP, STRINGS, Kind, as_map
 from pyconsul.config.places import Mistake
 from pyconsul.config.tree import ListOf, MapOf, Spec
-from pyconsul.structs.agent import ServiceDefinition
+from pyconsul.structs.agent import ServiceDefinition, script_args
 from pyconsul.structs.bodies import convert
 from pyconsul.structs.durations import parse_ns
 
@@ -73,7 +73,6 @@ CHECK: Spec = {
     "deregistercriticalserviceafter": STRING,
 }
 
-SHELL = "/bin/sh"
 ALIASES = {
     "serviceid": "service_id",
     "scriptargs": "args",
@@ -139,7 +138,7 @@ def check_definition(raw: dict[str, Any], where: str) -> dict[str, Any]:
     found = {ALIASES.get(key, key): value for key, value in raw.items()}
     script = found.pop("script", "")
     if script and not found.get("args"):
-        found["args"] = [found.get("shell") or SHELL, "-c", script]
+        found["args"] = script_args(script, found.get("shell", ""))
     for key in _DURATIONS:
         if key in found:
             try:

@@ -89,6 +89,21 @@ ADVICE = {
 """Keys that are refused, and what to tell somebody who has them."""
 
 
+OLD_FLAGS = tuple(
+    f"retry-join-{name}"
+    for name in (
+        "ec2-region", "ec2-tag-key", "ec2-tag-value", "gce-project-name", "gce-zone-pattern", "gce-tag-value",
+        "gce-credentials-file", "azure-tag-name", "azure-tag-value",
+    )
+)  # fmt: skip
+"""How Consul 0.7 found other agents in clouds."""
+
+
+def cloud_warning(name: str) -> str:
+    """What to tell somebody who has one of ``OLD_FLAGS``."""
+    return f"{name} is ignored: {_CLOUD.replace('retry_join', '-retry-join')}."
+
+
 def atlas_warning(name: str) -> str:
     """What to tell somebody who still uses Atlas."""
     return f"{name} is ignored: Atlas no longer exists. Use -retry-join to find the other agents."

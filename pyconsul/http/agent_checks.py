@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest, Refused
+from pyconsul.http import old_checks
 from pyconsul.http.answer import Answer, empty, text
 from pyconsul.http.query import Query
 from pyconsul.http.reads import chosen
@@ -31,7 +32,8 @@ def add_routes(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/check/register", ["PUT"])
     def register(query: Query) -> Result:
         """Register a check of the node or of a service here."""
-        definition = decode(query.body, CheckDefinition, snake_case=True)
+        old = old_checks.check if agent.allows_scripts else None
+        definition = decode(query.body, CheckDefinition, snake_case=True, rewrite=old)
         if not definition.name:
             raise BadRequest("Missing check name")
         definition.token = definition.token or query.token

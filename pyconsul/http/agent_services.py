@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest, Refused
+from pyconsul.http import old_checks
 from pyconsul.http.answer import TEXT, Answer, empty, text
 from pyconsul.http.query import Query
 from pyconsul.http.reads import chosen
@@ -226,7 +227,8 @@ def _add_writes(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/service/register", ["PUT"])
     def register(query: Query) -> Result:
         """Register a service, with checks."""
-        definition = decode(query.body, ServiceDefinition, snake_case=True)
+        old = old_checks.service if agent.allows_scripts else None
+        definition = decode(query.body, ServiceDefinition, snake_case=True, rewrite=old)
         if not definition.name:
             raise BadRequest("Missing service name")
         definition.token = definition.token or query.token

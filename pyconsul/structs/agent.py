@@ -16,6 +16,9 @@ ALL_SEGMENTS = "_all"
 """What the API calls the members of all network segments; there is but one, which has no name."""
 
 
+SHELL = "/bin/sh"
+
+
 class CheckDefinition(Struct, rename="pascal", kw_only=True):
     """A check to run. Durations are texts of Go's form or nanoseconds.
 
@@ -60,6 +63,11 @@ class CheckDefinition(Struct, rename="pascal", kw_only=True):
     failures_before_critical: int = 0
     deregister_critical_service_after: str | int = 0
     output_max_size: int = 0
+
+
+def script_args(line: str, shell: str) -> list[str]:
+    """The arguments that run a line, as up to Consul 1.0 a check's ``script`` was."""
+    return [shell or SHELL, "-c", line]
 
 
 class MeshGateway(Struct, rename="pascal", kw_only=True, omit_defaults=True):

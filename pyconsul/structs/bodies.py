@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -39,12 +40,14 @@ def decode(
     snake_case: bool = False,
     open_structs: tuple[type, ...] = (),
     prefix: str = PREFIX,
+    rewrite: Callable[[Any], Any] | None = None,
 ) -> T:
     """``body`` as the struct ``kind``; an empty struct for ``null``.
 
     :param snake_case: also take ``tagged_addresses`` for ``TaggedAddresses``.
     :param open_structs: structs within ``kind`` whose unknown fields are ignored.
     :param prefix: what the error text begins with.
+    :param rewrite: makes today's spelling of an old one.
     :raises BadRequest: with ``prefix`` and the reason.
     """
     if not body.strip():
@@ -53,6 +56,8 @@ def decode(
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(prefix + _syntax(str(error))) from None
+    if rewrite is not None:
+        value = rewrite(value)
     return convert(value, kind, snake_case=snake_case, open_structs=open_structs, prefix=prefix)
 
 

@@ -75,7 +75,7 @@ class Reactor(MemoryReactorClock):
     def listenUDP(self, port: int, protocol: Any, interface: str = "", maxPacketSize: int = 8192) -> Any:
         return self._listen("udp", f"{interface}:{port}", port)
 
-    def listenUNIX(self, address: str, factory: Any, *more: Any) -> Any:
+    def listenUNIX(self, address: str, factory: Any, *more: Any, **options: Any) -> Any:
         return self._listen("unix", address, 0)
 
     def callFromThread(self, call: Callable[..., Any], *arguments: Any) -> None:

@@ -67,6 +67,13 @@ class FlagTests(SynchronousTestCase):
         self.assertEqual(len(config.warnings), 3)
         self.assertTrue(all("-retry-join" in text for text in config.warnings))
 
+    def test_clouds(self) -> None:
+        """So are those that looked for agents in clouds; -dc is the old name of -datacenter."""
+        config = self.config("-retry-join-ec2-tag-key=x", "-retry-join-gce-project-name", "y", "-dc", "east")
+        self.assertEqual(config.datacenter, "east")
+        self.assertEqual(len(config.warnings), 2)
+        self.assertTrue(config.warnings[0].startswith("-retry-join-ec2-tag-key is ignored: use -retry-join"))
+
     def test_errors(self) -> None:
         """Values that make no sense are found when the configuration is made."""
         self.assertRaises(ConfigurationError, self.config, "-retry-interval=zz")

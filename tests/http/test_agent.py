@@ -41,7 +41,7 @@ class Agent(FakeAgent):
         self.waiting: Deferred[Any] = Deferred()
         self.services = {"web1": SERVICE}
         self.checks = {"c": CHECK}
-        self.serves_prometheus = False
+        self.serves_prometheus = self.allows_scripts = False
 
     def _call(self, *call: Any) -> None:
         self.calls.append(call)
