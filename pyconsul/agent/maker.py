@@ -161,6 +161,10 @@ def _assemble(
         from pyconsul.agent.client import ClientAgent
 
         agent = ClientAgent(config, environment, identity, keyring, reactor_resolver(reactor))
+    if not config.disable_remote_exec:
+        from pyconsul.agent.executing import RemoteExecution
+
+        agent.events.remote_exec = RemoteExecution(agent.node_name, agent.datacenter, agent.ask, reactor)
     transports = [gossip] if wan is None else [gossip, wan]
     children: list[Any] = [Sockets(reactor, config, transports, amp), agent]
     return AgentService(agent, children + _interfaces(agent, config, reactor, rng), disk)

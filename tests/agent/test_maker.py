@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pyconsul.agent import maker as module
 from pyconsul.agent.client import ClientAgent
+from pyconsul.agent.executing import RemoteExecution
 from pyconsul.agent.identity import NODE_ID_FILE
 from pyconsul.agent.listening import HttpService, dns_settings, http_settings
 from pyconsul.agent.maker import HAND_OVER_S, AgentService, Sockets, make_agent, run
@@ -156,6 +157,14 @@ class MakeTests(SynchronousTestCase):
         self.successResultOf(service.stopService())
         self.reactor.advance(0)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_remote_execution(self) -> None:
+        """Only with it allowed is there something that runs commands, in both roles."""
+        for role in ({}, {"server": False, "dev": False}):
+            for disabled in (True, False):
+                more = {"data_dir": self.mktemp()} if role else {}
+                agent = self.make(**role, **more, disable_remote_exec=disabled).agent
+                self.assertEqual(isinstance(agent.events.remote_exec, RemoteExecution), not disabled)
 
     def test_new_settings(self) -> None:
         """HTTP and DNS take over what may change while they run."""
