@@ -22,7 +22,7 @@ from pyconsul.agent.joining import RetryJoin, StartJoin
 from pyconsul.agent.keyring import LAN_FILE, KeyringFile
 from pyconsul.agent.local import LocalState
 from pyconsul.agent.maintenance import Maintenance
-from pyconsul.agent.metrics import Telemetry
+from pyconsul.agent.metrics import Filter, Telemetry
 from pyconsul.agent.persistence import Persistence
 from pyconsul.agent.pool_timing import pool_timing
 from pyconsul.agent.reaping import Reaper
@@ -40,7 +40,7 @@ from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.net.networks import within
 from pyconsul.serf.coordinates import CoordinateClient, NoCoordinates
-from pyconsul.serf.members import FAILED, REAP, Member, Status
+from pyconsul.serf.members import FAILED, JOIN, LEAVE, REAP, UPDATE, Member, Status
 from pyconsul.storage.gossip_snapshot import SnapshotFile
 from pyconsul.structs.agent import ALL_SEGMENTS, CheckDefinition, ServiceDefinition
 from pyconsul.structs.catalog import HealthCheck, Node, NodeService
@@ -116,6 +116,13 @@ class BaseAgent(MultiService):
         self.telemetry = Telemetry(
             config.telemetry.metrics_prefix, self.gauges, self.totals, clock, environment.wall_time
         )
+        self._configure_telemetry(config)
+        self.reloading.parts.append(
+            Settings(["telemetry.prefix_filter", "telemetry.filter_default"], self._configure_telemetry)
+        )
+        self.asked = 0
+        """Requests to servers, wherever those are."""
+        self._events_heard = dict.fromkeys((JOIN, LEAVE, FAILED, UPDATE, REAP), 0)
         self.events = Events(self.node_name, self.local, self.ask, environment.clock, environment.rng)
         self._coordinate_sender = self._make_coordinate_sender()
         self.sync = self._make_sync()
@@ -337,6 +344,7 @@ class BaseAgent(MultiService):
 
     def _heard(self, event: MemberEvent) -> None:
         """Gossip reports a change of a member."""
+        self._events_heard[event.kind] += 1
         member = event.member
         old_id = self._ids.pop(member.name, "")
         if self._alive_by_id.get(old_id) == member.name:
@@ -433,6 +441,10 @@ class BaseAgent(MultiService):
         self.node = replace(self.node, meta=node_meta(config))
         self.sync.node_changed(self.node)
 
+    def _configure_telemetry(self, config: AgentConfig) -> None:
+        telemetry = config.telemetry
+        self.telemetry.filter = Filter(telemetry.prefix_filter, telemetry.filter_default)
+
     def _take_discarding(self, config: AgentConfig) -> None:
         self.local.discard_output = config.discard_check_output
 
@@ -480,7 +492,14 @@ class BaseAgent(MultiService):
 
     def totals(self) -> dict[str, float]:
         """What ``metrics`` counts."""
-        return {"client.rpc": self.sync.asked}
+        heard = self._events_heard
+        return {
+            "client.rpc": self.asked,
+            "memberlist.udp.received": self.pool.received_bytes,
+            "memberlist.udp.sent": self.pool.sent_bytes,
+            "serf.events": sum(heard.values()),
+            **{f"serf.member.{kind}": count for kind, count in heard.items()},
+        }
 
     def ask(
         self,

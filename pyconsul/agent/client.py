@@ -64,6 +64,7 @@ class ClientAgent(BaseAgent):
         waiter: Waiter | None = None,
     ) -> Any:
         """See ``pyconsul.interfaces.Agent``; nothing is ever answered from here."""
+        self.asked += 1
         try:
             declared = self._methods[method]
         except KeyError:

@@ -45,6 +45,11 @@ class Confirming:
         self._gathering.append(waiter)
         self._count += 1
 
+    @property
+    def asked(self) -> int:
+        """How many questions there were."""
+        return self._next_token - 1
+
     def _turn_ends(self) -> None:
         waiting, self._gathering = self._gathering, []
         if waiting:

@@ -88,6 +88,7 @@ class HttpService(Service):
                 lambda app, _: snapshot_routes.add_routes(app, agent),
             ],
         )
+        agent.telemetry.timings.append(self.site.surface.timings)
         self._ports: list[Any] = []
         self._watches = config.watches
         self.watching = Watching(self.site.surface.ask, reactor)

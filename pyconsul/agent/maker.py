@@ -24,6 +24,7 @@ from pyconsul.agent.garbage import settle
 from pyconsul.agent.identity import machine_id, node_id
 from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
 from pyconsul.agent.listening import HttpService, dns_settings, http_settings
+from pyconsul.agent.metric_sinks import make_sinks
 from pyconsul.agent.notify import notify
 from pyconsul.agent.reloading import Settings
 from pyconsul.agent.translation import Translated
@@ -166,7 +167,9 @@ def _assemble(
 
         agent.events.remote_exec = RemoteExecution(agent.node_name, agent.datacenter, agent.ask, reactor)
     transports = [gossip] if wan is None else [gossip, wan]
-    children: list[Any] = [Sockets(reactor, config, transports, amp), agent]
+    sinks = make_sinks(config.telemetry, agent.telemetry.prefix, reactor)
+    agent.telemetry.sinks += [sink.push for sink in sinks]
+    children: list[Any] = [Sockets(reactor, config, transports, amp), agent, *sinks]
     return AgentService(agent, children + _interfaces(agent, config, reactor, rng), disk)
 
 
@@ -210,6 +213,7 @@ def _interfaces(
         )
         dns = DnsService(asked, dns_settings(config), reactor, reactor, rng, time.time)
         made.append(dns)
+        agent.telemetry.timings.append(dns.timings.named)
         parts.append(Settings(["dns_config"], lambda new: dns.configure(dns_settings(new))))
     return made
 

@@ -35,9 +35,11 @@ from pyconsul.storage.peers_file import ConfigurationRecovery, PeersFile
 from pyconsul.storage.raft_storage import FOLDER
 from pyconsul.storage.snapshot_policy import SnapshotPolicy, SnapshotSettings
 from pyconsul.storage.snapshotting import Snapshotting, after
+from pyconsul.structs.metrics import Durations
 
 PROPOSALS_WAITING_MAX = 100_000
 COMMANDS_PER_PROPOSAL_MAX = 256
+COMMIT_TIME, FSM_APPLY = "raft.commitTime", "raft.fsm.apply"
 SNAPSHOT_FOLDER = f"{FOLDER}/snapshots"
 
 
@@ -96,6 +98,11 @@ class Replica:
         self._until_applied = Applied(environment.clock)
         self._transfers: deque[Deferred[None]] = deque()
         self._restoring: Restoring | None = None
+        self.timings = {name: Durations() for name in (COMMIT_TIME, FSM_APPLY)}
+        """How long it took until entries were committed, and to apply one."""
+        self.roles = dict.fromkeys(Role, 0)
+        """How often this server has taken each role."""
+        self._proposed_at: deque[tuple[int, float]] = deque()
         self._stopped = self._ended = False
         self._hearsay = Hearsay(environment.clock, timing)
         work = None if environment.disk is None else self._make_work(environment.disk)
@@ -345,6 +352,11 @@ class Replica:
             raise self.no_leader()
         self._confirming.ask(waiter, leased)
 
+    @property
+    def confirmations(self) -> int:
+        """How often a majority was asked."""
+        return self._confirming.asked
+
     def bootstrap(self, configuration: Configuration) -> None:
         """Write the first configuration; ignored unless the log is empty."""
         self.driver.feed(events.Bootstrap(configuration))
@@ -473,6 +485,7 @@ class Replica:
             return
         waiters = self._proposing.popleft()
         self._waiters.extend(zip(count(effect.first_index), repeat(effect.term), waiters))
+        self._proposed_at.append((effect.first_index, self._clock.seconds()))
 
     def _refused(self, effect: events.ProposalRefused) -> None:
         if self._stopped:
@@ -486,6 +499,7 @@ class Replica:
     def _apply(self, effect: events.Apply) -> None:
         if self._stopped:
             return
+        begun = self._clock.seconds()
         waiters = self._waiters
         apply = self.machine.apply
         answers: list[tuple[Waiter, Any]] = []
@@ -499,12 +513,22 @@ class Replica:
                 awaited, term, waiter = waiters.popleft()
                 is_ours = awaited == index and term == entry.term
                 answers.append((waiter, result if is_ours else LeadershipLost()))
+        self._measure(begun, len(effect.entries))
         for waiter, result in answers:  # all at once: who reads them then has something to do meanwhile
             if isinstance(result, PyconsulError):
                 waiter.errback(result)
             else:
                 waiter.callback(result)
         self._advance_to(self.applied_index)
+
+    def _measure(self, begun: float, entries: int) -> None:
+        """Entries are applied, which began just now, when they were known to be committed."""
+        if entries:
+            took_s = self._clock.seconds() - begun
+            self.timings[FSM_APPLY].add(took_s * 1e3 / entries, entries)
+        proposed_at = self._proposed_at
+        while proposed_at and proposed_at[0][0] <= self.applied_index:
+            self.timings[COMMIT_TIME].add((begun - proposed_at.popleft()[1]) * 1e3)
 
     def _advance_to(self, index: int) -> None:
         """Tell those who wait for ``index`` to be applied."""
@@ -517,6 +541,7 @@ class Replica:
     def _role_changed(self, change: events.RoleChanged) -> None:
         if self._stopped:
             return
+        self.roles[change.role] += 1
         led = self._barrier > 0
         self._until_applied.fail(NoLeader)  # nobody may be left to send what they wait for
         if change.role is Role.LEADER:
@@ -565,6 +590,7 @@ class Replica:
 
     def _fail_waiters(self) -> None:
         waiters, self._waiters = self._waiters, deque()
+        self._proposed_at.clear()
         fail_all((waiter for _, _, waiter in waiters), self._unknown)
 
     def _fail_all(self) -> None:

@@ -50,19 +50,31 @@ from pyconsul.interfaces import LATER, Agent, AnswerWatcher, RaftStorage, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.configuration import Configuration, Server
-from pyconsul.raft.events import RoleChanged
+from pyconsul.raft.events import Role, RoleChanged
 from pyconsul.raft.leader import HEARTBEATS_PER_TIMEOUT
 from pyconsul.raft.timing import Timing
 from pyconsul.serf.members import REAP, Member
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Store
 from pyconsul.storage.snapshot_policy import SnapshotSettings
+from pyconsul.structs.metrics import Durations
 from pyconsul.structs.operator import RaftServer, RaftStats, RaftStatsRequest
 from pyconsul.structs.session import Session
 from pyconsul.swim.keyring import Keyring
 
 if TYPE_CHECKING:
     from pyconsul.http.surface import Surface
+
+
+TIMED_WRITES = {
+    "Catalog.Deregister": "catalog.deregister",
+    "Catalog.Register": "catalog.register",
+    "KVS.Apply": "kvs.apply",
+    "PreparedQuery.Apply": "prepared-query.apply",
+    "Session.Apply": "session.apply",
+    "Txn.Apply": "txn.apply",
+}
+"""Writes whose duration is measured, and what Consul calls that."""
 
 
 def raft_timing(config: AgentConfig) -> Timing:
@@ -80,14 +92,21 @@ def snapshot_settings(config: AgentConfig) -> SnapshotSettings:
 class _Proposal:
     """A write that this leader was asked for; if it loses leadership before, the next leader is asked."""
 
-    __slots__ = ("_agent", "_method", "_request", "_waiter", "callback")
+    __slots__ = ("_agent", "_begun", "_method", "_request", "_waiter")
 
-    def __init__(self, agent: ServerAgent, method: Method, request: Any, waiter: Waiter) -> None:
+    def __init__(
+        self, agent: ServerAgent, method: Method, request: Any, waiter: Waiter, begun: float
+    ) -> None:
         self._agent = agent
         self._method = method
         self._request = request
         self._waiter = waiter
-        self.callback = waiter.callback
+        self._begun = begun
+
+    def callback(self, reply: Any) -> None:
+        """It is written."""
+        self._agent.took(reply, self._method, self._begun)
+        self._waiter.callback(reply)
 
     def errback(self, error: Any) -> None:
         """It was not written, or nobody knows whether it was."""
@@ -139,6 +158,12 @@ class ServerAgent(BaseAgent):
         )
         self._forwarder = self._make_forwarder()
         self._last_leader = ""
+        self._served = self._reads = self._asked_elsewhere = 0
+        self._writes = {method: Durations() for method in TIMED_WRITES}
+        self.telemetry.timings += [
+            self.raft.timings,
+            {name: self._writes[method] for method, name in TIMED_WRITES.items()},
+        ]
         self._succession = Succession(self.rpc_address, self._ask_for_life, self._forwarder.abandon)
         self.lock_delays = LockDelays(environment.clock)
         self.session_timers = SessionTimers(self.store.sessions, self.raft.propose, environment.clock)
@@ -456,6 +481,8 @@ class ServerAgent(BaseAgent):
 
     def serve(self, method: str, body: bytes) -> Any:
         """A call that came over the network; the reply's bytes or a Deferred of them."""
+        self._served += 1
+        self.asked -= 1  # somebody else did
         decode = self._decoders.get(method)
         if decode is None:
             raise Refused(f"rpc: can't find service {method}")
@@ -476,13 +503,16 @@ class ServerAgent(BaseAgent):
         waiter: Waiter | None = None,
     ) -> Any:
         """See ``pyconsul.interfaces.Agent``."""
+        self.asked += 1
         declared = self.registry.get(method)
         if declared is None:
             raise Refused(f"rpc: can't find service {method}")
         datacenter = request.datacenter
         if datacenter and datacenter != self.datacenter:
+            self._asked_elsewhere += 1
             return self.federation.ask(declared, request)
         if declared.kind == "read":
+            self._reads += 1
             if request.allow_stale and self.raft.leader_id:
                 return self._serve(declared, request, watcher)
             if self.raft.holds_lease and not request.require_consistent:
@@ -554,16 +584,26 @@ class ServerAgent(BaseAgent):
 
     def _write(self, method: Method, request: Any, waiter: Waiter | None) -> Any:
         """As ``_propose``; if this server stops leading before it did anything, the next leader may do it."""
+        begun = self.clock.seconds()
         try:
             if waiter is not None:
-                reply = self._propose(method, request, _Proposal(self, method, request, waiter))
+                reply = self._propose(method, request, _Proposal(self, method, request, waiter, begun))
             else:
                 reply = self._propose(method, request)
         except NoLeader:
             return self.persist(method, request)
         if reply is LATER or not isinstance(reply, Deferred):
             return reply
-        return reply.addErrback(self._once_more, method, request)
+        return reply.addCallbacks(
+            self.took, self._once_more, callbackArgs=(method, begun), errbackArgs=(method, request)
+        )
+
+    def took(self, reply: Any, method: Method, begun: float) -> Any:
+        """A write was answered by the log; how long that took is measured for some."""
+        timing = self._writes.get(method.name)
+        if timing is not None:
+            timing.add((self.clock.seconds() - begun) * 1e3)
+        return reply
 
     def _propose(self, method: Method, request: Any, waiter: Waiter | None = None) -> Any:
         """Let the log decide; the reply at once if the leader already knows it, and still leads."""
@@ -641,8 +681,17 @@ class ServerAgent(BaseAgent):
     def gauges(self) -> dict[str, float]:
         """A client's, Raft's and those of sessions."""
         core = self.raft.core
+        health = self.autopilot.health() if self.raft.is_leader else None
+        judged = {} if health is None else {
+            "autopilot.failure_tolerance": float(health.failure_tolerance),
+            "autopilot.healthy": float(health.healthy),
+        }  # fmt: skip
         return {
             **super().gauges(),
+            **judged,
+            "rpc.queries_blocking": self.parking.count,
+            "server.isLeader": float(self.raft.is_leader),
+            "state.kv_entries": len(self.store.kv),
             "raft.applied_index": self.raft.applied_index,
             "raft.last_index": core.last_log_index,
             "raft.commitNumLogs": core.commit_index - self.raft.applied_index,
@@ -652,7 +701,19 @@ class ServerAgent(BaseAgent):
 
     def totals(self) -> dict[str, float]:
         """A client's and Raft's."""
-        return {**super().totals(), "raft.apply": self.raft.applied_index}
+        roles = self.raft.roles
+        return {
+            **super().totals(),
+            "raft.apply": self.raft.applied_index,
+            "raft.state.candidate": roles[Role.CANDIDATE],
+            "raft.state.follower": roles[Role.FOLLOWER],
+            "raft.state.leader": roles[Role.LEADER],
+            "raft.transition.heartbeat_timeout": roles[Role.CANDIDATE],
+            "raft.verify_leader": self.raft.confirmations,
+            "rpc.cross-dc": self._asked_elsewhere,
+            "rpc.query": self._reads,
+            "rpc.request": self._served,
+        }
 
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyconsul.http.answer import Answer
+from pyconsul.structs.metrics import Durations
 
 ENTRIES_MAX = 8192
 BYTES_MAX = 64 * 1024 * 1024
@@ -31,12 +32,13 @@ class Kept:
     :ivar aging: it tells when the leader was last heard of.
     :ivar watch: for ``Agent.ask`` to leave what it registered on, so that ``Agent.forget`` can undo it.
     :ivar stale: what was read has changed.
+    :ivar timing: told when this is served without further ado.
     :ivar renderings: by ``facts.IDENTITY`` and ``facts.GZIP``; ``None`` until first needed.
     """
 
     __slots__ = (
         "aging", "answer", "armed", "cache", "confirm", "leased", "renderings", "size_bytes", "stale",
-        "target", "watch",
+        "target", "timing", "watch",
     )  # fmt: skip
 
     def __init__(self, cache: AnswerCache, target: bytes) -> None:
@@ -51,6 +53,7 @@ class Kept:
         self.answer: Answer | None = None
         self.renderings: list[Rendering | None] = [None, None]
         self.size_bytes = 0
+        self.timing = cache.untimed
 
     def wake(self) -> None:
         """What this was read from has changed."""
@@ -72,6 +75,7 @@ class AnswerCache:
         self._entries_max = ENTRIES_MAX
         self._bytes_max = BYTES_MAX
         self._seen: dict[bytes, None] = {}
+        self.untimed = Durations()
 
     def limit(self, entries_max: int, bytes_max: int) -> None:
         """Set the bounds; 0 entries keeps nothing. They hold for what is kept from now on."""

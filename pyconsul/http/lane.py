@@ -40,6 +40,7 @@ class Lane:
             if kept is not None and surface.is_sure(kept):
                 if kept.aging:
                     surface.age(kept)
+                kept.timing.at_once += 1
                 before, after = kept.renderings[facts.variant] or surface.rendering(kept, facts.variant)
                 return b"%b%b%b" % (before, surface.dates.value(), after)
             crowd = self._crowds.find(target)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pyconsul.http.cache import Kept
     from pyconsul.http.facts import Facts
     from pyconsul.interfaces import Joining, Waiter
+    from pyconsul.structs.metrics import Durations
 
     Shape = Callable[[Any], Answer]
 
@@ -44,6 +45,7 @@ class Query:
     :ivar peer: the client's address in text form; empty for a UNIX socket.
     :ivar kept: the place for the answer, which is the read's watcher; ``None`` if it is not kept.
     :ivar rule: of the route that answers it.
+    :ivar timing: of that route; told of the time since ``begun`` once there is an answer.
     :ivar may_keep: the answer depends on the target and the store alone (set by ``reads.read``).
     :ivar joining: says for how long others that ask the same may join; ``None``: nobody may.
     :ivar file: the body instead, from its beginning, if it was collected in a file (``Route.as_file``).
@@ -53,8 +55,8 @@ class Query:
     """
 
     __slots__ = (
-        "_parameters", "body", "facts", "file", "has_parameters", "joining", "kept", "may_keep", "method",
-        "node_name", "peer", "rule", "shape", "target", "waiter",
+        "_parameters", "begun", "body", "facts", "file", "has_parameters", "joining", "kept", "may_keep",
+        "method", "node_name", "peer", "rule", "shape", "target", "timing", "waiter",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +70,8 @@ class Query:
         self.peer = peer
         self.node_name = node_name
         self.rule = ""
+        self.timing: Durations | None = None
+        self.begun = 0.0
         self.kept: Kept | None = None
         self.may_keep = False
         self.joining: Joining | None = None

@@ -22,6 +22,7 @@ from pyconsul.http.routes import App, Route, Table, allowed
 from pyconsul.http.settings import HttpSettings, is_within
 from pyconsul.interfaces import Later, Waiter
 from pyconsul.log import make_logger
+from pyconsul.structs.metrics import Durations
 from pyconsul.structs.relay import Relayed
 
 if TYPE_CHECKING:
@@ -76,12 +77,24 @@ class _Confirmation:
 class Surface:
     """Everything between a parsed request and the bytes of its answer.
 
+    :param seconds: the clock that timings go by.
     :ivar kept: answers that are still true.
+    :ivar timings: how long answers took, by method and rule.
     """
 
-    def __init__(self, app: App, agent: Agent, settings: HttpSettings, dates: Dates) -> None:
+    def __init__(
+        self,
+        app: App,
+        agent: Agent,
+        settings: HttpSettings,
+        dates: Dates,
+        seconds: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._log = make_logger("agent.http")
         self.dates = dates
+        self._seconds = seconds
+        self.timings: dict[str, Durations] = {}
+        self._timing_of: dict[tuple[bytes, str], Durations] = {}
         self.app = app
         self.agent = agent
         app.surface = self
@@ -120,6 +133,8 @@ class Surface:
         ``LATER`` only if the query has a waiter.
         """
         query.rule = route.rule
+        query.timing = timing = self._timing_of.get((query.method, route.rule)) or self._timed(query)
+        query.begun = self._seconds()
         if self._guarded and (refused := self.guard(query)) is not None:
             return refused
         if route.narrow is not None:
@@ -138,8 +153,17 @@ class Surface:
                 return entry.answer
             if (relayed := self._relay(route, query, parameters)) is not None:
                 return relayed
-            query.kept = self.kept.place(query.target, b"cached" in query.target)
+            query.kept = place = self.kept.place(query.target, b"cached" in query.target)
+            if place is not None:
+                place.timing = timing
         return self.run(route, query, parameters)
+
+    def _timed(self, query: Query) -> Durations:
+        """The timing of requests like ``query``, under Consul's name for them."""
+        parts = query.rule.partition("<")[0].split("/")[1:]
+        name = ".".join(("http", query.method.decode("latin-1"), *(part or "_" for part in parts)))
+        timing = self.timings.setdefault(name, Durations())
+        return self._timing_of.setdefault((query.method, query.rule), timing)
 
     def is_sure(self, kept: Kept) -> bool:
         """Whether a kept answer may be served without asking anybody."""
@@ -276,6 +300,9 @@ class Surface:
 
     def render(self, query: Query, answer: Answer, facts: Facts | None = None) -> bytes:
         """The bytes of ``answer`` on the wire, for who asked, or for who did so with other headers."""
+        timing = query.timing
+        if timing is not None:
+            timing.add((self._seconds() - query.begun) * 1e3)
         facts = facts or query.facts
         if answer.fixed and facts.variant >= 0 and not query.wants_pretty:
             known = self.renderer.fixed

@@ -20,6 +20,7 @@ from pyconsul.errors import NoPath, NotFound, PyconsulError, Refused
 from pyconsul.interfaces import Agent, AnswerWatcher, WallTime
 from pyconsul.log import make_logger
 from pyconsul.net.dns_recursors import Recursors
+from pyconsul.net.dns_timings import DnsTimings
 from pyconsul.structs.catalog import CONSUL_SERVICE, NodeSpecificRequest, ServiceSpecificRequest
 from pyconsul.structs.durations import parse_ns
 from pyconsul.structs.prepared import PreparedQueryExecuteRequest
@@ -51,12 +52,19 @@ class Responder:
     _log = make_logger("agent.dns")
 
     def __init__(
-        self, agent: Agent, settings: DnsSettings, recursors: Recursors, rng: Random, wall_time: WallTime
+        self,
+        agent: Agent,
+        settings: DnsSettings,
+        recursors: Recursors,
+        rng: Random,
+        wall_time: WallTime,
+        timings: DnsTimings | None = None,
     ) -> None:
         self._agent = agent
         self._recursors = recursors
         self._rng = rng
         self._wall_time = wall_time
+        self.timings = timings or DnsTimings()
         self.configure(settings)
 
     def configure(self, settings: DnsSettings) -> None:
@@ -75,11 +83,18 @@ class Responder:
 
         :param watcher: for what is read to answer; only if the answer can be made again.
         """
+        begun = self.timings.seconds()
         try:
             answer = self._answer(query, data, watcher)
         except Exception:
-            return self._failed(Failure(), query)
-        return answer.addErrback(self._failed, query) if isinstance(answer, Deferred) else answer
+            answer = self._failed(Failure(), query)
+        if isinstance(answer, Deferred):
+            return answer.addErrback(self._failed, query).addCallback(self._timed, query, begun)
+        return self._timed(answer, query, begun)
+
+    def _timed(self, answer: Answer, query: Query, begun: float) -> Answer:
+        self.timings.answered(query.type, begun)
+        return answer
 
     def _answer(self, query: Query, data: bytes, watcher: AnswerWatcher | None) -> Answer | Deferred[Answer]:
         if query.class_ not in (IN, CLASS_ANY):

@@ -19,6 +19,7 @@ from pyconsul.dns.settings import DnsSettings
 from pyconsul.interfaces import Agent, WallTime
 from pyconsul.net.dns_memo import ENTRIES_MAX, Memo
 from pyconsul.net.dns_port import listen_udp
+from pyconsul.net.dns_timings import DnsTimings
 
 if TYPE_CHECKING:
     from pyconsul.net.dns import ConsulDatagrams, ConsulStream, Names
@@ -90,6 +91,7 @@ class DnsService(Service):
         self._clock = clock
         self._rng = rng
         self._wall_time = wall_time
+        self.timings = DnsTimings(clock.seconds)
 
     @cached_property
     def names(self) -> Names:
@@ -99,7 +101,9 @@ class DnsService(Service):
         from pyconsul.net.dns_responder import Responder
 
         recursors = Recursors(self._reactor, self._clock, self._rng)
-        responder = Responder(self._agent, self._settings, recursors, self._rng, self._wall_time)
+        responder = Responder(
+            self._agent, self._settings, recursors, self._rng, self._wall_time, self.timings
+        )
         memo = Memo(getattr(self._agent, "forget", None), entries_max(self._settings))
         return Names(responder, memo, recursors, self._clock)
 

@@ -185,10 +185,12 @@ class GossipPool:
         self._core: SerfCore | None = None
         self._driver: Driver | None = None
         self._exchanges: set[Deferred[bytes]] = set()
+        self.received_bytes = self.sent_bytes = 0
+        """In packets."""
         self._answer: bytes | None = None
         self._left: Deferred[None] | None = None
         self._perform: dict[type[Any], Callable[[Any], None]] = {
-            Send: lambda effect: transport.send(effect.packet, effect.to),
+            Send: self._send,
             Exchange: self._exchange,
             PushPullEnded: self._joins.ended,
             LeaveEnded: self._leave_ended,
@@ -406,7 +408,12 @@ class GossipPool:
 
     # ------------------------------------------------------------ events in, effects out
 
+    def _send(self, effect: Send) -> None:
+        self.sent_bytes += len(effect.packet)
+        self._transport.send(effect.packet, effect.to)
+
     def _packet_received(self, packet: bytes, source: Address) -> None:
+        self.received_bytes += len(packet)
         self._feed(PacketReceived(packet, source))
 
     def _stream_received(self, request: bytes, source: Address) -> bytes | None:

@@ -116,6 +116,20 @@ class RoadsTests(SynchronousTestCase):
                 self.assertEqual(_ask(served, sent), _ask(plain, sent), (target, headers))
         self.assertGreater(len(served.surface.kept.entries), 20)
 
+    def test_timings(self) -> None:
+        """Each answer counts, on either road, under the name that Consul has for its route."""
+        for lane in (True, False):
+            served = site(FakeAgent(), lane=lane)
+            for target in ("/v1/kv/a", "/v1/kv/a", "/v1/kv/a", "/v1/kv/a", "/v1/kv/b/c?recurse"):
+                _ask(served, request(target))
+            _ask(served, request("/v1/kv/a", "PUT", b"x"))
+            _ask(served, request("/v1/catalog/nodes"))
+            _ask(served, request("/v1/nothing"))
+            counts = {name: timing.take().count for name, timing in served.surface.timings.items()}
+            self.assertEqual(
+                counts, {"http.GET.v1.kv._": 5, "http.PUT.v1.kv._": 1, "http.GET.v1.catalog.nodes": 1}
+            )
+
     def test_any_twisted_server(self) -> None:
         """Served by Twisted's own site, the resource gives the same status, headers and body.
 

@@ -119,6 +119,17 @@ class DatagramTests(Case):
         self.assertEqual(len(read(answer)["answer"]), 1)
         self.assertEqual(len(self.agent.asked), 3)
 
+    def test_timings(self) -> None:
+        """All answers count, those of the memo as taking no time."""
+        for _ in range(5):
+            self.datagram(question("web.service.consul"))
+        self.datagram(question("1.0.0.127.in-addr.arpa", "PTR"))
+        stream, transport = self.stream()
+        stream.dataReceived(framed(question("web.service.consul")))
+        self.assertTrue(transport.value())
+        counts = {name: timing.take().count for name, timing in self.service.timings.named.items()}
+        self.assertEqual(counts, {"dns.domain_query": 6, "dns.ptr_query": 1})
+
     def test_different_questions_do_not_mix(self) -> None:
         """Type, EDNS, flags and the spelling of the name all belong to the question."""
         asked = [
