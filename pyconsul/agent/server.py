@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pyconsul import __version__
+from pyconsul.agent import server_figures
 from pyconsul.agent.autopilot import DEADLINE_S, Autopilot
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.blocking import Parking
@@ -25,6 +26,7 @@ from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.raft_stats import stats
 from pyconsul.agent.relaying import RelayedReads
 from pyconsul.agent.replica import Replica
+from pyconsul.agent.server_figures import Served
 from pyconsul.agent.servers import raft_servers, servers_of
 from pyconsul.agent.sessions import LockDelays, SessionTimers
 from pyconsul.agent.snapshots import ServerSnapshots
@@ -50,31 +52,19 @@ from pyconsul.interfaces import LATER, Agent, AnswerWatcher, RaftStorage, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.configuration import Configuration, Server
-from pyconsul.raft.events import Role, RoleChanged
+from pyconsul.raft.events import RoleChanged
 from pyconsul.raft.leader import HEARTBEATS_PER_TIMEOUT
 from pyconsul.raft.timing import Timing
 from pyconsul.serf.members import REAP, Member
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Store
 from pyconsul.storage.snapshot_policy import SnapshotSettings
-from pyconsul.structs.metrics import Durations
 from pyconsul.structs.operator import RaftServer, RaftStats, RaftStatsRequest
 from pyconsul.structs.session import Session
 from pyconsul.swim.keyring import Keyring
 
 if TYPE_CHECKING:
     from pyconsul.http.surface import Surface
-
-
-TIMED_WRITES = {
-    "Catalog.Deregister": "catalog.deregister",
-    "Catalog.Register": "catalog.register",
-    "KVS.Apply": "kvs.apply",
-    "PreparedQuery.Apply": "prepared-query.apply",
-    "Session.Apply": "session.apply",
-    "Txn.Apply": "txn.apply",
-}
-"""Writes whose duration is measured, and what Consul calls that."""
 
 
 def raft_timing(config: AgentConfig) -> Timing:
@@ -105,7 +95,7 @@ class _Proposal:
 
     def callback(self, reply: Any) -> None:
         """It is written."""
-        self._agent.took(reply, self._method, self._begun)
+        self._agent.served.wrote(self._method.name, self._begun)
         self._waiter.callback(reply)
 
     def errback(self, error: Any) -> None:
@@ -158,12 +148,8 @@ class ServerAgent(BaseAgent):
         )
         self._forwarder = self._make_forwarder()
         self._last_leader = ""
-        self._served = self._reads = self._asked_elsewhere = 0
-        self._writes = {method: Durations() for method in TIMED_WRITES}
-        self.telemetry.timings += [
-            self.raft.timings,
-            {name: self._writes[method] for method, name in TIMED_WRITES.items()},
-        ]
+        self.served = Served(environment.clock.seconds)
+        self.telemetry.timings += [self.raft.timings, self.served.timings]
         self._succession = Succession(self.rpc_address, self._ask_for_life, self._forwarder.abandon)
         self.lock_delays = LockDelays(environment.clock)
         self.session_timers = SessionTimers(self.store.sessions, self.raft.propose, environment.clock)
@@ -481,8 +467,6 @@ class ServerAgent(BaseAgent):
 
     def serve(self, method: str, body: bytes) -> Any:
         """A call that came over the network; the reply's bytes or a Deferred of them."""
-        self._served += 1
-        self.asked -= 1  # somebody else did
         decode = self._decoders.get(method)
         if decode is None:
             raise Refused(f"rpc: can't find service {method}")
@@ -490,6 +474,8 @@ class ServerAgent(BaseAgent):
             request = decode(body)
         except msgspec.MsgspecError as error:
             raise BadRequest(f"cannot decode the request of {method}: {error}") from None
+        self.served.calls += 1
+        self.asked -= 1  # somebody else does
         answer = self.ask(method, request)
         if isinstance(answer, Deferred):
             return answer.addCallback(encode)
@@ -509,10 +495,10 @@ class ServerAgent(BaseAgent):
             raise Refused(f"rpc: can't find service {method}")
         datacenter = request.datacenter
         if datacenter and datacenter != self.datacenter:
-            self._asked_elsewhere += 1
+            self.served.elsewhere += 1
             return self.federation.ask(declared, request)
         if declared.kind == "read":
-            self._reads += 1
+            self.served.reads += 1
             if request.allow_stale and self.raft.leader_id:
                 return self._serve(declared, request, watcher)
             if self.raft.holds_lease and not request.require_consistent:
@@ -595,14 +581,11 @@ class ServerAgent(BaseAgent):
         if reply is LATER or not isinstance(reply, Deferred):
             return reply
         return reply.addCallbacks(
-            self.took, self._once_more, callbackArgs=(method, begun), errbackArgs=(method, request)
+            self._wrote, self._once_more, callbackArgs=(method, begun), errbackArgs=(method, request)
         )
 
-    def took(self, reply: Any, method: Method, begun: float) -> Any:
-        """A write was answered by the log; how long that took is measured for some."""
-        timing = self._writes.get(method.name)
-        if timing is not None:
-            timing.add((self.clock.seconds() - begun) * 1e3)
+    def _wrote(self, reply: Any, method: Method, begun: float) -> Any:
+        self.served.wrote(method.name, begun)
         return reply
 
     def _propose(self, method: Method, request: Any, waiter: Waiter | None = None) -> Any:
@@ -679,41 +662,12 @@ class ServerAgent(BaseAgent):
         return {**super().stats(), "raft": raft, **self.federation.stats()}
 
     def gauges(self) -> dict[str, float]:
-        """A client's, Raft's and those of sessions."""
-        core = self.raft.core
-        health = self.autopilot.health() if self.raft.is_leader else None
-        judged = {} if health is None else {
-            "autopilot.failure_tolerance": float(health.failure_tolerance),
-            "autopilot.healthy": float(health.healthy),
-        }  # fmt: skip
-        return {
-            **super().gauges(),
-            **judged,
-            "rpc.queries_blocking": self.parking.count,
-            "server.isLeader": float(self.raft.is_leader),
-            "state.kv_entries": len(self.store.kv),
-            "raft.applied_index": self.raft.applied_index,
-            "raft.last_index": core.last_log_index,
-            "raft.commitNumLogs": core.commit_index - self.raft.applied_index,
-            "raft.peers": len(core.configuration.servers),
-            "session_ttl.active": len(self.session_timers),
-        }
+        """A client's and a server's."""
+        return {**super().gauges(), **server_figures.gauges(self)}
 
     def totals(self) -> dict[str, float]:
-        """A client's and Raft's."""
-        roles = self.raft.roles
-        return {
-            **super().totals(),
-            "raft.apply": self.raft.applied_index,
-            "raft.state.candidate": roles[Role.CANDIDATE],
-            "raft.state.follower": roles[Role.FOLLOWER],
-            "raft.state.leader": roles[Role.LEADER],
-            "raft.transition.heartbeat_timeout": roles[Role.CANDIDATE],
-            "raft.verify_leader": self.raft.confirmations,
-            "rpc.cross-dc": self._asked_elsewhere,
-            "rpc.query": self._reads,
-            "rpc.request": self._served,
-        }
+        """A client's and a server's."""
+        return {**super().totals(), **server_figures.totals(self)}
 
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""

@@ -74,9 +74,9 @@ class FiguresTests(SynchronousTestCase):
         client.startService()
         self.done(client.join(["10.0.0.1:8301"]))
         self.world.run_for(2 * INTERVAL_S)
-        before = self.server._served
+        before = self.server.served.calls
         self.done(client.ask("Catalog.ListNodes", DCSpecificRequest()))
-        self.assertGreater(self.server._served, before)
+        self.assertGreater(self.server.served.calls, before)
         found = self.figures(client)
         self.assertGreaterEqual(client.asked, 1)
         self.assertNotIn("raft.apply", found[COUNTER])
