@@ -8,7 +8,9 @@ from twisted.internet.defer import Deferred
 
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.environment import Environment
+from pyconsul.agent.rate import RequestRate
 from pyconsul.agent.relaying import Relaying
+from pyconsul.agent.reloading import Settings
 from pyconsul.agent.remote_snapshots import ClientSnapshots
 from pyconsul.agent.servers import ServerChoice, parse, servers_of
 from pyconsul.config.schema import AgentConfig
@@ -33,6 +35,12 @@ class ClientAgent(BaseAgent):
     ) -> None:
         super().__init__(config, environment, node_id, keyring, resolver)
         self._choice = ServerChoice(environment.rng)
+        self._rate = RequestRate(config.limits, environment.clock)
+        self.reloading.parts.append(
+            Settings(
+                ["limits.rpc_rate", "limits.rpc_max_burst"], lambda new: self._rate.configure(new.limits)
+            )
+        )
         self._methods = DeclaredMethods()
         self._forwarder = self._make_forwarder()
         self._relaying, self._relaying_stale = (
@@ -63,12 +71,16 @@ class ClientAgent(BaseAgent):
         watcher: AnswerWatcher | None = None,
         waiter: Waiter | None = None,
     ) -> Any:
-        """See ``pyconsul.interfaces.Agent``; nothing is ever answered from here."""
+        """See ``pyconsul.interfaces.Agent``; nothing is ever answered from here.
+
+        :raises RateLimited: if this agent has made as many requests as it may.
+        """
         self.asked += 1
         try:
             declared = self._methods[method]
         except KeyError:
             raise Refused(f"rpc: can't find service {method}") from None
+        self._rate.take()
         called = [""]
 
         def attempt() -> Any:
@@ -93,6 +105,8 @@ class ClientAgent(BaseAgent):
 
     def relay(self, target: bytes) -> Any:
         """See ``pyconsul.interfaces.Agent``. Stale reads must not wait for those that need a leader."""
+        if self._rate.is_limited():  # each is to count
+            return None
         return (self._relaying_stale if b"stale" in target else self._relaying).relay(target)
 
     def consul_stats(self) -> dict[str, str]:

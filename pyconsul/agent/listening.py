@@ -19,6 +19,7 @@ from pyconsul.http import keyring as keyring_routes
 from pyconsul.http import snapshot as snapshot_routes
 from pyconsul.http.app import make_site
 from pyconsul.http.settings import HttpSettings
+from pyconsul.net.amp import RpcLimits
 
 UNIX_PREFIX = "unix://"
 
@@ -66,6 +67,12 @@ def dns_settings(config: AgentConfig) -> DnsSettings:
         recursors=config.recursors,
         recursor_timeout_s=dns.recursor_timeout,
     )
+
+
+def rpc_limits(config: AgentConfig) -> RpcLimits:
+    """The part of the configuration that the server port needs."""
+    limits = config.limits
+    return RpcLimits(limits.rpc_max_conns_per_client, limits.rpc_handshake_timeout)
 
 
 class HttpService(Service):

@@ -23,7 +23,7 @@ from pyconsul.agent.environment import Environment
 from pyconsul.agent.garbage import settle
 from pyconsul.agent.identity import machine_id, node_id
 from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
-from pyconsul.agent.listening import HttpService, dns_settings, http_settings
+from pyconsul.agent.listening import HttpService, dns_settings, http_settings, rpc_limits
 from pyconsul.agent.metric_sinks import make_sinks
 from pyconsul.agent.notify import notify
 from pyconsul.agent.reloading import Settings
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from pyconsul.agent.client import ClientAgent
     from pyconsul.agent.server import ServerAgent
     from pyconsul.swim.keyring import Keyring
+
+HTTP_SETTINGS = ("http_config", "limits.http_max_conns_per_client")
+"""What of HTTP may change while the agent runs."""
 
 HAND_OVER_S = 1.0
 """How long a leader that is told to end may take to hand over first."""
@@ -141,7 +144,7 @@ def _assemble(
     if config.server and config.ports.serf_wan >= 0:
         wan_host = config.serf_wan or config.bind_addr
         wan = UdpTcpGossipTransport(reactor, wan_host, config.ports.serf_wan, WAN.tcp_timeout_s)
-    amp = AmpNetwork(reactor, identity if config.server else "")
+    amp = AmpNetwork(reactor, identity if config.server else "", rpc_limits(config))
     environment = Environment(
         clock=reactor,
         rng=rng,
@@ -166,6 +169,9 @@ def _assemble(
         from pyconsul.agent.executing import RemoteExecution
 
         agent.events.remote_exec = RemoteExecution(agent.node_name, agent.datacenter, agent.ask, reactor)
+    agent.reloading.parts.append(
+        Settings(["limits.rpc_max_conns_per_client"], lambda new: amp.configure(rpc_limits(new)))
+    )
     transports = [gossip] if wan is None else [gossip, wan]
     sinks = make_sinks(config.telemetry, agent.telemetry.prefix, reactor)
     agent.telemetry.sinks += [sink.push for sink in sinks]
@@ -205,7 +211,7 @@ def _interfaces(
         http = HttpService(agent, config, reactor)
         made.append(http)
         parts.append(
-            Settings(["http_config", "limits"], lambda new: http.site.surface.configure(http_settings(new)))
+            Settings(HTTP_SETTINGS, lambda new: http.site.surface.configure(http_settings(new)))
         )
     if config.ports.dns >= 0:
         asked = (
@@ -214,7 +220,7 @@ def _interfaces(
         dns = DnsService(asked, dns_settings(config), reactor, reactor, rng, time.time)
         made.append(dns)
         agent.telemetry.timings.append(dns.timings.named)
-        parts.append(Settings(["dns_config"], lambda new: dns.configure(dns_settings(new))))
+        parts.append(Settings(["dns_config", "recursors"], lambda new: dns.configure(dns_settings(new))))
     return made
 
 

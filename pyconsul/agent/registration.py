@@ -174,6 +174,8 @@ class Registrations:
         for raw in services:
             with _naming("service", raw):
                 definition = convert(raw, ServiceDefinition, snake_case=True)
+                if not definition.name:
+                    raise ConfigurationError("Service name missing")
                 for planned in self._planned(definition, self._file_scripts, found):
                     found[planned.service.id] = planned
         alone: dict[str, PlannedCheck] = {}
@@ -182,6 +184,8 @@ class Registrations:
                 check = self._planned_check(
                     convert(raw, CheckDefinition, snake_case=True), self._file_scripts
                 )
+                if not check.health.check_id:
+                    raise ConfigurationError("CheckID missing")
                 if check.health.service_id and check.health.service_id not in found:
                     self._must_exist(check.health.service_id)
                 alone[check.health.check_id] = check

@@ -170,6 +170,12 @@ class Replica:
             )
             self.machine.restored = self.policy.soon
 
+    def configure(self, settings: SnapshotSettings) -> None:
+        """Take snapshots by other rules from now on."""
+        self._settings = settings
+        if self.policy is not None:
+            self.policy.settings = settings
+
     def _make_work(self, disk: Disk) -> Snapshotting:
         """What is done with snapshots."""
         return Snapshotting(

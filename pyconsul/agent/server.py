@@ -25,6 +25,7 @@ from pyconsul.agent.keyring import KeyringOperations
 from pyconsul.agent.leader import LeaderDuties
 from pyconsul.agent.raft_stats import stats
 from pyconsul.agent.relaying import RelayedReads
+from pyconsul.agent.reloading import Settings
 from pyconsul.agent.replica import Replica
 from pyconsul.agent.server_figures import Served
 from pyconsul.agent.servers import raft_servers, servers_of
@@ -70,6 +71,9 @@ if TYPE_CHECKING:
 def raft_timing(config: AgentConfig) -> Timing:
     """Raft's timers: Consul's, times ``raft_multiplier``; very short for ``-dev``."""
     return Timing.dev() if config.dev else Timing.scaled(config.performance.raft_multiplier)
+
+
+SNAPSHOT_SETTINGS = ("raft_snapshot_threshold", "raft_snapshot_interval", "raft_trailing_logs")
 
 
 def snapshot_settings(config: AgentConfig) -> SnapshotSettings:
@@ -133,6 +137,9 @@ class ServerAgent(BaseAgent):
         self.store = Store()
         self.store.watches.on_failure = self._watcher_failed
         self.raft = self._make_replica(storage)
+        self.reloading.parts.append(
+            Settings(SNAPSHOT_SETTINGS, lambda new: self.raft.configure(snapshot_settings(new)))
+        )
         self._standing = Standing(
             self.raft,
             Server(node_id, self.rpc_address),

@@ -67,10 +67,10 @@ class Performance(SettingGroup, frozen=True, kw_only=True):
 class Soa(SettingGroup, frozen=True, kw_only=True):
     """The SOA record of the DNS domain; all in seconds."""
 
-    refresh: int = setting(3600, UINT, "Refresh of the SOA record, seconds.")
-    retry: int = setting(600, UINT, "Retry of the SOA record, seconds.")
-    expire: int = setting(86400, UINT, "Expiry of the SOA record, seconds.")
-    min_ttl: int = setting(0, UINT, "How long a negative answer may be kept, seconds.")
+    refresh: int = setting(3600, UINT, "Refresh of the SOA record, seconds.", reload=True)
+    retry: int = setting(600, UINT, "Retry of the SOA record, seconds.", reload=True)
+    expire: int = setting(86400, UINT, "Expiry of the SOA record, seconds.", reload=True)
+    min_ttl: int = setting(0, UINT, "How long a negative answer may be kept, seconds.", reload=True)
 
 
 class DnsConfig(SettingGroup, frozen=True, kw_only=True):
@@ -94,8 +94,8 @@ class DnsConfig(SettingGroup, frozen=True, kw_only=True):
         True, BOOL, "Add node metadata as TXT records to the additional section.", reload=True
     )
     soa: Soa = group(Soa)
-    use_cache: bool = setting(False, BOOL, "Answer from the agent's cache.", reload=True)
-    cache_max_age: float = setting(0.0, DURATION, "How old a cached answer may be.", reload=True)
+    use_cache: bool = setting(False, BOOL, "Answer from the agent's cache.", reload=True, idle=True)
+    cache_max_age: float = setting(0.0, DURATION, "How old a cached answer may be.", reload=True, idle=True)
     prefer_namespace: bool = setting(False, BOOL, "Accepted; namespaces are an Enterprise feature.")
 
 
@@ -107,14 +107,14 @@ class HttpConfig(SettingGroup, frozen=True, kw_only=True):
     allow_write_http_from: tuple[str, ...] = setting(
         (), NETWORKS, "Networks that may write; none: all.", flag="allow-write-http-from"
     )
-    use_cache: bool = setting(True, BOOL, "Whether ``?cached`` is honoured.")
+    use_cache: bool = setting(True, BOOL, "Whether ``?cached`` is honoured.", idle=True)
 
 
 class Limits(SettingGroup, frozen=True, kw_only=True):
     """What one client may take."""
 
     http_max_conns_per_client: int = setting(200, INT, "HTTP connections of one client address.", reload=True)
-    https_handshake_timeout: float = setting(5.0, DURATION, "How long a TLS handshake may take.")
+    https_handshake_timeout: float = setting(5.0, DURATION, "How long a TLS handshake may take.", idle=True)
     rpc_handshake_timeout: float = setting(5.0, DURATION, "How long a peer may wait with its first bytes.")
     rpc_max_conns_per_client: int = setting(100, INT, "RPC connections of one client address.", reload=True)
     rpc_rate: float = setting(

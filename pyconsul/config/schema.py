@@ -183,24 +183,28 @@ class AgentConfig(SettingGroup, frozen=True, kw_only=True):
     max_query_time: float = setting(
         600.0, DURATION, "How long a blocking query may wait.", flag="max-query-time"
     )
-    discovery_max_stale: float = setting(0.0, DURATION, "Discovery may read this stale; 0: not at all.")
+    discovery_max_stale: float = setting(
+        0.0, DURATION, "Discovery may read this stale; 0: not at all.", idle=True
+    )
     dns_config: groups.DnsConfig = group(groups.DnsConfig)
     recursors: tuple[str, ...] = setting(
-        (), ADDRESSES, "DNS server for all other domains. May be repeated.", flag="recursor"
+        (), ADDRESSES, "DNS server for all other domains. May be repeated.", flag="recursor", reload=True
     )
     http_config: groups.HttpConfig = group(groups.HttpConfig)
     limits: groups.Limits = group(groups.Limits)
     cache: groups.Cache = group(groups.Cache)
     disable_http_unprintable_char_filter: bool = setting(False, BOOL, "Let odd characters in paths pass.")
     ui: bool = setting(False, BOOL, "Serve the web interface.", flag="ui")
-    ui_dir: str = setting("", PATH, "Serve a web interface from this folder.", flag="ui-dir")
-    ui_content_path: str = setting("/ui/", STRING, "Path of the web interface.", flag="ui-content-path")
+    ui_dir: str = setting("", PATH, "Serve a web interface from this folder.", flag="ui-dir", idle=True)
+    ui_content_path: str = setting(
+        "/ui/", STRING, "Path of the web interface.", flag="ui-content-path", idle=True
+    )
     session_ttl_min: float = setting(0.0, DURATION, "Shortest TTL of a session; 0: 10s.")
     disable_remote_exec: bool = setting(True, BOOL, "Do not run what ``exec`` asks for.")
     disable_coordinates: bool = setting(False, BOOL, "No network coordinates.")
     disable_update_check: bool = setting(False, BOOL, "Accepted; there is no update check.")
     disable_anonymous_signature: bool = setting(False, BOOL, "Accepted; there is no update check.")
-    enable_debug: bool = setting(False, BOOL, "Serve profiles under /debug/pprof.")
+    enable_debug: bool = setting(False, BOOL, "Serve profiles under /debug/pprof.", idle=True)
 
     # ------------------------------------------------------------ services and checks
     services: tuple[dict[str, Any], ...] = setting(

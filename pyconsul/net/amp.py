@@ -16,11 +16,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
@@ -362,22 +364,83 @@ def _error_of(box: dict[bytes, bytes]) -> PyconsulError:
     return from_code(code, text) if text or code else PyconsulError("the peer gave no reason")
 
 
-class Doorman(Protocol):
-    """Reads the first byte of a connection to the server port and hands it to who speaks that.
+@dataclass(frozen=True, slots=True)
+class RpcLimits:
+    """What others may take of the server port.
 
-    :param speakers: first byte to a function that makes the protocol.
+    :ivar connections_per_client_max: connections of one address; 0: any number.
+    :ivar first_byte_timeout_s: how long one may wait with its first byte; 0: for ever.
+    """
+
+    connections_per_client_max: int = 0
+    first_byte_timeout_s: float = FIRST_BYTE_TIMEOUT_S
+
+
+class Entrance(Factory):
+    """Makes a ``Doorman`` for each connection, but turns away who has too many.
+
+    :ivar limits: for connections from now on.
     """
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, speakers: dict[bytes, Callable[[], Protocol]]) -> None:
+    def __init__(
+        self, clock: IReactorTime, speakers: dict[bytes, Callable[[], Protocol]], limits: RpcLimits
+    ) -> None:
+        self.limits = limits
         self._clock = clock
         self._speakers = speakers
+        self._open: dict[str, int] = {}
+
+    def buildProtocol(self, addr: Any) -> Protocol | None:
+        """See ``IProtocolFactory``."""
+        host = getattr(addr, "host", "")
+        limit = self.limits.connections_per_client_max
+        if limit > 0 and self._open.get(host, 0) >= limit:
+            _log.warn("too many RPC connections from {host}", host=host)
+            return None
+        self._open[host] = self._open.get(host, 0) + 1
+        left = partial(self._left, host)
+        return Doorman(self._clock, self._speakers, self.limits.first_byte_timeout_s, left)
+
+    def _left(self, host: str) -> None:
+        self._open[host] -= 1
+        if not self._open[host]:
+            del self._open[host]
+
+
+class Doorman(Protocol):
+    """Reads the first byte of a connection to the server port and hands it to who speaks that.
+
+    :param speakers: first byte to a function that makes the protocol.
+    :param timeout_s: how long to wait for the byte; 0: for ever.
+    :param left: called when the connection is lost.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        speakers: dict[bytes, Callable[[], Protocol]],
+        timeout_s: float = FIRST_BYTE_TIMEOUT_S,
+        left: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._clock = clock
+        self._speakers = speakers
+        self._timeout_s = timeout_s
+        self._left = left
+        self._timeout: IDelayedCall | None = None
         self._inner: Protocol | None = None
 
     def connectionMade(self) -> None:
         """Wait for the byte, but not for ever."""
-        self._timeout = self._clock.callLater(FIRST_BYTE_TIMEOUT_S, self._too_late)
+        if self._timeout_s > 0:
+            self._timeout = self._clock.callLater(self._timeout_s, self._too_late)
+
+    def _in_time(self) -> None:
+        if self._timeout is not None and self._timeout.active():
+            self._timeout.cancel()
 
     def _too_late(self) -> None:
         if self._inner is None and self.transport is not None:
@@ -394,8 +457,7 @@ class Doorman(Protocol):
             _log.warn("unrecognized RPC byte {byte} from {peer}", byte=data[0], peer=self.transport.getPeer())
             self.transport.abortConnection()  # type: ignore[attr-defined]
             return
-        if self._timeout.active():
-            self._timeout.cancel()
+        self._in_time()
         self._inner = speaker()
         self._inner.makeConnection(self.transport)
         if len(data) > 1:
@@ -403,7 +465,7 @@ class Doorman(Protocol):
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         """Tell who speaks."""
-        if self._timeout.active():
-            self._timeout.cancel()
+        self._in_time()
+        self._left()
         if self._inner is not None:
             self._inner.connectionLost(reason)

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from pyconsul.errors import NotSent, Refused
 from pyconsul.log import make_logger
-from pyconsul.net.amp import AMP_BYTE, Connection, Doorman
+from pyconsul.net.amp import AMP_BYTE, Connection, Entrance, RpcLimits
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.messages import Message
 
@@ -53,15 +53,19 @@ class _Link:
         self.flushing = False
 
 
+UNLIMITED = RpcLimits()
+
+
 class AmpNetwork:
     """``RaftTransport`` and ``RpcTransport`` over AMP.
 
     Raft has connections of its own, so that a large reply never holds up a heartbeat.
 
     :param server_id: what our Raft messages say they come from; empty on a client agent.
+    :param limits: what others may take of the server port.
     """
 
-    def __init__(self, reactor: Any, server_id: str = "") -> None:
+    def __init__(self, reactor: Any, server_id: str = "", limits: RpcLimits = UNLIMITED) -> None:
         self._reactor = reactor
         self._clock: IReactorTime = reactor
         self._server_id = server_id
@@ -70,6 +74,8 @@ class AmpNetwork:
         self._rpc_links: dict[str, _Link] = {}
         self._inbound: set[Connection] = set()
         self._closed = False
+        self._limits = limits
+        self._entrance: Entrance | None = None
         self.received: Callable[[str, Message], None] = lambda sender, message: None
         self.unreachable: Callable[[str], None] = lambda peer: None
         self.handler: Callable[[str, bytes], Any] = _serves_nothing
@@ -198,9 +204,14 @@ class AmpNetwork:
             connection.on_lost = lambda: self._inbound.discard(connection)
             return connection
 
-        factory: Any = Factory.forProtocol(lambda: Doorman(self._clock, {AMP_BYTE: speaker}))
-        factory.noisy = False
-        return factory
+        self._entrance = Entrance(self._clock, {AMP_BYTE: speaker}, self._limits)
+        return self._entrance
+
+    def configure(self, limits: RpcLimits) -> None:
+        """Have other limits for what connects from now on."""
+        self._limits = limits
+        if self._entrance is not None:
+            self._entrance.limits = limits
 
     def close(self) -> None:
         """Drop every connection."""

@@ -8,10 +8,12 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.client import ClientAgent
+from pyconsul.config.groups import Limits
 from pyconsul.errors import (
     NoLeader,
     NoServers,
     NotSent,
+    RateLimited,
     Refused,
     Unreachable,
 )
@@ -71,6 +73,16 @@ class ClientTests(SynchronousTestCase):
         self.answer(msgspec.msgpack.encode("127.0.0.1:8300"))
         self.assertEqual(leader, ["127.0.0.1:8300"])
         self.assertRaises(Refused, self.agent.ask, "KVS.Nope", get("a"))
+
+    def test_rate(self) -> None:
+        """No more requests leave than the configuration allows, and none is passed on unseen."""
+        self.servers(1)
+        self.assertIsNotNone(self.agent.relay(b"/v1/kv/a"))
+        self.agent._rate.configure(Limits(rpc_rate=0.0, rpc_max_burst=2))
+        for _ in range(2):
+            self.agent.ask("KVS.Get", get("a"))
+        self.assertRaises(RateLimited, self.agent.ask, "KVS.Get", get("a"))
+        self.assertIsNone(self.agent.relay(b"/v1/kv/a"))
 
     def test_no_servers(self) -> None:
         """Without a server the request waits for one, up to the hold time."""

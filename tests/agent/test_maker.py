@@ -26,7 +26,7 @@ from pyconsul.agent.maker import HAND_OVER_S, AgentService, Sockets, make_agent,
 from pyconsul.agent.server import ServerAgent
 from pyconsul.config.groups import Addresses, DnsConfig, HttpConfig, Limits, Ports
 from pyconsul.config.schema import AgentConfig
-from pyconsul.config.setting import replaced
+from pyconsul.config.setting import declared, replaced
 from pyconsul.config.sources import Sources
 from pyconsul.errors import ConfigurationError, PyconsulError, StorageDamaged
 from pyconsul.log import LOG, Sink
@@ -111,6 +111,10 @@ def config(**more: Any) -> AgentConfig:
     return AgentConfig(**(facts | more))
 
 
+ONLY_SERVERS = {"raft_snapshot_threshold", "raft_snapshot_interval", "raft_trailing_logs"}
+ONLY_CLIENTS = {"limits.rpc_rate", "limits.rpc_max_burst"}
+
+
 class MakeTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = Reactor()
@@ -165,6 +169,45 @@ class MakeTests(SynchronousTestCase):
                 more = {"data_dir": self.mktemp()} if role else {}
                 agent = self.make(**role, **more, disable_remote_exec=disabled).agent
                 self.assertEqual(isinstance(agent.events.remote_exec, RemoteExecution), not disabled)
+
+    def test_every_reloadable_setting_is_taken_over(self) -> None:
+        """Some part of the agent is concerned by each; those of log and metrics come with the process."""
+        elsewhere = {"log_level"}
+        for role in ({}, {"server": False, "dev": False}):
+            agent = self.make(**role, data_dir=self.mktemp()).agent
+            old = agent.config
+            for item in declared(old):
+                if not item.setting.reload or item.setting.idle or item.path in elsewhere:
+                    continue
+                if item.path.startswith("telemetry.") or item.path in ("services", "checks", "watches"):
+                    continue
+                other = {bool: not item.default, str: "x", tuple: ("192.0.2.9",), dict: {"x": "1"}}
+                value = other.get(type(item.default), 77)
+                concerned = [
+                    part
+                    for part in agent.reloading.parts
+                    if part.changes(old, replaced(old, {item.path: value}))
+                ]
+                if item.path in ONLY_SERVERS and role or item.path in ONLY_CLIENTS and not role:
+                    self.assertEqual(concerned, [], item.path)
+                else:
+                    self.assertEqual(len(concerned), 1, item.path)
+
+    def test_new_limits(self) -> None:
+        """Raft's snapshots and the server port take over theirs."""
+        agent = self.make(data_dir=self.mktemp()).agent
+        assert isinstance(agent, ServerAgent)
+        old = agent.config
+        snapshots = {"raft_snapshot_threshold": 5, "raft_trailing_logs": 6}
+        new = replaced(old, {**snapshots, "limits.rpc_max_conns_per_client": 7})
+        for part in agent.reloading.parts:
+            if part.changes(old, new):
+                part.apply(old, new)
+        assert agent.raft.policy is not None
+        settings = agent.raft.policy.settings
+        self.assertEqual((settings.threshold, settings.trailing_logs), (5, 6))
+        network: Any = agent.environment.rpc_transport
+        self.assertEqual(network._limits.connections_per_client_max, 7)
 
     def test_new_settings(self) -> None:
         """HTTP and DNS take over what may change while they run."""

@@ -293,6 +293,9 @@ class FileTests(Base):
             ),
             ([], [{"id": "c", "name": "d"}], "check c: Invalid check: TTL must be > 0 for TTL checks"),
             ([], [{"ttl": "x"}], "check without a name: "),
+            ([], [{"ttl": "5s"}], "check without a name: CheckID missing"),
+            ([{"id": "web1", "port": 80}], [], "service web1: Service name missing"),
+            ([{}], [], "service without a name: Service name missing"),
             ([{"nome": "a"}], [], "service without a name: "),
         ):
             error = self.assertRaises(ConfigurationError, self.made.load, services, checks)

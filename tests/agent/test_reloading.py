@@ -67,13 +67,13 @@ class SettingsTests(Base):
 
     def test_needs_a_restart(self) -> None:
         """What cannot change is told and stays as it is."""
-        self.write(node_name="other", encrypt="a", recursors=("192.0.2.1",))
+        self.write(node_name="other", encrypt="a", check_update_interval=1.0)
         self.assertEqual(
             self.reloading.diff(),
             [
                 "needs a restart: node_name: '' -> 'other'",
                 "needs a restart: encrypt: '(secret)' -> '(secret)'",
-                "needs a restart: recursors: [] -> ['192.0.2.1']",
+                "needs a restart: check_update_interval: 300.0 -> 1.0",
             ],
         )
         self.reloading.reload()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -319,6 +320,56 @@ class Recorder(Protocol):
 
     def connectionLost(self, reason: Any = None) -> None:
         self.lost = True
+
+
+class EntranceTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        limits = ours.RpcLimits(connections_per_client_max=2, first_byte_timeout_s=1.5)
+        self.entrance = ours.Entrance(self.clock, {b"P": Recorder}, limits)
+
+    def connect(self, host: str) -> StringTransportWithDisconnection | None:
+        protocol = self.entrance.buildProtocol(IPv4Address("TCP", host, 1))
+        if protocol is None:
+            return None
+        transport = StringTransportWithDisconnection()
+        transport.protocol = protocol
+        protocol.makeConnection(transport)
+        return transport
+
+    def test_too_many(self) -> None:
+        """Of one address; places that are free again are used."""
+        first = self.connect("192.0.2.1")
+        self.assertIsNotNone(self.connect("192.0.2.1"))
+        self.assertIsNone(self.connect("192.0.2.1"))
+        self.assertIsNotNone(self.connect("192.0.2.2"))
+        assert first is not None
+        first.loseConnection()
+        self.assertIsNotNone(self.connect("192.0.2.1"))
+        self.assertIsNone(self.connect("192.0.2.1"))
+
+    def test_all_gone(self) -> None:
+        """Nothing is remembered of who has no connection."""
+        one = self.connect("192.0.2.1")
+        assert one is not None
+        one.loseConnection()
+        self.assertEqual(self.entrance._open, {})
+
+    def test_without_limit(self) -> None:
+        self.entrance.limits = ours.RpcLimits()
+        self.assertEqual([self.connect("192.0.2.1") for _ in range(300)].count(None), 0)
+
+    def test_silence(self) -> None:
+        """The limit is that of the configuration; zero is none."""
+        one = self.connect("192.0.2.1")
+        assert one is not None
+        self.clock.advance(1.6)
+        self.assertTrue(one.disconnected)
+        self.entrance.limits = ours.RpcLimits(first_byte_timeout_s=0)
+        two = self.connect("192.0.2.1")
+        assert two is not None
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        two.loseConnection()
 
 
 class DoormanTests(SynchronousTestCase):

@@ -1,0 +1,1 @@
+``limits.rpc_rate``, ``rpc_max_burst``, ``rpc_max_conns_per_client`` and ``rpc_handshake_timeout`` have their effect; these, ``raft_snapshot_*``, ``recursors`` and ``dns_config.soa`` take effect on a reload.
