@@ -13,6 +13,7 @@ from pyconsul.http.answer import Answer
 from pyconsul.http.query import Query
 from pyconsul.http.reads import as_json, ask, done, read, write
 from pyconsul.http.routes import App, hot
+from pyconsul.http.surface import MISS
 from pyconsul.interfaces import Agent, Later
 from pyconsul.structs.bodies import decode
 from pyconsul.structs.catalog import (
@@ -49,10 +50,10 @@ def add_routes(app: App, agent: Agent) -> None:
 
     @hot(app, "/v1/catalog/datacenters")
     def datacenters(query: Query) -> Result:
-        """All known datacenters, the nearest first."""
-        options = query.options()
-        options.pop("datacenter", None)  # any server knows them all
-        return ask(agent, "Catalog.ListDatacenters", DCSpecificRequest(**options), as_json)
+        """All known datacenters, the nearest first. Any server knows them all, and nobody can wait."""
+        request = DCSpecificRequest(**query.mode())
+        shape = _missed if query.wants_cached else as_json
+        return ask(agent, "Catalog.ListDatacenters", request, shape)
 
     @hot(app, "/v1/catalog/nodes")
     def nodes(query: Query) -> Result:
@@ -114,10 +115,10 @@ def of_nodes(query: Query) -> dict[str, Any]:
 
 def of_service(query: Query, name: str, connect: bool = False) -> ServiceSpecificRequest:
     """A read about one service; raises ``BadRequest`` if it has no name."""
-    if not name:
-        raise BadRequest("Missing service name")
     query.refuse_namespace()
     options = of_nodes(query)
+    if not name:
+        raise BadRequest("Missing service name")
     if connect:
         options["connect"] = True  # Consul minds no tags here
     elif tags := query.all("tag"):
@@ -128,13 +129,19 @@ def of_service(query: Query, name: str, connect: bool = False) -> ServiceSpecifi
 
 def of_node(query: Query, name: str) -> NodeSpecificRequest:
     """A read about one node; raises ``BadRequest`` if it has no name."""
+    query.refuse_namespace()
+    options = query.options()
     if not name:
         raise BadRequest("Missing node name")
-    query.refuse_namespace()
-    return NodeSpecificRequest(node=name, **query.options())
+    return NodeSpecificRequest(node=name, **options)
 
 
 # ---------------------------------------------------------------- answers
+
+
+def _missed(reply: Any) -> Answer:
+    """An answer that was not found in the cache, as none are kept of it."""
+    return Answer(json=reply, headers=MISS)
 
 
 def _nodes(reply: Any) -> Answer:

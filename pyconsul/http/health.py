@@ -36,10 +36,11 @@ def add_routes(app: App, agent: Agent) -> None:
     @hot(app, "/v1/health/state/<path:state>")
     def state(query: Query, state: str) -> Result:
         """All checks in a state, or in ``any``."""
+        query.refuse_namespace()
+        options = of_nodes(query)
         if not state:
             raise BadRequest("Missing check state")
-        query.refuse_namespace()
-        request = ChecksInStateRequest(state=state, **of_nodes(query))
+        request = ChecksInStateRequest(state=state, **options)
         return read(agent, query, "Health.ChecksInState", request, _checks)
 
     @hot(app, "/v1/health/service/<path:service>")

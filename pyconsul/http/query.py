@@ -155,6 +155,26 @@ class Query:
             options["token"] = token
         if "index" in given or "wait" in given:
             self._blocking(options)
+        self._mode(options)
+        if expression := self.get("filter"):
+            options["filter"] = expression
+        if datacenter := self.get("dc"):
+            options["datacenter"] = datacenter
+
+    def mode(self) -> dict[str, Any]:
+        """The fields of ``QueryOptions`` that say how consistent an answer has to be, and no others.
+
+        :raises BadRequest: if they contradict each other.
+        """
+        options: dict[str, Any] = {}
+        if self.facts.cache_fault:
+            raise BadRequest("Invalid Cache-Control header.")
+        if self.has_parameters:
+            self._mode(options)
+        return options
+
+    def _mode(self, options: dict[str, Any]) -> None:
+        given = self.parameters
         stale, consistent = "stale" in given, "consistent" in given
         if "cached" in given and consistent:
             raise BadRequest("Cannot specify ?cached with ?consistent, conflicting semantics.")
@@ -170,10 +190,6 @@ class Query:
             options["allow_stale"] = True
         elif consistent:
             options["require_consistent"] = True
-        if expression := self.get("filter"):
-            options["filter"] = expression
-        if datacenter := self.get("dc"):
-            options["datacenter"] = datacenter
 
     def _blocking(self, options: dict[str, Any]) -> None:
         if wait := self.get("wait"):

@@ -120,9 +120,24 @@ class CatalogTests(Base):
         self.assertNotIn(b"Effective", self.head)
 
     def test_datacenters(self) -> None:
-        for query in ("", "?dc=nowhere"):  # any server knows them all
+        """Any server knows them, and nobody can wait for others; how they are read has to make sense."""
+        for query in ("", "?dc=nowhere", "?index=x&wait=y", "?stale", "?filter=("):
             self.assertEqual(self.ask(f"/v1/catalog/datacenters{query}"), (200, b'["dc1","dc2"]'))
-        self.assertNotIn(b"X-Consul", self.head)
+            self.assertNotIn(b"X-C", self.head)
+        self.ask("/v1/catalog/datacenters?cached")
+        self.assertIn(b"X-Cache: MISS", self.head)
+        for query, text in (
+            ("?stale&consistent", b"Cannot specify ?stale with ?consistent, conflicting semantics."),
+            ("?cached&consistent", b"Cannot specify ?cached with ?consistent, conflicting semantics."),
+            ("?max_stale=x", b'Invalid max_stale value "x"'),
+        ):
+            self.assertEqual(self.ask(f"/v1/catalog/datacenters{query}"), (400, text))
+
+    def test_parameters_before_names(self) -> None:
+        """What is wrong with a parameter is told before that there is no name."""
+        for path in ("catalog/service/", "catalog/node/", "health/node/", "health/service/", "health/state/"):
+            self.assertEqual(self.ask(f"/v1/{path}?index=x"), (400, b"Invalid index"))
+            self.assertEqual(self.ask(f"/v1/{path}?ns=x")[1][:24], b"Bad request: Invalid que")
 
     def test_register(self) -> None:
         body: dict[str, Any] = {

@@ -29,7 +29,14 @@ class OptionsTests(SynchronousTestCase):
             bad = query(parameters, [(b"Cache-Control", b"max-age=soon")])
             error = self.assertRaises(BadRequest, bad.options)
             self.assertEqual(str(error), "Invalid Cache-Control header.")
+            self.assertRaises(BadRequest, bad.mode)
             self.assertEqual(bad.write_options(), {})
+
+    def test_mode(self) -> None:
+        """Of all options only those that say how consistent an answer has to be."""
+        self.assertEqual(query().mode(), {})
+        self.assertEqual(query("stale&index=7&dc=dc2&filter=x&token=t").mode(), {"allow_stale": True})
+        self.assertEqual(query("consistent").mode(), {"require_consistent": True})
 
     def test_all(self) -> None:
         """Every parameter of a read in its field; durations in nanoseconds."""
