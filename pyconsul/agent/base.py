@@ -30,7 +30,6 @@ from pyconsul.agent.registration import Registrations
 from pyconsul.agent.reloading import Definitions, Reloading, Settings
 from pyconsul.agent.remote_checks import RemoteChecks
 from pyconsul.agent.remote_snapshots import ClientSnapshots
-from pyconsul.agent.servers import parse
 from pyconsul.agent.waiting import ServiceWaits
 from pyconsul.checks.tls import TlsFiles
 from pyconsul.config.schema import AgentConfig
@@ -355,8 +354,6 @@ class BaseAgent(MultiService):
             if member.status in (Status.ALIVE, Status.LEAVING):
                 self._alive_by_id.setdefault(node_id, member.name)
         self._member_event(event)
-        if event.kind == FAILED and (server := parse(member)) is not None:
-            self.environment.rpc_transport.abandon(server.address)
 
     def _member_event(self, event: MemberEvent) -> None:
         raise NotImplementedError

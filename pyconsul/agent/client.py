@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from pyconsul.agent.base import BaseAgent
+from pyconsul.agent.doubts import Doubts
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.rate import RequestRate
 from pyconsul.agent.relaying import Relaying
@@ -18,7 +19,7 @@ from pyconsul.endpoints.declared import DeclaredMethods
 from pyconsul.errors import NoLeader, NoServers, Refused, Unreachable
 from pyconsul.interfaces import AnswerWatcher, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
-from pyconsul.serf.members import UPDATE
+from pyconsul.serf.members import FAILED, UPDATE
 from pyconsul.swim.keyring import Keyring
 
 
@@ -47,6 +48,7 @@ class ClientAgent(BaseAgent):
             Relaying(self._forwarder, lambda: self._choice.current() or "", self._choice.failed)
             for _ in range(2)
         )
+        self._doubts = Doubts(self._forwarder.ping, self._forwarder.abandon)
         self.snapshots = ClientSnapshots(environment.rpc_transport, self._forwarder, self._choice)
 
     def stopService(self) -> Deferred[None]:
@@ -55,8 +57,11 @@ class ClientAgent(BaseAgent):
         return super().stopService()
 
     def _member_event(self, event: MemberEvent) -> None:
-        if event.kind != UPDATE and parse(event.member) is None:
+        server = parse(event.member)
+        if event.kind != UPDATE and server is None:
             return  # a pool may have very many clients
+        if event.kind == FAILED and server is not None:
+            self._doubts.doubt(server.address)
         had_none = self._choice.current() is None
         servers = servers_of(self.members(), self.datacenter)
         self._choice.update(server.address for server in servers if server.alive)

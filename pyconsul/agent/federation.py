@@ -17,7 +17,6 @@ from pyconsul.agent.wan import WanPool
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Method
 from pyconsul.endpoints.declared import DeclaredMethods
-from pyconsul.endpoints.status import StatusRequest
 from pyconsul.errors import Refused
 from pyconsul.net.gossip import GossipPool, Resolver
 from pyconsul.serf.members import JOIN, Member, MemberEvent
@@ -26,7 +25,6 @@ from pyconsul.structs.keyring import KeyringRequest, KeyringResponses
 from pyconsul.structs.prepared import PreparedQueryExecuteRemoteRequest, PreparedQueryExecuteResponse
 from pyconsul.swim.keyring import Keyring
 
-PING_TIMEOUT_S = 2.0
 EXECUTE_TIMEOUT_S = 3.0
 """How long a query waits for a server of another datacenter before it goes on to the next."""
 
@@ -55,9 +53,9 @@ class Federation:
         self._lan = lan
         self._forwarder = forwarder
         methods = DeclaredMethods()
-        self._ping_method, self._keyring_method = methods["Status.Ping"], methods["Internal.KeyringOperation"]
+        self._keyring_method = methods["Internal.KeyringOperation"]
         self._execute_method = methods["PreparedQuery.ExecuteRemote"]
-        self.router = Router(self._datacenter, forwarder, self._ping, environment.clock, environment.rng)
+        self.router = Router(self._datacenter, forwarder, forwarder.ping, environment.clock, environment.rng)
         self.wan: WanPool | None = None
         if environment.wan_transport is not None:
             self.wan = WanPool(
@@ -158,6 +156,3 @@ class Federation:
             self.router.ask(self._keyring_method, replace(request, datacenter=name, forwarded=True))
             for name in self.router.others()
         ]
-
-    def _ping(self, address: str) -> Deferred[Any]:
-        return self._forwarder.call(address, self._ping_method, StatusRequest(), PING_TIMEOUT_S)

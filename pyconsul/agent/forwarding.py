@@ -15,7 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from pyconsul.agent.doubts import PING_TIMEOUT_S
 from pyconsul.endpoints.base import Method
+from pyconsul.endpoints.declared import DeclaredMethods
 from pyconsul.errors import NoLeader, NoServers, NotSent, PyconsulError, Unreachable, from_code
 from pyconsul.interfaces import RpcTransport
 
@@ -82,6 +84,11 @@ class Forwarder:
             decode = self._decoders[method.reply] = msgspec.msgpack.Decoder(method.reply).decode
         answer.addCallbacks(_decoded, _from_afar, (decode, method.name))
         return answer
+
+    def ping(self, address: str) -> Deferred[bool]:
+        """Ask the server at ``address`` whether it lives."""
+        method = DeclaredMethods()["Status.Ping"]
+        return self.call(address, method, method.request(), PING_TIMEOUT_S)
 
     def abandon(self, address: str) -> None:
         """Expect no answer of a server that failed; see ``RpcTransport.abandon``."""

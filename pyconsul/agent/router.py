@@ -14,7 +14,6 @@ leave, reap it goes; a datacenter without servers is unknown
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -23,6 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from pyconsul.agent.doubts import Doubts, Ping
 from pyconsul.agent.forwarding import CALL_TIMEOUT_S, FROM_AFAR, Forwarder
 from pyconsul.agent.servers import ServerRecord, parse
 from pyconsul.endpoints.base import Method
@@ -35,9 +35,6 @@ REBALANCE_S = 120.0
 
 GETTING_CLIENT = "rpc error getting client: "
 OFFLINE = "Remote DC has no server currently reachable"
-
-Ping = Callable[[str], Deferred[Any]]
-"""Asks the server at an address whether it lives; fails if not."""
 
 
 class _Datacenter:
@@ -76,6 +73,7 @@ class Router:
         self._datacenter = datacenter
         self._forwarder = forwarder
         self._ping = ping
+        self._doubts = Doubts(ping, forwarder.abandon)
         self._clock = clock
         self._rng = rng
         self._known: dict[str, _Datacenter] = {}
@@ -95,7 +93,7 @@ class Router:
             if found is not None:
                 found.failed(server.name)
             if server.datacenter != self._datacenter:  # the other pool knows better of our own
-                self._forwarder.abandon(server.address)
+                self._doubts.doubt(server.address)
         else:
             self._known.setdefault(server.datacenter, _Datacenter()).add(server)
 

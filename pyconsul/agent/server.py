@@ -17,6 +17,7 @@ from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.blocking import Parking
 from pyconsul.agent.bootstrap import Bootstrap
 from pyconsul.agent.coordinates import BATCH_DEV_S, BATCH_S, CoordinateBatches
+from pyconsul.agent.doubts import Doubts
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import NEW_LEADER, PREFIX
 from pyconsul.agent.federation import Federation
@@ -28,11 +29,10 @@ from pyconsul.agent.relaying import RelayedReads
 from pyconsul.agent.reloading import Settings
 from pyconsul.agent.replica import Replica
 from pyconsul.agent.server_figures import Served
-from pyconsul.agent.servers import raft_servers, servers_of
+from pyconsul.agent.servers import parse, raft_servers, servers_of
 from pyconsul.agent.sessions import LockDelays, SessionTimers
 from pyconsul.agent.snapshots import ServerSnapshots
 from pyconsul.agent.standing import HAND_OVER_ATTEMPTS, Standing
-from pyconsul.agent.succession import PING_TIMEOUT_S, Succession
 from pyconsul.agent.tombstones import Tombstones
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Answered, Method, Read, Registry
@@ -56,7 +56,7 @@ from pyconsul.raft.configuration import Configuration, Server
 from pyconsul.raft.events import RoleChanged
 from pyconsul.raft.leader import HEARTBEATS_PER_TIMEOUT
 from pyconsul.raft.timing import Timing
-from pyconsul.serf.members import REAP, Member
+from pyconsul.serf.members import FAILED, REAP, Member
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Store
 from pyconsul.storage.snapshot_policy import SnapshotSettings
@@ -157,7 +157,7 @@ class ServerAgent(BaseAgent):
         self._last_leader = ""
         self.served = Served(environment.clock.seconds)
         self.telemetry.timings += [self.raft.timings, self.served.timings]
-        self._succession = Succession(self.rpc_address, self._ask_for_life, self._forwarder.abandon)
+        self._doubts = Doubts(self._forwarder.ping, self._forwarder.abandon, self.rpc_address)
         self.lock_delays = LockDelays(environment.clock)
         self.session_timers = SessionTimers(self.store.sessions, self.raft.propose, environment.clock)
         self.store.sessions.created = self.session_timers.created
@@ -349,10 +349,12 @@ class ServerAgent(BaseAgent):
     def _member_event(self, event: MemberEvent) -> None:
         self._bootstrap.look()
         self._duties.member_changed(event.member, event.kind == REAP)
+        if event.kind == FAILED and (server := parse(event.member)) is not None:
+            self._doubts.doubt(server.address)
         self.federation.heard(event)
 
     def _role_changed(self, change: RoleChanged) -> None:
-        self._succession.leads(change.leader_address)
+        self._doubts.leads(change.leader_address)
         if change.leader and change.leader != self._last_leader:
             self._last_leader = change.leader
             names = [m.name for m in self.members() if m.tags.get("id") == change.leader]
@@ -444,11 +446,6 @@ class ServerAgent(BaseAgent):
         method = self.registry.get("Status.Peers")
         assert method is not None
         return self._forwarder.call(address, method, StatusRequest(datacenter=self.datacenter))
-
-    def _ask_for_life(self, address: str) -> Deferred[Any]:
-        method = self.registry.get("Status.Ping")
-        assert method is not None
-        return self._forwarder.call(address, method, StatusRequest(), PING_TIMEOUT_S)
 
     def _ask_who_leads(self, address: str) -> Deferred[str]:
         method = self.registry.get("Status.Leader")

@@ -99,7 +99,8 @@ class ClientTests(SynchronousTestCase):
         self.event(member(2))
         self.event(member(3, Status.FAILED, server=True), "failed")
         self.event(member(4, server=True, dc="dc2"))
-        self.assertEqual(self.rpc.calls, [])
+        self.assertEqual([name for _, name, _ in self.rpc.calls], ["Status.Ping"])
+        self.answer(NotSent("gone"))
         self.servers(1)
         self.assertEqual(self.called(), "127.0.0.1:8300")
 

@@ -6,9 +6,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.client import ClientAgent
+from pyconsul.agent.doubts import Doubts
 from pyconsul.agent.server import ServerAgent
-from pyconsul.agent.succession import Succession
 from pyconsul.errors import NotSent, PyconsulError, Refused, Unreachable
+from pyconsul.serf.members import FAILED, MemberEvent
 from tests.agent.fixture import get, noted, put
 from tests.agent.world import World
 
@@ -57,7 +58,7 @@ class HangingTests(SynchronousTestCase):
         self.assertEqual(write, [True])
 
     def test_server_of_a_client(self) -> None:
-        """Once gossip says that it failed, nobody waits for it."""
+        """Once gossip says that it failed, and it says nothing against that, nobody waits for it."""
         client = self.world.client(9, retry_join=("10.0.0.1",))
         client.startService()
         self.watch(client)
@@ -75,6 +76,22 @@ class HangingTests(SynchronousTestCase):
             self.world.run_for(HOLD_S)
         self.assertTrue(read)
 
+    def test_gossip_is_wrong(self) -> None:
+        """Who is taken for failed and lives is waited for."""
+        client = self.world.client(9, retry_join=("10.0.0.1",))
+        client.startService()
+        self.watch(client)
+        self.world.run_for(3.0)
+        index = self.leader.ask("KVS.Get", get("a")).index
+        parked = noted(client.ask("KVS.Get", get("a", index, 60.0)))
+        for member in client.members():
+            client._heard(MemberEvent(FAILED, member))
+        self.world.run_for(5.0)
+        self.assertEqual((self.abandoned, parked), ([], []))
+        noted(self.leader.ask("KVS.Apply", put("a")))
+        self.world.run_for(1.0)
+        self.assertEqual(parked[0].entries[0].key, "a")
+
     def test_leader_that_lives(self) -> None:
         """Who hands over has answered, or will: what waits there goes on."""
         self.watch(self.one)
@@ -90,11 +107,11 @@ class HangingTests(SynchronousTestCase):
         self.assertEqual(parked[0].entries[0].key, "a")
 
 
-class SuccessionTests(SynchronousTestCase):
+class DoubtsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.pings: list[tuple[str, Deferred[object]]] = []
         self.abandoned: list[str] = []
-        self.succession = Succession("own:1", self.ping, self.abandoned.append)
+        self.doubts = Doubts(self.ping, self.abandoned.append, "own:1")
 
     def ping(self, address: str) -> Deferred[object]:
         self.pings.append((address, Deferred()))
@@ -103,7 +120,7 @@ class SuccessionTests(SynchronousTestCase):
     def leads(self, *addresses: str) -> list[str]:
         """Who is asked when one after the other leads."""
         for address in addresses:
-            self.succession.leads(address)
+            self.doubts.leads(address)
         return [address for address, _ in self.pings]
 
     def test_who_is_asked(self) -> None:
@@ -112,13 +129,15 @@ class SuccessionTests(SynchronousTestCase):
         self.assertEqual(self.leads(""), ["a:1"])
         self.assertEqual(self.leads("own:1", "b:1", "a:1"), ["a:1", "b:1"])
         self.assertEqual(self.leads("c:1"), ["a:1", "b:1"])
+        self.doubts.doubt("b:1")
         self.pings[0][1].callback(True)
         self.assertEqual(self.leads("a:1", ""), ["a:1", "b:1", "c:1", "a:1"])
         self.assertEqual(self.abandoned, [])
 
     def test_what_it_says(self) -> None:
         """Silence counts, and that it cannot be reached; an error is an answer."""
-        self.leads("a:1", "b:1", "c:1", "")
+        for address in ("a:1", "b:1", "c:1"):
+            self.doubts.doubt(address)
         errors: list[PyconsulError] = [Unreachable("late"), Refused("no"), NotSent("gone")]
         for (_, ping), error in zip(self.pings, errors, strict=True):
             ping.errback(error)
@@ -126,7 +145,7 @@ class SuccessionTests(SynchronousTestCase):
 
     def test_bug(self) -> None:
         """It is told, and changes nothing."""
-        self.leads("a:1", "")
+        self.doubts.doubt("a:1")
         self.pings[0][1].errback(ZeroDivisionError())
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.abandoned, [])

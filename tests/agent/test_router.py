@@ -67,11 +67,14 @@ class ListTests(RouterTestCase):
         self.assertEqual(self.first(), "127.0.0.2:8300")
 
     def test_failed(self) -> None:
-        """What a server was asked that failed is not waited for; of the own ones the other pool knows."""
+        """Who failed and keeps silent is not waited for; of the own servers the other pool knows."""
         self.heard(JOIN, 1, 2)
-        self.heard(FAILED, 2, 3)
+        self.heard(FAILED, 1, 2)
         self.heard(FAILED, 4, dc="dc1")
-        self.assertEqual(self.rpc.abandoned, ["127.0.0.2:8300", "127.0.0.3:8300"])
+        self.assertEqual([address for address, _ in self.pings], ["127.0.0.1:8300", "127.0.0.2:8300"])
+        self.pings[0][1].callback(True)
+        self.pings[1][1].errback(Unreachable("late"))
+        self.assertEqual(self.rpc.abandoned, ["127.0.0.2:8300"])
 
     def test_unknown(self) -> None:
         """A datacenter is known as long as it has servers; our own is never asked this way."""

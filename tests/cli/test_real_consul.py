@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SkipTest, SynchronousTestCase
+from twisted.trial.unittest import SkipTest
 
 from pyconsul.client import catalog
 from pyconsul.client.blocking import Client
 from pyconsul.client.endpoint import Endpoint
 from pyconsul.errors import PyconsulError
 from tests.cli.support import Result, run
-from tests.cluster.processes import block
+from tests.cluster.processes import ProcessTestCase, block
 from tests.test_hcl import real_consul
 
 ADDRESS = f"{block(24)}.30"
@@ -66,7 +66,7 @@ COMMANDS: list[tuple[str, ...]] = [
 ]
 
 
-class RealConsulTests(SynchronousTestCase):
+class RealConsulTests(ProcessTestCase):
     def setUp(self) -> None:
         binary = real_consul()
         if binary is None:
@@ -87,7 +87,7 @@ class RealConsulTests(SynchronousTestCase):
         """Until the agent has put its own node there, for at most 20 seconds."""
         client = Client(Endpoint(f"{ADDRESS}:8500"))
         self.addCleanup(client.close)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         index = 0
         while time.monotonic() < deadline:
             try:
@@ -105,7 +105,7 @@ class RealConsulTests(SynchronousTestCase):
             env={**os.environ, "CONSUL_HTTP_ADDR": f"{ADDRESS}:8500"},
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             stdin=subprocess.DEVNULL,
             check=False,
         )

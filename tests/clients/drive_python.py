@@ -70,7 +70,7 @@ class Both:
         return name in self.names
 
 
-def eventually(probe: Callable[[], Any], within_s: float = 10.0) -> Any:
+def eventually(probe: Callable[[], Any], within_s: float = 60.0) -> Any:
     """The first true answer."""
     until = time.monotonic() + within_s
     while True:

@@ -11,9 +11,7 @@ import os
 import subprocess
 import sys
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.cluster.processes import ROOT, Agent, block, eventually
+from tests.cluster.processes import ROOT, Agent, ProcessTestCase, block, eventually
 
 PYTHON = os.environ.get("PYCONSUL_CLIENT_PYTHON", sys.executable)
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -24,7 +22,7 @@ def has_library() -> bool:
     return subprocess.run([PYTHON, "-c", "import consul"], capture_output=True, check=False).returncode == 0
 
 
-class PythonTests(SynchronousTestCase):
+class PythonTests(ProcessTestCase):
     if not has_library():
         skip = "neither py-consul nor python-consul is installed"
 

@@ -19,7 +19,7 @@ def need_networks() -> str | None:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True, timeout=20)
+    subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True, timeout=60)
 
 
 class Network:
@@ -75,4 +75,4 @@ class Network:
         _ip("link", "set", f"{self._prefix}p{number}", "master", self._bridge)
 
     def _remove(self, *arguments: str) -> None:
-        subprocess.run(["ip", *arguments], capture_output=True, check=False, timeout=20)
+        subprocess.run(["ip", *arguments], capture_output=True, check=False, timeout=60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -18,6 +19,9 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
+
+WITHIN_S = 90.0
+"""For how long something is waited for that takes some seconds, on a machine that may be very busy."""
 
 _LOOK_AGAIN_S = 0.1
 
@@ -104,16 +108,16 @@ async def consul_members(address: str, wan: bool = False) -> dict[str, Any]:
     query = "?wan=1" if wan else ""
 
     def read() -> Any:
-        with urlopen(f"http://{address}:8500/v1/agent/members{query}", timeout=5) as answer:
+        with urlopen(f"http://{address}:8500/v1/agent/members{query}", timeout=30) as answer:
             return json.load(answer)
 
     try:
         return {member["Name"]: member for member in await deferToThread(read)}
-    except OSError:
+    except (OSError, HTTPException, ValueError):
         return {}
 
 
-async def eventually(what: str, probe: Any, within_s: float = 20.0) -> Any:
+async def eventually(what: str, probe: Any, within_s: float = WITHIN_S) -> Any:
     """Wait until ``probe``, a function or coroutine function, gives something true; that is returned.
 
     :raises AssertionError: if it does not happen in time.

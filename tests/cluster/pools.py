@@ -14,7 +14,7 @@ from pyconsul.net.gossip_transport import UdpTcpGossipTransport
 from pyconsul.serf.members import Member, Status
 from pyconsul.swim.timing import LAN
 from tests.cluster import peers
-from tests.cluster.peers import Peer, eventually
+from tests.cluster.peers import WITHIN_S, Peer, eventually
 
 TAGS = {"role": "node", "dc": "dc1", "segment": "", "id": "1c6f1d3a-0000-4000-8000-000000000021"}
 """What our pools say of themselves."""
@@ -24,7 +24,7 @@ class PeerTestCase(TestCase):
     """What is started here is ended with the test."""
 
     skip = peers.missing_peers("serf", "consul")
-    timeout = 120
+    timeout = 600
 
     def peer(self, peer: Peer) -> Peer:
         self.addCleanup(peer.kill)
@@ -58,7 +58,7 @@ class PeerTestCase(TestCase):
             await eventually("Consul answers", lambda: peers.consul_members(consul))
 
     async def sees(
-        self, pool: GossipPool, *names: str, status: Status = Status.ALIVE, within_s: float = 20.0
+        self, pool: GossipPool, *names: str, status: Status = Status.ALIVE, within_s: float = WITHIN_S
     ) -> list[Member]:
         """Wait until a pool of ours has members in a state."""
 
@@ -71,7 +71,7 @@ class PeerTestCase(TestCase):
         return found
 
     async def serf_sees(
-        self, serf: str, *names: str, status: str = "alive", within_s: float = 20.0
+        self, serf: str, *names: str, status: str = "alive", within_s: float = WITHIN_S
     ) -> list[Any]:
         """Wait until the serf agent at an address has members in a state, and give its records."""
 
@@ -89,7 +89,7 @@ class PeerTestCase(TestCase):
         *names: str,
         status: Status = Status.ALIVE,
         wan: bool = False,
-        within_s: float = 20.0,
+        within_s: float = WITHIN_S,
     ) -> list[Any]:
         """Wait until the Consul agent at an address has members in a state, and give its records."""
 

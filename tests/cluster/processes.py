@@ -23,18 +23,27 @@ def block(number: int) -> str:
     return f"127.{50 + os.getpid() % 200}.{number}"
 
 
+WITHIN_S = 60.0
+"""For how long something is waited for that takes a second or two, on a machine that may be very busy."""
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FAST = "performance { raft_multiplier = 1 }"
 
 
-def eventually(probe: Callable[[], T], within_s: float = 20.0, every_s: float = 0.05) -> T:
+NOT_YET = (
+    OSError, HTTPException, ValueError, AssertionError, LookupError, TypeError, subprocess.SubprocessError,
+)  # fmt: skip
+"""What an agent's answers, or that there is none, lead to while it is not ready."""
+
+
+def eventually(probe: Callable[[], T], within_s: float = WITHIN_S, every_s: float = 0.05) -> T:
     """The first true answer of ``probe``; exceptions of the network count as not yet."""
     until = time.monotonic() + within_s
     last: object = None
     while time.monotonic() < until:
         try:
             answer = probe()
-        except (OSError, HTTPException, ValueError, AssertionError, LookupError, TypeError) as error:
+        except NOT_YET as error:
             last = error
         else:
             if answer:
@@ -89,12 +98,12 @@ class Agent:
         if process.poll() is None:
             process.send_signal(number)
         try:
-            return process.wait(timeout=20)
+            return process.wait(timeout=WITHIN_S)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
 
-    def wait(self, within_s: float = 20.0) -> int:
+    def wait(self, within_s: float = WITHIN_S) -> int:
         """Its exit status, when it ends by itself."""
         assert self._process is not None
         return self._process.wait(timeout=within_s)
@@ -114,7 +123,7 @@ class Agent:
 
     # ------------------------------------------------------------ HTTP
 
-    def request(self, method: str, path: str, body: Any = None, timeout_s: float = 10.0) -> tuple[int, bytes]:
+    def request(self, method: str, path: str, body: Any = None, timeout_s: float = 30.0) -> tuple[int, bytes]:
         """One request; a body that is not bytes is sent as JSON."""
         connection = HTTPConnection(self.ip, 8500, timeout=timeout_s)
         try:
@@ -141,11 +150,42 @@ class Agent:
 
     def dig(self, name: str, kind: str = "A") -> list[str]:
         """The records of an answer, one text each."""
-        command = ["dig", f"@{self.ip}", "-p", "8600", "+short", "+tries=1", "+time=2", name, kind]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.splitlines()
+        command = ["dig", f"@{self.ip}", "-p", "8600", "+short", "+tries=1", "+time=5", name, kind]
+        return subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S).stdout.splitlines()
 
 
-class ClusterTestCase(SynchronousTestCase):
+class TookTooLong(Exception):
+    """A test hangs."""
+
+
+class ProcessTestCase(SynchronousTestCase):
+    """A test with processes of its own: should it hang, it is the only one that fails.
+
+    :cvar limit_s: what it may take, preparations and all; far more than it needs.
+    """
+
+    limit_s = 600.0
+
+    def run(self, result: Any = None) -> Any:
+        """Run the test, and print the agents' logs if it failed."""
+        failed = _bad(result)
+        before = signal.signal(signal.SIGALRM, self._took_too_long)
+        signal.setitimer(signal.ITIMER_REAL, self.limit_s)
+        try:
+            outcome = super().run(result)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, before)
+        if _bad(result) > failed:
+            for agent in getattr(self, "agents", []):
+                print(f"---- {agent.name}\n{agent.log()[-4000:]}")
+        return outcome
+
+    def _took_too_long(self, number: int, frame: object) -> None:
+        raise TookTooLong(f"{self.id()} took more than {self.limit_s} s")
+
+
+class ClusterTestCase(ProcessTestCase):
     """Three servers and a client agent in a network block of the test's own."""
 
     block = block(30)
@@ -178,15 +218,6 @@ class ClusterTestCase(SynchronousTestCase):
         """The server that leads."""
         address = eventually(lambda: self.client.get("status/leader")).partition(":")[0]
         return next(server for server in self.servers if server.ip == address)
-
-    def run(self, result: Any = None) -> Any:
-        """Run the test, and print the agents' logs if it failed."""
-        before = _bad(result)
-        outcome = super().run(result)
-        if _bad(result) > before:
-            for agent in getattr(self, "agents", []):
-                print(f"---- {agent.name}\n{agent.log()[-4000:]}")
-        return outcome
 
 
 def _bad(result: Any) -> int:

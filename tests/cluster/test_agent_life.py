@@ -10,10 +10,8 @@ import sys
 from http.client import HTTPConnection
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.cluster.peers import missing_peers, peers_folder
-from tests.cluster.processes import ROOT, Agent, block, eventually
+from tests.cluster.processes import ROOT, Agent, ProcessTestCase, block, eventually
 
 SERVICE = {
     "ID": "redis1", "Name": "redis", "Tags": ["a"], "Address": "192.0.2.5", "Port": 80, "Meta": {"k": "v"},
@@ -27,7 +25,7 @@ SERVICE = {
 }  # fmt: skip
 
 
-class OneAgent(SynchronousTestCase):
+class OneAgent(ProcessTestCase):
     """One agent with a folder of configuration files."""
 
     ip = f"{block(40)}.1"
@@ -51,7 +49,7 @@ class OneAgent(SynchronousTestCase):
         """Run a command against the agent."""
         environ = {**os.environ, "PYTHONPATH": ROOT, "CONSUL_HTTP_ADDR": f"{self.ip}:8500"}
         line = [sys.executable, "-m", "pyconsul", *arguments]
-        return subprocess.run(line, capture_output=True, text=True, timeout=30, env=environ)
+        return subprocess.run(line, capture_output=True, text=True, timeout=60, env=environ)
 
     def states(self) -> dict[str, str]:
         found: dict[str, Any] = self.agent.get("agent/checks")
@@ -132,7 +130,7 @@ class ReloadTests(OneAgent):
     def test_monitor(self) -> None:
         """Somebody who listens hears also what the log leaves out, as soon as it is said."""
         self.start()
-        connection = HTTPConnection(self.ip, 8500, timeout=10)
+        connection = HTTPConnection(self.ip, 8500, timeout=30)
         self.addCleanup(connection.close)
         connection.request("GET", "/v1/agent/monitor?loglevel=info&logjson")
         answer = connection.getresponse()

@@ -46,13 +46,12 @@ class AllServersDownTests(ClusterTestCase):
             {check["CheckID"]: check["Status"] for check in checks if check["CheckID"] != "serfHealth"},
         )
 
-    def in_step(self, within_s: float) -> None:
+    def in_step(self) -> None:
         """The servers know of each client what it knows itself, whomever one asks, and take all for alive."""
         for client in self.clients:
             for asked in (self.servers[0], *self.clients):
                 eventually(
                     lambda c=client, a=asked: self.catalog(c.name, a) == self.local(c),  # type: ignore[misc]
-                    within_s,
                 )
         alive = {agent.name for agent in self.agents}
         eventually(
@@ -64,7 +63,6 @@ class AllServersDownTests(ClusterTestCase):
                 }
                 == alive
             ),
-            within_s,
         )
 
     def test_killed_and_back(self) -> None:
@@ -75,7 +73,7 @@ class AllServersDownTests(ClusterTestCase):
                 self.register(client, name)
             client.put("agent/check/register", {"Name": "disk", "TTL": "10m", "Status": "passing"})
         self.client.put("kv/a", b"kept")
-        self.in_step(20.0)
+        self.in_step()
         before = {name: self.client.get(f"catalog/node/{name}")["Node"]["ID"] for name in ("c5", "c6")}
 
         for server in self.servers:
@@ -89,8 +87,8 @@ class AllServersDownTests(ClusterTestCase):
 
         for server in self.servers:
             server.start()
-        eventually(lambda: self.second.get("status/leader"), 40.0)
-        self.in_step(40.0)
+        eventually(lambda: self.second.get("status/leader"))
+        self.in_step()
         for client in self.clients:
             services, checks = self.catalog(client.name, self.client)
             self.assertEqual(services, {"keep": 80, "change": 81, "new": 80})
@@ -115,5 +113,5 @@ class AllServersDownTests(ClusterTestCase):
             client.put("agent/check/fail/service:change?note=gone")
             client.put("agent/check/warn/disk")
             client.put("agent/check/register", {"Name": "added", "TTL": "10m", "Status": "passing"})
-            status, text = client.request("GET", "catalog/services", timeout_s=15.0)
+            status, text = client.request("GET", "catalog/services", timeout_s=30.0)
             self.assertEqual(status, 500, text)

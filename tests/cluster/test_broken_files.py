@@ -7,15 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.cluster.processes import ROOT
+from tests.cluster.processes import ROOT, ProcessTestCase
 from tests.config.broken import Broken, Maker
 
 SEED, COUNT = 5, 24
 
 
-class BrokenFileTests(SynchronousTestCase):
+class BrokenFileTests(ProcessTestCase):
     def test_commands(self) -> None:
         """``agent`` and ``validate`` end at once, with one error and status 1."""
         folder = Path(self.mktemp()).resolve()
@@ -33,7 +31,7 @@ class BrokenFileTests(SynchronousTestCase):
             [sys.executable, "-m", "pyconsul", *command],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             env={**os.environ, "PYTHONPATH": ROOT},
         )
         self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)

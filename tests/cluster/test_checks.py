@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from pyconsul.client import agent as calls
 from pyconsul.testing.agents import AgentProcess
-from tests.cluster.processes import eventually
+from tests.cluster.processes import ProcessTestCase, eventually
 
 LATE = "echo done; exec 1>&- 2>&-; sleep 0.3; exit 1"
 
 
-class ScriptTests(SynchronousTestCase):
+class ScriptTests(ProcessTestCase):
     def test_a_program_that_closes_its_output_first(self) -> None:
         """Its end is heard of at once, though nothing that is read says so."""
         check = {"id": "late", "name": "late", "args": ["sh", "-c", LATE], "interval": "1s"}
         with AgentProcess(enable_local_script_checks=True, checks=[check]) as running:
-            eventually(lambda: running.client.do(calls.checks())["late"]["Output"] == "done\n", 10.0)
+            eventually(lambda: running.client.do(calls.checks())["late"]["Output"] == "done\n")
             self.assertEqual(running.client.do(calls.checks())["late"]["Status"], "warning")

@@ -91,20 +91,20 @@ class MainJobTests(ClusterTestCase):
         )
         eventually(lambda: self.client.get("health/service/web?passing"))
         for agent in self.agents:
-            rows = eventually(partial(agent.get, "health/service/web?passing"), 2.0)
+            rows = eventually(partial(agent.get, "health/service/web?passing"))
             self.assertEqual((rows[0]["Node"]["Node"], rows[0]["Service"]["Port"]), ("c5", 8080))
         if need("dig") is None:
             for agent in self.agents:
                 self.assertEqual(agent.dig("s3.node.consul"), [f"{self.block}.3"])
-                found = eventually(partial(agent.dig, "web.service.consul", "SRV"), 2.0)
+                found = eventually(partial(agent.dig, "web.service.consul", "SRV"))
                 self.assertIn("8080", found[0])
         web.shutdown()
         web.server_close()
         eventually(lambda: self.client.get("health/service/web?passing") == [])
         for agent in self.agents:
-            eventually(partial(nothing_passes, agent), 2.0)
+            eventually(partial(nothing_passes, agent))
             if need("dig") is None:
-                eventually(partial(not_in_dns, agent), 2.0)
+                eventually(partial(not_in_dns, agent))
 
 
 class CrashTests(ClusterTestCase):

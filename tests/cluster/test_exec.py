@@ -7,10 +7,8 @@ import signal
 import subprocess
 import sys
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.cluster.peers import missing_peers, peers_folder
-from tests.cluster.processes import ROOT, Agent, block, eventually
+from tests.cluster.processes import ROOT, Agent, ProcessTestCase, block, eventually
 
 OURS = [sys.executable, "-m", "pyconsul"]
 REAL = [str(peers_folder() / "consul")]
@@ -27,7 +25,7 @@ class RealAgent(Agent):
         return [*REAL, *own, "-hcl", ALLOWED]
 
 
-class ExecTestCase(SynchronousTestCase):
+class ExecTestCase(ProcessTestCase):
     block = block(116)
 
     def setUp(self) -> None:
@@ -109,7 +107,7 @@ class OwnTests(ExecTestCase):
         process = self.begin(agent, OURS, "-wait=60s", "-verbose", line)
         eventually(lambda: any(key.endswith("/n1/ack") for key in agent.get("kv/_rexec/?keys")))
         process.send_signal(signal.SIGINT)
-        self.assertEqual(process.wait(timeout=20), 1)
+        self.assertEqual(process.wait(timeout=60), 1)
         self.assertEqual(agent.get("kv/?keys"), [])
         with open(go_on, "wb"):
             pass

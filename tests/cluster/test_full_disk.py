@@ -57,7 +57,7 @@ class Load:
     def write(self, agent: Agent) -> tuple[int, bytes]:
         """One write by way of ``agent``."""
         self.number += 1
-        status, body = agent.request("PUT", f"kv/w/{self.number}", value(self.number), 20.0)
+        status, body = agent.request("PUT", f"kv/w/{self.number}", value(self.number), 60.0)
         if (status, body) == (200, b"true"):
             self.acknowledged.append(self.number)
         return status, body
@@ -101,7 +101,7 @@ class OnlyServerTests(ClusterTestCase):
         self.assertEqual(status, 500)
         self.assertRegex(body.decode(), r"No cluster leader: raft/\S+: No space left on device")
         os.unlink(ballast)
-        eventually(lambda: load.write(server)[0] == 200, 20.0)
+        eventually(lambda: load.write(server)[0] == 200)
         self.assertEqual(load.missing(server, "consistent&raw"), [])
         self.assertEqual(storage_error(server), "")
         self.assertIn("the log can be used again", server.log())
@@ -124,7 +124,7 @@ class OneOfThreeTests(ClusterTestCase):
                 self.leader().request("PUT", f"operator/raft/transfer-leader?id={identity}")
             return self.leader() is wanted
 
-        eventually(leads, 30.0)
+        eventually(leads)
 
     def full_and_back(self, leads: bool) -> None:
         small = self.servers[0]
@@ -140,22 +140,22 @@ class OneOfThreeTests(ClusterTestCase):
         self.assertRegex(storage_error(small), r"^raft/\S+: No space left on device$")
         before = len(load.acknowledged)
         for agent in (self.client, self.servers[1], self.servers[2], small):
-            eventually(lambda agent=agent: load.write(agent)[0] == 200, 30.0)  # type: ignore[misc]
+            eventually(lambda agent=agent: load.write(agent)[0] == 200)  # type: ignore[misc]
         self.assertEqual(load.missing(small, "raw"), [])
         known = load.acknowledged[: before // 2]
         self.assertEqual([n for n in known if small.request("GET", f"kv/w/{n}?stale")[0] != 200], [])
-        eventually(lambda: not self.health(small), 30.0)
+        eventually(lambda: not self.health(small))
         os.unlink(ballast)
-        eventually(lambda: not storage_error(small), 20.0)
-        eventually(lambda: self.health(small), 30.0)
-        eventually(lambda: load.missing(small) == [], 30.0)
+        eventually(lambda: not storage_error(small))
+        eventually(lambda: self.health(small))
+        eventually(lambda: load.missing(small) == [])
         self.assertNotIn("Traceback", small.log())
         for server in self.servers:
             server.kill()
         for server in self.servers:
             server.start()
         for server in self.servers:
-            eventually(lambda server=server: load.missing(server) == [], 30.0)  # type: ignore[misc]
+            eventually(lambda server=server: load.missing(server) == [])  # type: ignore[misc]
 
     def health(self, server: Agent) -> bool:
         """Whether the leader finds ``server`` healthy."""

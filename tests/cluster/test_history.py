@@ -80,7 +80,7 @@ class HistoryTests(ClusterTestCase):
         for watcher in watchers:
             mark = "&" if "?" in watcher.path else "?"
             _, final = self.client.request("GET", f"{watcher.path}{mark}consistent")
-            eventually(partial(lambda w, body: w.body == body, watcher, final), 10.0)
+            eventually(partial(lambda w, body: w.body == body, watcher, final))
             watcher.stopped = True
             self.assertGreater(watcher.answers, 3)
 

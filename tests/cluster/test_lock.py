@@ -11,10 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.cluster.peers import missing_peers, peers_folder
-from tests.cluster.processes import ROOT, Agent, block, eventually
+from tests.cluster.processes import ROOT, Agent, ProcessTestCase, block, eventually
 
 OURS = (sys.executable, "-m", "pyconsul")
 END_S = 60.0
@@ -59,7 +57,7 @@ class Process:
         return status, out, err
 
 
-class LockTestCase(SynchronousTestCase):
+class LockTestCase(ProcessTestCase):
     ip = f"{block(54)}.1"
     held = 0
 

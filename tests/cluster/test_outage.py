@@ -58,7 +58,7 @@ class OutageTests(ClusterTestCase):
         new = self.make("s6", f"{self.block}.6", "-server", "-retry-join", survivor.ip).start()
         self.agents.append(new)
         both = sorted((f"{survivor.ip}:8300", f"{new.ip}:8300"))
-        eventually(lambda: self.voters(new) == both, 20.0)
+        eventually(lambda: self.voters(new) == both)
         for key, value in (("before", b"kept"), ("alone", b"1")):
             eventually(lambda k=key, v=value: new.request("GET", f"kv/{k}?raw&stale") == (200, v))  # type: ignore[misc]
         self.assertEqual(new.put("kv/both", b"2"), b"true")

@@ -10,14 +10,12 @@ import os
 import subprocess
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from pyconsul.http.app import make_site
 from pyconsul.http.settings import HttpSettings
 from tests.agent.test_snapshots import store_in
 from tests.agent.world import World
 from tests.cluster.peers import missing_peers, peers_folder
-from tests.cluster.processes import Agent, block, eventually
+from tests.cluster.processes import Agent, ProcessTestCase, block, eventually
 from tests.http.fakes import Client
 
 BLOCK = block(28)
@@ -167,7 +165,7 @@ def fill(agent: Agent) -> None:
     place = {"Vec": [1, 2, 3, 4, 5, 6, 7, 8], "Error": 1.5, "Adjustment": 0.125, "Height": 0.001}
     status, _ = agent.request("PUT", "coordinate/update", {"Node": "n2", "Segment": "", "Coord": place})
     if status == 200:
-        eventually(lambda: agent.get("coordinate/node/n2"), 30.0)
+        eventually(lambda: agent.get("coordinate/node/n2"))
     agent.put("operator/autopilot/configuration", AUTOPILOT)
 
 
@@ -195,7 +193,7 @@ def _autopilot(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in (*AUTOPILOT, "CreateIndex", "ModifyIndex")}
 
 
-class Base(SynchronousTestCase):
+class Base(ProcessTestCase):
     skip = missing_peers("consul")
 
     def setUp(self) -> None:

@@ -91,7 +91,7 @@ class StreamTests(ClusterTestCase):
         leader.kill()
         for agent in self.agents:
             if agent is not leader:
-                eventually(partial(self.finds, agent), within_s=30.0)
+                eventually(partial(self.finds, agent))
                 eventually(partial(self.resolves, agent))
 
     def finds(self, agent: Agent) -> bool:

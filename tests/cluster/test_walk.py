@@ -11,9 +11,7 @@ import sys
 import threading
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.cluster.processes import FAST, ROOT, Agent, block, eventually, need
+from tests.cluster.processes import FAST, ROOT, Agent, ProcessTestCase, block, eventually, need
 
 BLOCK = block(51)
 QUICK = 'autopilot { server_stabilization_time = "1s" }'
@@ -28,7 +26,7 @@ class Literal(Agent):
         return [sys.executable, "-m", "pyconsul", "agent", *self._arguments, "-data-dir", data, *own]
 
 
-class WalkTestCase(SynchronousTestCase):
+class WalkTestCase(ProcessTestCase):
     skip = need("curl") or need("dig")
 
     def setUp(self) -> None:
@@ -44,7 +42,7 @@ class WalkTestCase(SynchronousTestCase):
         """A command against an agent."""
         environ = {**os.environ, "PYTHONPATH": ROOT, "CONSUL_HTTP_ADDR": f"{agent.ip}:8500"}
         command = [sys.executable, "-m", "pyconsul", *line.split()]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, env=environ)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
 
     def members(self, agent: Agent) -> list[list[str]]:
         """The table, but for the version."""
@@ -57,7 +55,7 @@ class WalkTestCase(SynchronousTestCase):
     def curl(self, agent: Agent, path: str, *options: str) -> str:
         """The body of an answer."""
         command = ["curl", "-s", "-S", *options, f"http://{agent.ip}:8500{path}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
@@ -248,7 +246,7 @@ class TwoAgentsTests(WalkTestCase):
         self.consul(self.two, f"join {self.one.ip}")
         eventually(lambda: [row[2] for row in self.members(self.one)] == ["alive", "alive"])
         self.two.kill(signal.SIGKILL)
-        eventually(lambda: [row[2] for row in self.members(self.one)] == ["alive", "failed"], 40.0)
+        eventually(lambda: [row[2] for row in self.members(self.one)] == ["alive", "failed"])
         forced = self.consul(self.one, "force-leave agent-two")
         self.assertEqual((forced.returncode, forced.stdout), (0, ""))
         eventually(lambda: [row[2] for row in self.members(self.one)] == ["alive", "left"])
@@ -267,7 +265,7 @@ class HandoverTests(WalkTestCase):
             eventually(lambda other=other: other.request("GET", "agent/self")[0] == 200)  # type: ignore[misc]
         joined = self.consul(first, "join " + " ".join(other.ip for other in others))
         self.assertEqual(joined.stdout, "Successfully joined cluster by contacting 2 nodes.\n")
-        eventually(lambda: self.voters(others[0]) == ["server1", "server2", "server3"], 40.0)
+        eventually(lambda: self.voters(others[0]) == ["server1", "server2", "server3"])
         first.kill(signal.SIGINT)
         eventually(lambda: others[0].get("status/leader") != f"{first.ip}:8300")
         self.assertEqual(self.curl(others[1], "/v1/kv/meanwhile", "-X", "PUT", "-d", "x"), "true")

@@ -7,20 +7,18 @@ import os
 import signal
 import subprocess
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from tests.cluster.peers import missing_peers, peers_folder
-from tests.cluster.processes import Agent, block, eventually
+from tests.cluster.processes import Agent, ProcessTestCase, block, eventually
 
 BLOCK = block(34)
 ALIVE, LEFT, FAILED = 1, 3, 4
 KEY, NEW = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s=", "WWlGcrVWY3o9rOQoFYX/kg=="
 FAST_WAN = """gossip_wan {
-  gossip_interval = "100ms" probe_interval = "500ms" probe_timeout = "300ms" suspicion_mult = 2
+  gossip_interval = "100ms" probe_interval = "500ms" probe_timeout = "400ms" suspicion_mult = 5
 }"""
 
 
-class WanTestCase(SynchronousTestCase):
+class WanTestCase(ProcessTestCase):
     def setUp(self) -> None:
         self.folder = os.path.abspath(self.mktemp())
         os.makedirs(self.folder)
@@ -55,7 +53,7 @@ class WanTestCase(SynchronousTestCase):
     def see(self, wanted: dict[str, int], *agents: Agent) -> None:
         """All these agents list these members."""
         for agent in agents:
-            eventually(lambda agent=agent: self.wan(agent) == wanted, within_s=30)  # type: ignore[misc]
+            eventually(lambda agent=agent: self.wan(agent) == wanted)  # type: ignore[misc]
 
 
 class RealConsulTests(WanTestCase):

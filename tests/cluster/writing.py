@@ -69,7 +69,7 @@ class Load:
         """The longest time that any writer was without an acknowledgement."""
         return max(gap for writer in self.writers for gap in writer.gaps_s)
 
-    def goes_on(self, more: int = 10, within_s: float = 30.0) -> None:
+    def goes_on(self, more: int = 10, within_s: float = 60.0) -> None:
         """Wait until each writer has written ``more``."""
         goals = [len(writer.acknowledged) + more for writer in self.writers]
         eventually(
