@@ -227,7 +227,7 @@ class ServerAgent(BaseAgent):
                     self.federation.execute,
                 ),
                 Coordinates(self.store, self.coordinate_batches.gather, self.federation.maps),
-                Internal(self._fire_event, keyring_operations.run),
+                Internal(self.store, self._fire_event, keyring_operations.run),
                 Status(lambda: self.raft.leader_address, self._peers, self._raft_stats),
                 Operator(
                     self.store.autopilot,

@@ -33,6 +33,7 @@ from pyconsul.structs.catalog import (
     RegisterRequest,
     ServiceSpecificRequest,
 )
+from pyconsul.structs.dumps import IndexedGatewayServices
 from pyconsul.structs.metadata import metadata_fault
 from pyconsul.structs.query import DCSpecificRequest, Empty, QueryOptions
 
@@ -186,6 +187,11 @@ class Catalog:
         index, row, services = self._services_on(request)
         found = NodeServiceList() if row is None else NodeServiceList(row, services or None)
         return Read(index, IndexedNodeServiceList(node_services=found), (("node", request.node.lower()),))
+
+    @read("Catalog.GatewayServices", ServiceSpecificRequest, IndexedGatewayServices, "service:read")
+    def gateway_services(self, request: ServiceSpecificRequest) -> Read:
+        """What a gateway serves: nothing, as long as no service is bound to one."""
+        return Read(1, IndexedGatewayServices(), ())
 
     def _services_on(self, request: NodeSpecificRequest) -> tuple[int, Node | None, list[NodeService]]:
         """A node and its services. The index of one that is not there is 1, as in Consul.

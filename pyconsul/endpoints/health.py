@@ -94,6 +94,8 @@ class Health:
 
         :raises Refused: if no service is named.
         """
+        if request.ingress:  # no gateway is bound to a service yet
+            return Read(1, IndexedCheckServiceNodes(), ())
         index, watch, group = find_group(self._catalog, request, health=True)
         if group is None:
             return Read(index, IndexedCheckServiceNodes(), (watch,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest, Refused
 from pyconsul.http import old_checks
-from pyconsul.http.answer import TEXT, Answer, empty, text
+from pyconsul.http.answer import TEXT, Answer, Header, empty, text
 from pyconsul.http.query import Query
 from pyconsul.http.reads import chosen
 from pyconsul.http.routes import App, hot, route
@@ -34,6 +35,7 @@ from pyconsul.structs.catalog import (
 Result = Answer | Deferred[Answer]
 
 MAINTENANCE = "maintenance"
+_LINE_END = re.compile(r"[\r\n]")
 STATUSES = {PASSING: 200, WARNING: 429, CRITICAL: 503, MAINTENANCE: 503}
 NO_DEFINITION = {
     "Interval": "0s",
@@ -168,9 +170,11 @@ def _add_health(app: App, agent: LocalAgent) -> None:
         if found is not None:
             health = _health(found, agent.local_checks())
             return _told(query, health["AggregatedStatus"], health)
+        missing = f"ServiceId {service_id} not found"
         if _as_text(query):
-            return Answer(json=f"ServiceId {service_id} not found", status=404)
-        return Answer(json={"AggregatedStatus": CRITICAL, "Service": None, "Checks": None}, status=404)
+            return Answer(json=missing, status=404, headers=because(missing))
+        unknown = {"AggregatedStatus": CRITICAL, "Service": None, "Checks": None}
+        return Answer(json=unknown, status=404, headers=because(missing))
 
     @hot(app, "/v1/agent/health/service/name/<path:name>")
     def by_name(query: Query, name: str) -> Result:
@@ -184,9 +188,10 @@ def _add_health(app: App, agent: LocalAgent) -> None:
         ]
         if found:
             return _told(query, worst([health["AggregatedStatus"] for health in found]), found)
+        missing = f"ServiceName {name} Not Found"
         if _as_text(query):
-            return Answer(f"ServiceName {name} Not Found".encode(), 404, TEXT)
-        return Answer(json=[], status=404)
+            return Answer(missing.encode(), 404, TEXT, headers=because(missing))
+        return Answer(json=[], status=404, headers=because(missing))
 
 
 def worst(states: Sequence[str]) -> str:
@@ -201,8 +206,13 @@ def _as_text(query: Query) -> bool:
 
 def _told(query: Query, status: str, health: Any) -> Answer:
     if _as_text(query):
-        return Answer(status.encode(), STATUSES[status], TEXT)
-    return Answer(json=health, status=STATUSES[status])
+        return Answer(status.encode(), STATUSES[status], TEXT, headers=because(status))
+    return Answer(json=health, status=STATUSES[status], headers=because(status))
+
+
+def because(reason: str) -> tuple[Header, ...]:
+    """Why the status is what it is. Names come from clients, and a line's end would end the header."""
+    return ((b"X-Consul-Reason", _LINE_END.sub(" ", reason).encode()),)
 
 
 def _health(service: NodeService, checks: Mapping[str, HealthCheck]) -> dict[str, Any]:

@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
-from pyconsul.http import catalog, coordinate, health, kv, operator, prepared, session, status, stream, txn
+from pyconsul.http import (
+    catalog,
+    coordinate,
+    health,
+    internal,
+    kv,
+    operator,
+    prepared,
+    session,
+    status,
+    stream,
+    txn,
+)
 from pyconsul.http.answer import Answer, Dates
 from pyconsul.http.paths import redirect
 from pyconsul.http.query import Query
@@ -28,6 +40,7 @@ MODULES: tuple[AddRoutes, ...] = (
     coordinate.add_routes,
     status.add_routes,
     operator.add_routes,
+    internal.add_routes,
 )
 
 NO_UI = b"Consul Agent: UI disabled. To enable, set ui=true in the agent config."

@@ -98,6 +98,11 @@ def add_routes(app: App, agent: Agent) -> None:
         """A node and its services as a list."""
         return read(agent, query, "Catalog.NodeServiceList", of_node(query, node), _node_services)
 
+    @hot(app, "/v1/catalog/gateway-services/<path:gateway>")
+    def gateway_services(query: Query, gateway: str) -> Result:
+        """What a gateway serves."""
+        return read(agent, query, "Catalog.GatewayServices", of_gateway(query, gateway), _gateway_services)
+
 
 # ---------------------------------------------------------------- requests, shared with health
 
@@ -136,12 +141,25 @@ def of_node(query: Query, name: str) -> NodeSpecificRequest:
     return NodeSpecificRequest(node=name, **options)
 
 
+def of_gateway(query: Query, name: str) -> ServiceSpecificRequest:
+    """A read about what a gateway serves; raises ``BadRequest`` if it has no name."""
+    query.refuse_namespace()
+    options = query.options()
+    if not name:
+        raise BadRequest("Missing gateway name")
+    return ServiceSpecificRequest(service_name=name, **options)
+
+
 # ---------------------------------------------------------------- answers
 
 
 def _missed(reply: Any) -> Answer:
     """An answer that was not found in the cache, as none are kept of it."""
     return Answer(json=reply, headers=MISS)
+
+
+def _gateway_services(reply: Any) -> Answer:
+    return Answer(json=reply.services or None)
 
 
 def _nodes(reply: Any) -> Answer:

@@ -15,7 +15,12 @@ from pyconsul.http.query import Query
 from pyconsul.http.reads import read
 from pyconsul.http.routes import App, hot
 from pyconsul.interfaces import Agent
-from pyconsul.structs.catalog import PASSING, CheckServiceNode, ChecksInStateRequest
+from pyconsul.structs.catalog import (
+    PASSING,
+    CheckServiceNode,
+    ChecksInStateRequest,
+    ServiceSpecificRequest,
+)
 
 Result = Answer | Deferred[Answer]
 
@@ -53,10 +58,19 @@ def add_routes(app: App, agent: Agent) -> None:
         """The same for mesh-capable instances."""
         return _instances(query, service, connect=True)
 
+    @hot(app, "/v1/health/ingress/<path:service>")
+    def ingress(query: Query, service: str) -> Result:
+        """The gateways through which a service is reached from outside the mesh."""
+        request = of_service(query, service)
+        request.ingress = True
+        return _of(query, request)
+
     def _instances(query: Query, service: str, connect: bool) -> Result:
         if changes.wanted(query):
             return changes.read_changes(agent, query, *changes.health(query, service, connect=connect))
-        request = of_service(query, service, connect)
+        return _of(query, of_service(query, service, connect))
+
+    def _of(query: Query, request: ServiceSpecificRequest) -> Result:
         passing = query.flag("passing")
         if passing is None:
             raise BadRequest("Invalid value for ?passing")

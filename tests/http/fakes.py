@@ -41,6 +41,7 @@ from pyconsul.structs.changes import (
     ServiceChangesReply,
 )
 from pyconsul.structs.coordinate import Coordinate, DatacenterMap, IndexedCoordinates, NodeCoordinate
+from pyconsul.structs.dumps import IndexedGatewayDump, IndexedGatewayServices, IndexedNodeDump, NodeInfo
 from pyconsul.structs.kv import DirEntry, IndexedDirEntries, IndexedKeyList
 from pyconsul.structs.operator import (
     AutopilotConfigReply,
@@ -204,6 +205,13 @@ def replies() -> dict[str, Any]:
             coordinates=[PLACE] if request.node == "n1" else [], **meta()
         ),
         "Coordinate.Update": None,
+        "Catalog.GatewayServices": IndexedGatewayServices(**meta()),
+        "Internal.GatewayServiceDump": IndexedGatewayDump(**meta()),
+        "Internal.NodeDump": IndexedNodeDump(dump=[NodeInfo(node="n1", checks=[check()])], **meta()),
+        "Internal.NodeInfo": lambda request: IndexedNodeDump(
+            dump=[NodeInfo(node="n1")] if request.node == "n1" else [], **meta()
+        ),
+        "Internal.ServiceDump": IndexedCheckServiceNodes(nodes=[instance, failing], **meta()),
         "Status.Leader": "192.0.2.1:8300",
         "Status.Peers": ["192.0.2.1:8300"],
         **operator_replies(),

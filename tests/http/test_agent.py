@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import ConfigurationError, NotFound, PyconsulError, Refused
 from pyconsul.http import agent as module
-from pyconsul.http.agent_services import show
+from pyconsul.http.agent_services import because, show
 from pyconsul.serf.members import Member, Status
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
 from pyconsul.structs.catalog import HealthCheck, NodeService, Proxy, ServiceAddress, Weights
@@ -525,6 +525,21 @@ class HealthTests(Base):
             ("name/", 500, b"Bad request: Missing service Name"),
         ):
             self.assertEqual(self.ask("GET", f"health/service/{target}"), (status, content))
+
+    def test_reason(self) -> None:
+        """A header tells it again; what a client made up does not end it."""
+        self.states(web="passing", web2="warning")
+        for target, reason in (
+            ("id/web1", b"passing"),
+            ("id/web1?format=text", b"passing"),
+            ("name/web", b"warning"),
+            ("id/none", b"ServiceId none not found"),
+            ("name/none?format=text", b"ServiceName none Not Found"),
+        ):
+            answer = self.client.get(f"/v1/agent/health/service/{target}")
+            self.assertIn(b"\r\nX-Consul-Reason: " + reason + b"\r\n", answer)
+        reasons = because("a\r\nB: c")
+        self.assertEqual(reasons, ((b"X-Consul-Reason", b"a  B: c"),))
 
     def test_accept(self) -> None:
         """A client that takes text first gets it, unless it says otherwise."""

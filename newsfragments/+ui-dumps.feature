@@ -1,0 +1,1 @@
+``/v1/internal/ui/`` (nodes, services, what gateways serve), ``/v1/catalog/gateway-services/`` and ``/v1/health/ingress/`` answer as Consul 1.8 does; ``/v1/agent/health/`` tells its reason in a header, too.
