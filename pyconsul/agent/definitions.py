@@ -13,12 +13,11 @@ from msgspec.structs import replace
 
 from pyconsul.errors import BadRequest, Refused
 from pyconsul.structs.agent import CheckDefinition, ProxyDefinition, ServiceDefinition, Upstream
-from pyconsul.structs.canonical import canonical_service, is_anywhere, with_ip_addresses
+from pyconsul.structs.canonical import canonical_service, is_anywhere, weights_fault, with_ip_addresses
 from pyconsul.structs.catalog import CONNECT_PROXY, WEIGHTS, NodeService, Proxy
 from pyconsul.structs.metadata import metadata_fault
 
 CHECKS_PER_SERVICE_MAX = 1_000
-DNS_WEIGHT_MAX = 65_535
 GATEWAYS_WITH_PORT = ("mesh-gateway", "terminating-gateway")
 SIDECAR_SUFFIX = "-sidecar-proxy"
 SIDECAR_INTERVAL = "10s"
@@ -27,12 +26,9 @@ SIDECAR_INTERVAL = "10s"
 def node_service(definition: ServiceDefinition) -> NodeService:
     """The service as the catalog is to have it; raises ``BadRequest``."""
     weights = definition.weights or WEIGHTS
-    if weights.passing < 1:
-        raise BadRequest("Invalid Weights: Passing must be greater than 0")
-    if weights.warning < 0:
-        raise BadRequest("Invalid Weights: Warning must be greater or equal than 0")
-    if max(weights.passing, weights.warning) > DNS_WEIGHT_MAX:
-        raise BadRequest(f"Invalid Weights: DNS Weight must be between 0 and {DNS_WEIGHT_MAX}")
+    fault = weights_fault(weights.passing, weights.warning)
+    if fault:
+        raise BadRequest(f"Invalid Weights: {fault}")
     _check_address(definition.address)
     _check_meta(definition.meta or {})
     native = definition.connect is not None and definition.connect.native

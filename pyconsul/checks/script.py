@@ -79,7 +79,8 @@ class ScriptProbe:
         args = list(self._definition.args)
         program = self._which(args[0])
         if program is None:
-            missing = f"fork/exec {args[0]}: no such file or directory"
+            why = "permission denied" if os.path.exists(args[0]) else "no such file or directory"
+            missing = f"fork/exec {args[0]}: {why}"
             if args[0] and "/" not in args[0]:
                 missing = f'exec: "{args[0]}": executable file not found in $PATH'
             return succeed(Outcome(CRITICAL, missing))

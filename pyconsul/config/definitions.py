@@ -15,7 +15,9 @@ from pyconsul.config.places import Mistake
 from pyconsul.config.tree import ListOf, MapOf, Spec
 from pyconsul.structs.agent import ServiceDefinition, script_args
 from pyconsul.structs.bodies import convert
+from pyconsul.structs.canonical import weights_fault
 from pyconsul.structs.durations import parse_ns
+from pyconsul.structs.metadata import metadata_fault
 
 
 def _lists(value: object, where: str) -> object:
@@ -150,7 +152,18 @@ def check_definition(raw: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def service_definition(raw: dict[str, Any], where: str) -> dict[str, Any]:
-    """A service whose ``check`` and ``checks`` are gathered under ``checks``."""
+    """A service whose ``check`` and ``checks`` are gathered under ``checks``.
+
+    :raises Mistake: for metadata and weights that cannot be.
+    """
+    name = raw.get("name", "")
+    fault = metadata_fault(raw.get("meta") or {})
+    if fault:
+        raise Mistake(f"invalid meta for service {name}: {fault}", "meta", within=raw)
+    weights = raw.get("weights") or {}
+    fault = weights_fault(weights.get("passing", 1), weights.get("warning", 1))
+    if fault:
+        raise Mistake(f"Invalid weight definition for service {name}: {fault}", "weights", within=raw)
     found = {key: value for key, value in raw.items() if key not in ("check", "checks")}
     checks = [*([raw["check"]] if "check" in raw else []), *raw.get("checks", [])]
     if checks:

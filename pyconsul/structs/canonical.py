@@ -19,7 +19,6 @@ from pyconsul.structs.catalog import (
     NodeService,
     Proxy,
     ServiceAddress,
-    Weights,
 )
 from pyconsul.structs.durations import format_ns, parse_ns
 
@@ -35,7 +34,9 @@ def canonical_service(service: NodeService) -> NodeService:
         id=service.id or service.service,
         tags=service.tags or [],
         tagged_addresses=service.tagged_addresses or UNSET,
-        weights=weights if weights is not None and _are_valid(weights) else WEIGHTS,
+        weights=WEIGHTS
+        if weights is None or weights_fault(weights.passing, weights.warning)
+        else weights,
         proxy=_proxy(service.proxy),
         connect=_without_empty(service.connect),
     )
@@ -76,8 +77,15 @@ def is_anywhere(address: str) -> bool:
     return address in ("0.0.0.0", "::", "[::]")
 
 
-def _are_valid(weights: Weights) -> bool:
-    return 1 <= weights.passing <= WEIGHT_MAX and 0 <= weights.warning <= WEIGHT_MAX
+def weights_fault(passing: int, warning: int) -> str:
+    """What is wrong with the weights of a service, in Consul's words; empty if nothing is."""
+    if passing < 1:
+        return "Passing must be greater than 0"
+    if warning < 0:
+        return "Warning must be greater or equal than 0"
+    if max(passing, warning) > WEIGHT_MAX:
+        return f"DNS Weight must be between 0 and {WEIGHT_MAX}"
+    return ""
 
 
 def _proxy(proxy: Proxy) -> Proxy:

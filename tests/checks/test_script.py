@@ -159,6 +159,9 @@ class ScriptTests(SynchronousTestCase):
         probe = ScriptProbe(definition("/no/such"), self.reactor, lambda name: None)
         text = "fork/exec /no/such: no such file or directory"
         self.assertEqual(self.successResultOf(probe.run()), ("critical", text))
+        probe = ScriptProbe(definition(__file__), self.reactor, lambda name: None)
+        text = f"fork/exec {__file__}: permission denied"  # it is there, but no program
+        self.assertEqual(self.successResultOf(probe.run()), ("critical", text))
 
     def test_not_to_be_run(self) -> None:
         self.reactor.error = OSError(12, "Cannot allocate memory")

@@ -40,3 +40,21 @@ class DefinitionTests(SynchronousTestCase):
             ConfigurationError, service_definition, {"check": {"interval": "x"}}, "service[]"
         )
         self.assertIn("service[].check[].interval", str(error))
+
+    def test_refused_services(self) -> None:
+        """What a service must not be is found before the agent starts."""
+        for more, text in (
+            ({"meta": {"a b": "c"}}, "invalid meta for service w: Couldn't load metadata pair ('a b', 'c'): "
+             "Key contains invalid characters"),
+            ({"weights": {"passing": 0}}, "Invalid weight definition for service w: Passing must be greater "
+             "than 0"),
+            ({"weights": {"warning": -1}}, "Invalid weight definition for service w: Warning must be greater "
+             "or equal than 0"),
+            ({"weights": {"passing": 65536}}, "Invalid weight definition for service w: DNS Weight must be "
+             "between 0 and 65535"),
+        ):  # fmt: skip
+            raw = {"name": "w", **more}
+            error = self.assertRaises(ConfigurationError, service_definition, raw, "service[]")
+            self.assertEqual(str(error), text)
+        good = {"name": "w", "meta": {"a": "b"}, "weights": {"passing": 65535, "warning": 0}}
+        self.assertEqual(service_definition(good, "service[]"), good)
