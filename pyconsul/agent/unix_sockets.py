@@ -36,7 +36,6 @@ class UnixListener:
         if _is_socket(path):
             self._log.warn("Replacing socket: path={path}", path=path)
             os.unlink(path)
-        # Without a mode the process's umask decides, as for other programs; Twisted's lets everybody write.
         port = reactor.listenUNIX(path, factory, backlog=BACKLOG, mode=self._mode)
         if (self._user, self._group) != (UNCHANGED, UNCHANGED):
             try:
@@ -77,9 +76,12 @@ def _group(name: str) -> int:
     return grp.getgrnam(name).gr_gid
 
 
-def _mode(text: str) -> int | None:
+def _mode(text: str) -> int:
+    """The mode; by default what the umask leaves, as for other programs. Twisted's lets everybody write."""
     if not text:
-        return None
+        umask = os.umask(0o077)
+        os.umask(umask)
+        return 0o777 & ~umask
     try:
         mode = int(text, 8)
     except ValueError:

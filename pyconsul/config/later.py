@@ -14,6 +14,7 @@ from pyconsul.config.schema import AgentConfig
 from pyconsul.config.setting import declared
 from pyconsul.config.tree import errors_text
 
+TLS_VERSIONS = ("tls10", "tls11", "tls12", "tls13")
 CIPHER_SUITES = frozenset(
     f"TLS_ECDHE_{key}_WITH_AES_{cipher}"
     for key in ("RSA", "ECDSA")
@@ -31,6 +32,12 @@ AUTO_CONFIG = frozenset((
 
 def check_later(config: AgentConfig) -> None:
     """Refuse what does not go together; raises ``Mistake`` with the first problem."""
+    if config.tls_min_version not in ("", *TLS_VERSIONS):
+        raise Mistake(
+            f"TLSMinVersion: value {config.tls_min_version} not supported, "
+            f"please specify one of [{', '.join(TLS_VERSIONS)}]",
+            "tls_min_version",
+        )
     suites = (suite.strip() for suite in config.tls_cipher_suites.split(","))
     for suite in suites if config.tls_cipher_suites else ():
         if suite not in CIPHER_SUITES:

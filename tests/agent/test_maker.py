@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable
 from io import StringIO
@@ -562,6 +563,22 @@ class RunTests(SynchronousTestCase):
 
 class RealTests(TestCase):
     """On the real reactor, with real sockets."""
+
+    async def test_unix_socket(self) -> None:
+        """It is there as the umask wants it while the agent runs, and gone afterwards."""
+        path = f"{os.getpid()}-http.sock"
+        ports = Ports(http=0, dns=-1, server=0, serf_lan=0, serf_wan=0)
+        addresses = Addresses(http=("unix://" + path,))
+        service = make_agent(config(ports=ports, addresses=addresses), real_reactor)
+        before = os.umask(0o022)
+        self.addCleanup(os.umask, before)
+        service.startService()
+        try:
+            found = os.stat(path)
+        finally:
+            await service.stopService()
+        self.assertEqual((stat.S_ISSOCK(found.st_mode), stat.S_IMODE(found.st_mode)), (True, 0o755))
+        self.assertFalse(os.path.exists(path))
 
     def test_serves(self) -> Deferred[None]:
         """A -dev agent answers over HTTP, and ends without leaving anything behind."""

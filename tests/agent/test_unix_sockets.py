@@ -29,12 +29,11 @@ class Reactor:
         self.sockets: list[socket.socket] = []
         self.port = Port()
 
-    def listenUNIX(self, path: str, factory: Any, *, backlog: int, mode: int | None) -> Port:
+    def listenUNIX(self, path: str, factory: Any, *, backlog: int, mode: int) -> Port:
         made = socket.socket(socket.AF_UNIX)
         self.sockets.append(made)
         made.bind(path)
-        if mode is not None:
-            os.chmod(path, mode)
+        os.chmod(path, mode)
         return self.port
 
 

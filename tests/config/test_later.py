@@ -12,6 +12,7 @@ from pyconsul.errors import ConfigurationError
 HOST = Host("host", list)
 
 REFUSED = {
+    'tls_min_version = "TLS12"': "value TLS12 not supported, please specify one of [tls10, tls11, tls12, ",
     'tls_cipher_suites = "TLS_RSA_WITH_RC4_128_SHA"': 'unsupported cipher "TLS_RSA_WITH_RC4_128_SHA"',
     'tls_cipher_suites = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,x"': 'unsupported cipher "x"',
     "auto_encrypt { allow_tls = true }": "auto_encrypt.allow_tls can only be used on a server.",
@@ -32,6 +33,7 @@ REFUSED = {
 }  # fmt: skip
 
 TAKEN = (
+    'tls_min_version = "tls13"',
     'tls_cipher_suites = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA"',
     "server = true auto_encrypt { allow_tls = true }",
     'auto_encrypt { tls = true ip_san = ["1.2.3.4"] }',
