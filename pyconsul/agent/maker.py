@@ -25,7 +25,7 @@ from pyconsul.agent.identity import machine_id, node_id
 from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
 from pyconsul.agent.listening import HttpService, dns_settings, http_settings, rpc_limits
 from pyconsul.agent.metric_sinks import make_sinks
-from pyconsul.agent.notify import notify
+from pyconsul.agent.notify import Watchdog, notify
 from pyconsul.agent.reloading import Settings
 from pyconsul.agent.translation import Translated
 from pyconsul.config.schema import AgentConfig
@@ -95,6 +95,7 @@ class AgentService(MultiService):
         super().__init__()
         self.agent = agent
         self._disk = disk
+        self._watchdog = Watchdog(agent.clock)
         for child in children:
             child.setServiceParent(self)
 
@@ -102,10 +103,12 @@ class AgentService(MultiService):
         """Start the children in order: sockets, the role, HTTP, DNS."""
         super().startService()
         notify("READY=1")
+        self._watchdog.start()
 
     def stopService(self) -> Deferred[Any]:
         """Stop everything; the disk comes last, since the log is closed on it."""
         notify("STOPPING=1")
+        self._watchdog.stop()
         stopping: Deferred[Any] = maybeDeferred(super().stopService)
 
         def close_disk(result: Any) -> Any:
@@ -279,8 +282,10 @@ class _Run:
 
     def _reload(self) -> None:
         log.info("Caught: signal=hangup")
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         with suppress(PyconsulError):  # the log says what is wrong, and the agent goes on as it was
             self.service.agent.reload()
+        notify("READY=1")
 
     def _leaves_on_interrupt(self) -> bool:
         skip = self._config.skip_leave_on_interrupt
