@@ -477,9 +477,15 @@ class RunTests(SynchronousTestCase):
 
     def test_hang_up(self) -> None:
         """SIGHUP is no reason to end, also if there is nothing to be read again, or it is wrong."""
+        told: list[str] = []
+        self.patch(module, "notify", told.append)
         self.signal(signal.SIGHUP)
         self.run_agent()
         self.assertEqual(self.reactor.stops, 0)
+        reloading = next(
+            at for at, state in enumerate(told) if state.startswith("RELOADING=1\nMONOTONIC_USEC=")
+        )
+        self.assertEqual(told[reloading + 1], "READY=1")
 
     def test_log_level(self) -> None:
         """A reload changes the level of the sinks that the agent was given."""
