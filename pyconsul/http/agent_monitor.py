@@ -41,6 +41,8 @@ def add_routes(app: App, log: Log = LOG) -> None:
 class Monitor(Producer):
     """One client that listens to the log, at its own speed."""
 
+    endless = True
+
     def __init__(self, request: IRequest, log: Log, level: str, as_json: bool) -> None:
         super().__init__(request)
         self._log = log

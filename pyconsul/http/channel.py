@@ -443,6 +443,15 @@ class Channel(Protocol):
         else:
             self.transport.loseConnection()
 
+    def end(self) -> None:
+        """The site is closed: at once, but for an answer without an end, which gets one."""
+        producer = self._producer
+        if getattr(producer, "endless", False) and not self._paused:
+            self.last = True
+            producer.end()
+        if not self._closing:
+            self.transport.abortConnection()
+
     def _discard(self, size: int) -> None:
         if self._discarded >= 0:
             self._discarded += size

@@ -28,8 +28,11 @@ class Producer:
     """The body of such an answer.
 
     :ivar paused: the client reads more slowly than we write.
+    :ivar endless: it may end anywhere, so that what was written is whole when the agent ends.
     :ivar done: fires when everything is written, or nobody is there to read it; cancelling it ends this.
     """
+
+    endless = False
 
     def __init__(self, request: IRequest) -> None:
         self.request: Any = request
@@ -48,6 +51,12 @@ class Producer:
         """Nothing more is written."""
         if not self.done.called:
             self.done.callback(None)
+
+    def end(self) -> None:
+        """The agent ends, and with it the answer, so that the client need not take that for a fault."""
+        self.stopProducing()
+        self.request.unregisterProducer()
+        self.finish()
 
     def _client_gone(self, _: Failure) -> None:
         self.stopProducing()

@@ -77,9 +77,9 @@ class Site(ServerFactory):
             self._timer = None
 
     def close(self) -> None:
-        """Drop every connection, parked requests included."""
+        """Drop every connection, parked requests included; see ``Channel.end``."""
         for channel in list(self._channels):
-            channel.transport.abortConnection()
+            channel.end()
 
     def _tick(self) -> None:
         self._timer = self.clock.callLater(TICK_S, self._tick)

@@ -100,6 +100,8 @@ def since_of(query: Query) -> int:
 class _Stream(Producer):
     """One stream. It has one question or one timer outstanding, never both."""
 
+    endless = True
+
     def __init__(
         self,
         request: IRequest,

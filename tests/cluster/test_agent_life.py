@@ -138,6 +138,8 @@ class ReloadTests(OneAgent):
         self.agent.put("agent/service/register", {"Name": "heard"})
         lines = (json.loads(answer.readline()) for _ in range(1000))
         self.assertTrue(any("heard" in json.dumps(line) for line in lines))
+        self.agent.put("agent/leave")
+        answer.read()  # it ends, and is not cut off
 
 
 class ConsulTests(OneAgent):

@@ -80,6 +80,20 @@ class MonitorTests(SynchronousTestCase):
         self.made.lose()
         self.assertEqual(self.log.sinks, [])
 
+    def test_agent_ends(self) -> None:
+        """The answer ends as one that is whole; who does not read is cut off."""
+        self.made.get("/v1/agent/monitor")
+        self.made.channel.site.close()
+        self.assertEqual((self.made.received(), self.log.sinks), (b"0\r\n\r\n", []))
+        self.assertTrue(self.made.transport.disconnecting)
+        self.assertFalse(self.made.transport.disconnected)
+        self.made.lose()
+        slow = self.client()
+        slow.get("/v1/agent/monitor")
+        slow.channel.pauseProducing()
+        slow.channel.site.close()
+        self.assertTrue(slow.transport.disconnected)
+
     def test_slow_client(self) -> None:
         """So many lines wait for a slow one; it is told how many more there were."""
         self.made.get("/v1/agent/monitor")

@@ -71,6 +71,17 @@ class Base(SynchronousTestCase):
 
 
 class StreamTests(Base):
+    def test_agent_ends(self) -> None:
+        """What was written is whole; a stream that has not begun is no answer at all."""
+        self.opened()
+        self.client.channel.site.close()
+        self.assertEqual(self.client.received(), b"0\r\n\r\n")
+        self.assertTrue(self.client.transport.disconnecting)
+        early = Client(site(self.agent, self.clock))
+        early.get("/v1/stream/kv/a/")
+        early.channel.site.close()
+        self.assertTrue(early.transport.disconnected)
+
     def test_follows(self) -> None:
         """Everything first, then what changes, each time from where the last reply was."""
         written = self.opened()
