@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import DatagramProtocol, Factory
 
@@ -23,6 +24,8 @@ from pyconsul.net.dns_timings import DnsTimings
 
 if TYPE_CHECKING:
     from pyconsul.net.dns import ConsulDatagrams, ConsulStream, Names
+
+PORT_TRIES = 16
 
 MEMO_STALENESS_MIN_S = 3600.0
 """With a smaller ``max_stale`` every answer is read anew, since an old one may have become too old."""
@@ -130,14 +133,27 @@ class DnsService(Service):
 
         :raises twisted.internet.error.CannotListenError: if an address is in use.
         """
-        settings = self._settings
-        for address in settings.addresses:
-            udp = listen_udp(self._reactor, settings.port, LateDatagrams(self), address)
-            self.ports.append(udp)
-            # With port 0, which is for tests, both transports get the same number.
-            port = settings.port or udp.getHost().port
-            self.ports.append(self._reactor.listenTCP(port, LateStreams(self), interface=address))
+        for address in self._settings.addresses:
+            self._listen(self._settings.port, address)
         super().startService()
+
+    def _listen(self, port: int, address: str) -> None:
+        """With port 0, which is for tests, both transports get the same number, one that both have free."""
+        tries = 1 if port else PORT_TRIES
+        while True:
+            tries -= 1
+            udp = listen_udp(self._reactor, port, LateDatagrams(self), address)
+            self.ports.append(udp)
+            found = port or udp.getHost().port
+            try:
+                self.ports.append(self._reactor.listenTCP(found, LateStreams(self), interface=address))
+            except CannotListenError:
+                if not tries:
+                    raise
+                self.ports.remove(udp)
+                udp.stopListening()
+            else:
+                return
 
     def stopService(self) -> Deferred[Any]:
         """Listen no more and close all connections."""

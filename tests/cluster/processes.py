@@ -31,7 +31,8 @@ FAST = "performance { raft_multiplier = 1 }"
 
 
 NOT_YET = (
-    OSError, HTTPException, ValueError, AssertionError, LookupError, TypeError, subprocess.SubprocessError,
+    OSError, HTTPException, ValueError, AssertionError, LookupError, TypeError, StopIteration,
+    subprocess.SubprocessError,
 )  # fmt: skip
 """What an agent's answers, or that there is none, lead to while it is not ready."""
 

@@ -58,7 +58,7 @@ class AutopilotTests(ClusterTestCase):
         self.assertEqual({name: (row[0], row[2]) for name, row in peers.items()}, wanted)
         self.assertIn("leader", [state for _, state, _ in peers.values()])
         self.assertIn("promoting to voter", leader.log() + other.log())
-        self.assertEqual(self.pyconsul(new, "operator", "raft", "transfer-leader"), "Success\n")
+        eventually(lambda: self.pyconsul(new, "operator", "raft", "transfer-leader") == "Success\n")
         eventually(lambda: leader.put("kv/after", b"still writable") == b"true")
         eventually(lambda: new.get("operator/autopilot/health")["FailureTolerance"] == 1)
 

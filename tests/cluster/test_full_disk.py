@@ -141,7 +141,7 @@ class OneOfThreeTests(ClusterTestCase):
         before = len(load.acknowledged)
         for agent in (self.client, self.servers[1], self.servers[2], small):
             eventually(lambda agent=agent: load.write(agent)[0] == 200)  # type: ignore[misc]
-        self.assertEqual(load.missing(small, "raw"), [])
+        eventually(lambda: load.missing(small, "raw") == [])
         known = load.acknowledged[: before // 2]
         self.assertEqual([n for n in known if small.request("GET", f"kv/w/{n}?stale")[0] != 200], [])
         eventually(lambda: not self.health(small))

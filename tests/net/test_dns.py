@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
@@ -17,7 +18,7 @@ from pyconsul.dns.settings import DnsSettings
 from pyconsul.dns.wire import parse_query
 from pyconsul.net import dns
 from pyconsul.net.dns import ConsulDatagrams, ConsulStream
-from pyconsul.net.dns_service import DnsService, LateDatagrams
+from pyconsul.net.dns_service import PORT_TRIES, DnsService, LateDatagrams
 from tests.dns.fakes import FakeAgent, question, read, row
 
 HERE = ("127.0.0.1", 999)
@@ -47,12 +48,19 @@ class FakePort:
 
 
 class FakeReactor(Clock):
+    """:ivar taken: how often a port for TCP turns out to be in use."""
+
+    taken = 0
+
     def listenUDP(self, port: int, protocol: Any, interface: str = "", maxPacketSize: int = 0) -> FakePort:
         listening = FakePort(port, protocol, interface)
         protocol.makeConnection(listening)
         return listening
 
     def listenTCP(self, port: int, factory: Any, interface: str = "") -> FakePort:
+        if self.taken:
+            self.taken -= 1
+            raise CannotListenError(interface, port, OSError("in use"))
         return FakePort(port, factory, interface)
 
 
@@ -390,6 +398,16 @@ class ServiceTests(Case):
     def test_any_port(self) -> None:
         """Both transports get the same."""
         self.assertEqual(self.started(port=0).ports[1].at[1], 1111)
+
+    def test_port_in_use(self) -> None:
+        """Any number that both have free will do; if one is told, it has to be that one."""
+        self.reactor.taken = 2
+        self.assertEqual(len(self.started(port=0).ports), 2)
+        self.reactor.taken = 100
+        self.assertRaises(CannotListenError, self.started, port=0)
+        self.assertEqual(self.reactor.taken, 100 - PORT_TRIES)
+        self.reactor.taken = 1
+        self.assertRaises(CannotListenError, self.started, port=8600)
 
     def test_the_end(self) -> None:
         _, transport = self.stream()
