@@ -74,7 +74,9 @@ class DiskFile(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give the file back; it is not synced."""
+        ...
 
 
 class Disk(Protocol):
@@ -126,7 +128,9 @@ class Recovered(Protocol):
         ...
 
     @property
-    def voted_for(self) -> str: ...
+    def voted_for(self) -> str:
+        """Whom this server voted for in ``term``; empty for nobody."""
+        ...
 
     @property
     def first_index(self) -> int:
@@ -134,7 +138,9 @@ class Recovered(Protocol):
         ...
 
     @property
-    def last_index(self) -> int: ...
+    def last_index(self) -> int:
+        """Index of the last entry kept."""
+        ...
 
     @property
     def snapshot_index(self) -> int:
@@ -176,11 +182,17 @@ class RaftStorage(Protocol):
         """Open or create what is there; raises ``StorageDamaged``. Blocks for the disk."""
         ...
 
-    def save_state(self, seq: int, term: int, voted_for: str) -> None: ...
+    def save_state(self, seq: int, term: int, voted_for: str) -> None:
+        """Make the term and the vote durable, then report ``seq``."""
+        ...
 
-    def append(self, seq: int, entries: Sequence[Entry]) -> None: ...
+    def append(self, seq: int, entries: Sequence[Entry]) -> None:
+        """Add entries behind the last one; reports ``seq`` once they are durable."""
+        ...
 
-    def truncate(self, seq: int, first_dropped: int) -> None: ...
+    def truncate(self, seq: int, first_dropped: int) -> None:
+        """Drop the entries from this index on; reports ``seq`` once that is durable."""
+        ...
 
     def reset(self, seq: int, snapshot_index: int, snapshot_term: int) -> None:
         """Drop the whole log; it continues after that entry, which a durable snapshot covers."""
@@ -236,7 +248,9 @@ class RaftTransport(Protocol):
     unreachable: Callable[[str], None]
     """Called with a server id when its connection broke or could not be made."""
 
-    def send(self, to: str, address: str, message: Message) -> None: ...
+    def send(self, to: str, address: str, message: Message) -> None:
+        """Hand a message over; it may be lost, and nobody is told of that."""
+        ...
 
 
 class RpcTransport(Protocol):
@@ -264,7 +278,9 @@ class GossipTransport(Protocol):
     """A whole request that came by TCP; returns the answer's bytes, if there is one."""
     address: Address
 
-    def send(self, packet: bytes, to: Address) -> None: ...
+    def send(self, packet: bytes, to: Address) -> None:
+        """Send a packet, which may be lost."""
+        ...
 
     def exchange(self, request: bytes, to: Address, timeout_s: float, answer: bool) -> Deferred[bytes]:
         """Send a stream request; fires with the whole answer, empty if ``answer`` is false."""
@@ -277,7 +293,9 @@ class GossipTransport(Protocol):
 class Watcher(Protocol):
     """Somebody to be told, once, that what a read returned has changed."""
 
-    def wake(self) -> None: ...
+    def wake(self) -> None:
+        """Something did; whoever watches has been forgotten, and may register anew."""
+        ...
 
 
 class AnswerWatcher(Watcher, Protocol):

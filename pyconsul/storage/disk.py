@@ -39,6 +39,7 @@ class RealFile:
         self._fd = fd
 
     def write(self, parts: Sequence[bytes], offset: int) -> None:
+        """All of ``parts``, one after the other, with as few system calls as the system allows."""
         if len(parts) == 1:
             _write_all(self._fd, parts[0], offset)
             return
@@ -51,9 +52,11 @@ class RealFile:
             offset += size
 
     def read(self, size: int, offset: int) -> bytes:
+        """At most ``size`` bytes; fewer at the end of the file."""
         return os.pread(self._fd, size, offset)
 
     def allocate(self, size: int) -> None:
+        """Make room on the disk, so that no later write within it can find it full; never shrinks."""
         if size <= self.size():
             return
         if hasattr(os, "posix_fallocate"):
@@ -62,15 +65,19 @@ class RealFile:
             os.ftruncate(self._fd, size)
 
     def truncate(self, size: int) -> None:
+        """Cut, or fill up with zeros that need no room."""
         os.ftruncate(self._fd, size)
 
     def size(self) -> int:
+        """What the file holds or has allocated, in bytes."""
         return os.fstat(self._fd).st_size
 
     def sync(self) -> None:
+        """Wait until the data is durable, and its size; times and rights need not be."""
         _sync(self._fd)
 
     def close(self) -> None:
+        """Give the descriptor back; a second time does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -101,25 +108,30 @@ class RealDisk:
     # ------------------------------------------------------------ files
 
     def open(self, path: str, create: bool = False) -> RealFile:
+        """Open for reading and writing; what is created only its owner may read."""
         flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         return RealFile(os.open(self._path(path), flags, 0o600))
 
     def list(self, folder: str) -> list[str]:
+        """Sorted names; none for a folder that does not exist."""
         try:
             return sorted(os.listdir(self._path(folder)))
         except FileNotFoundError:
             return []
 
     def make_folder(self, path: str) -> None:
+        """Create it, for its owner alone, unless it is there."""
         try:
             os.mkdir(self._path(path), 0o700)
         except FileExistsError:
             pass
 
     def rename(self, old: str, new: str) -> None:
+        """Replace what has the new name, in one step; durable after ``sync_folder``."""
         os.replace(self._path(old), self._path(new))
 
     def remove(self, path: str) -> None:
+        """A file, or a folder that is empty."""
         full = self._path(path)
         if os.path.isdir(full):
             os.rmdir(full)
@@ -127,6 +139,7 @@ class RealDisk:
             os.unlink(full)
 
     def sync_folder(self, path: str) -> None:
+        """Make creations, renames and removals in it durable."""
         _sync_folder(self._path(path))
 
     def _path(self, path: str) -> str:
@@ -135,6 +148,7 @@ class RealDisk:
     # ------------------------------------------------------------ jobs
 
     def submit(self, job: Callable[[], None], done: Done) -> None:
+        """Have the thread do ``job``; ``done`` is called in the reactor, in the order of submission."""
         if self._closed:
             raise RuntimeError("the disk is closed")
         if self._thread is None:
@@ -202,9 +216,11 @@ class RealDisk:
     # ------------------------------------------------------------ IReadDescriptor
 
     def fileno(self) -> int:
+        """For the reactor: what tells that jobs are done."""
         return self._read_fd
 
     def doRead(self) -> None:
+        """Tell whose jobs are done; one call for however many there are."""
         try:
             os.read(self._read_fd, 4096)
         except BlockingIOError:
@@ -215,6 +231,7 @@ class RealDisk:
         """The reactor ends. ``close`` does the rest."""
 
     def logPrefix(self) -> str:
+        """What Twisted puts before messages about this descriptor."""
         return "disk"
 
 
