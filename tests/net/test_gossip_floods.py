@@ -19,13 +19,13 @@ from pyconsul.net.gossip import GossipPool
 from pyconsul.serf import roster
 from pyconsul.serf.messages import LeaveIntent, Query, UserEvent
 from pyconsul.swim import membership
+from pyconsul.swim.core import VERSIONS
 from pyconsul.swim.messages import Alive, Dead, Ping, Suspect
 from pyconsul.swim.nodes import NODES_MAX
 from pyconsul.swim.packet import compound
 from pyconsul.swim.timing import LAN
 from tests.net.gossip_target import Target
 from tests.net.test_gossip_fuzz import held
-from tests.swim.fixture import VERSIONS
 
 COUNT = int(os.environ.get("GOSSIP_FLOOD", "2000"))
 PACKETS_PER_S = 5000
