@@ -20,7 +20,7 @@ from pyconsul.testing.chart import Bars, Lines, Series, draw
 from pyconsul.testing.swim_world import SwimMember, SwimWorld
 
 OURS = replace(LAN, tcp_fallback=False)
-"""Consul's LAN settings. Pings by TCP are in neither paper, and would hide what is measured."""
+"""Consul's LAN settings. Pings by TCP, which SWIM does not have, would hide what is measured."""
 
 LIFEGUARD = replace(OURS, hurried=False)
 """News waits for the next round, as it does for the authors of Lifeguard."""

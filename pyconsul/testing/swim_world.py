@@ -124,7 +124,7 @@ class SwimWorld:
     def stutter(self, slow: Iterable[SwimMember], frozen_s: float, running_s: float) -> None:
         """Have members stop for ``frozen_s`` and run for ``running_s``, in turn, from now on.
 
-        Members of Lifeguard's experiments are slow in this way. What they have missed is there when they
+        It is members like these that Lifeguard is about. What they have missed is there when they
         run again; as in an agent, their timers are served before the packets.
         """
         self._stuttering = True
