@@ -10,6 +10,8 @@ import math
 from typing import Any
 
 from pyconsul import __version__
+from pyconsul.agent import antientropy, coordinates, reaping
+from pyconsul.checks.definition import DEREGISTER_MIN_S
 from pyconsul.config.kinds import DURATION, DURATION_MAP, Kind
 from pyconsul.config.schema import AgentConfig
 from pyconsul.config.setting import declared
@@ -106,6 +108,11 @@ def debug_config(config: AgentConfig, node_id: str, addresses: dict[str, str]) -
             group = group.setdefault(part, {})
         group[name] = HIDDEN if item.setting.secret else _show(item.default, item.setting.kind)
     shown.update(_computed(config, node_id, addresses))
+    filters = config.telemetry.prefix_filter
+    shown["Telemetry"] |= {
+        "AllowedPrefixes": [text[1:] for text in filters if text.startswith("+")],
+        "BlockedPrefixes": [text[1:] for text in filters if text.startswith("-")],
+    }
     return dict(sorted(shown.items()))
 
 
@@ -131,7 +138,16 @@ def _computed(config: AgentConfig, node_id: str, addresses: dict[str, str]) -> d
     advertised_wan = config.advertise_addr_wan or config.advertise_addr
     leaves = not config.server
     return {
+        "ACLDatacenter": config.primary_datacenter,
         "ACLDisabledTTL": _duration(ACL_DISABLED_S),
+        "AEInterval": _duration(antientropy.FULL_SYNC_S),
+        "CheckDeregisterIntervalMin": _duration(DEREGISTER_MIN_S),
+        "CheckReapInterval": _duration(reaping.INTERVAL_S),
+        "ConsulCoordinateUpdateBatchSize": coordinates.BATCH_ROWS,
+        "ConsulCoordinateUpdateMaxBatches": coordinates.BATCHES_MAX,
+        "ConsulCoordinateUpdatePeriod": _duration(
+            coordinates.BATCH_DEV_S if config.dev else coordinates.BATCH_S
+        ),
         "ConsulRaftElectionTimeout": _duration(election_s),
         "ConsulRaftHeartbeatTimeout": _duration(heartbeat_s),
         "ConsulRaftLeaderLeaseTimeout": _duration(lease_s),
@@ -157,6 +173,9 @@ def _computed(config: AgentConfig, node_id: str, addresses: dict[str, str]) -> d
         "SkipLeaveOnInt": (
             config.server if config.skip_leave_on_interrupt is None else config.skip_leave_on_interrupt
         ),
+        "SyncCoordinateIntervalMin": _duration(coordinates.INTERVAL_MIN_S),
+        "SyncCoordinateRateTarget": coordinates.UPDATES_PER_S,
+        "TLSCipherSuites": [suite.strip() for suite in config.tls_cipher_suites.split(",") if suite],
         "TaggedAddresses": addresses,
         "Version": __version__,
         "VersionPrerelease": "",

@@ -9,14 +9,14 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.agent.debug_config import HIDDEN, debug_config, name_of
-from pyconsul.config.groups import Addresses, Limits, Ports
+from pyconsul.config.groups import Addresses, Limits, Ports, Telemetry
 from pyconsul.config.schema import AgentConfig
 from pyconsul.config.setting import declared
 
 KEY = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
 
 CONSULS = """
-ACLDatacenter? ACLDefaultPolicy ACLDisabledTTL ACLsEnabled ACLToken ACLTokenTTL AdvertiseAddrLAN
+ACLDatacenter ACLDefaultPolicy ACLDisabledTTL ACLsEnabled ACLToken ACLTokenTTL AdvertiseAddrLAN
 AllowWriteHTTPFrom AutoEncryptAllowTLS AutopilotLastContactThreshold BindAddr Bootstrap BootstrapExpect
 CAFile CheckOutputMaxSize CheckUpdateInterval Checks ClientAddrs ConnectCAProvider ConnectEnabled
 ConsulRaftElectionTimeout DNSARecordLimit DNSAddrs DNSAllowStale DNSDomain DNSMaxStale DNSNodeTTL DNSPort
@@ -32,7 +32,7 @@ SerfAllowedCIDRsLAN SerfBindAddrLAN SerfPortLAN ServerMode ServerPort Services S
 StartJoinAddrsLAN TLSCipherSuites TLSMinVersion TaggedAddresses Telemetry TranslateWANAddrs TxnMaxReqLen
 UIContentPath UnixSocketMode VerifyIncomingHTTPS VerifyServerHostname Version Watches
 """
-"""Names that Consul 1.8.7 shows; with a question mark one that has nothing to be said of here."""
+"""Names that Consul 1.8.7 shows."""
 
 
 class DebugConfigTests(SynchronousTestCase):
@@ -42,12 +42,21 @@ class DebugConfigTests(SynchronousTestCase):
     def test_names(self) -> None:
         """Those of Consul, sorted; no two settings share one."""
         shown = self.show()
-        wanted = {name for name in CONSULS.split() if not name.endswith("?")}
+        wanted = set(CONSULS.split())
         self.assertEqual(wanted - shown.keys(), set())
         self.assertEqual(list(shown), sorted(shown))
         names = [name_of(item.path) for item in declared(AgentConfig())]
         self.assertEqual(len(names), len(set(names)))
         self.assertEqual(name_of("some_group.new_id"), "SomeGroup.NewID")
+
+    def test_lists(self) -> None:
+        """What files have as one text or with signs."""
+        filters = Telemetry(prefix_filter=("+a", "-b", "+c"))
+        shown = self.show(telemetry=filters, tls_cipher_suites="A, B", primary_datacenter="dc9")
+        self.assertEqual(shown["Telemetry"]["AllowedPrefixes"], ["a", "c"])
+        self.assertEqual(shown["Telemetry"]["BlockedPrefixes"], ["b"])
+        self.assertEqual((shown["TLSCipherSuites"], shown["ACLDatacenter"]), (["A", "B"], "dc9"))
+        self.assertEqual(self.show()["TLSCipherSuites"], [])
 
     def test_values(self) -> None:
         """Durations are texts, lists are lists, groups are objects; all of it can be written as JSON."""
@@ -60,6 +69,8 @@ class DebugConfigTests(SynchronousTestCase):
         self.assertEqual((shown["HTTPAddrs"], shown["GRPCAddrs"]), ([], ["tcp://127.0.0.1:8502"]))
         self.assertEqual(shown["DNSAddrs"], ["tcp://127.0.0.1:8600", "udp://127.0.0.1:8600"])
         self.assertEqual((shown["DevMode"], shown["ConsulRaftElectionTimeout"]), (True, "52ms"))
+        self.assertEqual((shown["AEInterval"], shown["CheckReapInterval"]), ("1m0s", "30s"))
+        self.assertEqual(shown["ConsulCoordinateUpdatePeriod"], "100ms")
         msgspec.json.encode(shown)
         infinite = self.show(limits=Limits(rpc_rate=float("inf")))
         self.assertEqual(infinite["RPCRateLimit"], -1)
