@@ -7,6 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from pyconsul.agent.base import BaseAgent
+from pyconsul.agent.batching import Batches
 from pyconsul.agent.doubts import Doubts
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.rate import RequestRate
@@ -15,9 +16,10 @@ from pyconsul.agent.reloading import Settings
 from pyconsul.agent.remote_snapshots import ClientSnapshots
 from pyconsul.agent.servers import ServerChoice, parse, servers_of
 from pyconsul.config.schema import AgentConfig
+from pyconsul.endpoints.base import Method
 from pyconsul.endpoints.declared import DeclaredMethods
 from pyconsul.errors import NoLeader, NoServers, Refused, Unreachable
-from pyconsul.interfaces import AnswerWatcher, Waiter
+from pyconsul.interfaces import LATER, AnswerWatcher, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.serf.members import FAILED, UPDATE
 from pyconsul.swim.keyring import Keyring
@@ -49,6 +51,9 @@ class ClientAgent(BaseAgent):
             for _ in range(2)
         )
         self._doubts = Doubts(self._forwarder.ping, self._forwarder.abandon)
+        self._batches = Batches(
+            self._forwarder, lambda: self._choice.current() or "", self._persist, self._choice.failed
+        )
         self.snapshots = ClientSnapshots(environment.rpc_transport, self._forwarder, self._choice)
 
     def stopService(self) -> Deferred[None]:
@@ -86,6 +91,13 @@ class ClientAgent(BaseAgent):
         except KeyError:
             raise Refused(f"rpc: can't find service {method}") from None
         self._rate.take()
+        if waiter is not None and request.datacenter in ("", self.datacenter) and self._choice.current():
+            self._batches.submit(declared, request, waiter)
+            return LATER
+        return self._persist(declared, request)
+
+    def _persist(self, declared: Method, request: Any) -> Deferred[Any]:
+        """Ask a server, and another if that cannot be reached, until one answers or too long has passed."""
         called = [""]
 
         def attempt() -> Any:

@@ -82,7 +82,7 @@ class Forwarder:
         decode = self._decoders.get(method.reply)
         if decode is None:
             decode = self._decoders[method.reply] = msgspec.msgpack.Decoder(method.reply).decode
-        answer.addCallbacks(_decoded, _from_afar, (decode, method.name))
+        answer.addCallbacks(_decoded, _failed_afar, (decode, method.name))
         return answer
 
     def ping(self, address: str) -> Deferred[bool]:
@@ -119,12 +119,16 @@ class Forwarder:
         self.hurry()
 
 
-def _from_afar(failure: Failure) -> Failure:
-    """Say of an error that it was made elsewhere, as Consul does."""
+def from_afar(error: PyconsulError) -> PyconsulError:
+    """The error as one that was made elsewhere, which Consul says of it, too."""
+    if isinstance(error, Unreachable | NoLeader):
+        return error
+    return from_code(error.code, FROM_AFAR + str(error))
+
+
+def _failed_afar(failure: Failure) -> Failure:
     error = failure.value
-    if isinstance(error, Unreachable | NoLeader) or not isinstance(error, PyconsulError):
-        return failure
-    return Failure(from_code(error.code, FROM_AFAR + str(error)))
+    return Failure(from_afar(error)) if isinstance(error, PyconsulError) else failure
 
 
 def _decoded(reply: bytes, decode: Callable[[bytes], Any], name: str) -> Any:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from pyconsul import __version__
 from pyconsul.agent import server_figures
 from pyconsul.agent.autopilot import DEADLINE_S, Autopilot
 from pyconsul.agent.base import BaseAgent
+from pyconsul.agent.batching import HOPS_MAX, Batches, PassedWrites
 from pyconsul.agent.blocking import Parking
 from pyconsul.agent.bootstrap import Bootstrap
 from pyconsul.agent.coordinates import BATCH_DEV_S, BATCH_S, CoordinateBatches
@@ -36,6 +37,7 @@ from pyconsul.agent.standing import HAND_OVER_ATTEMPTS, Standing
 from pyconsul.agent.tombstones import Tombstones
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Answered, Method, Read, Registry
+from pyconsul.endpoints.batch import Batch
 from pyconsul.endpoints.catalog import Catalog
 from pyconsul.endpoints.changes import Changes
 from pyconsul.endpoints.coordinate import Coordinates
@@ -178,6 +180,10 @@ class ServerAgent(BaseAgent):
         )
         self.snapshots.route = self.federation.route
         self._relayed_reads = RelayedReads(self, self._make_surface)
+        self._batches = Batches(self._forwarder, self._leader_elsewhere, self.persist, hops=HOPS_MAX)
+        self._passed_on = Batches(
+            self._forwarder, self._leader_elsewhere, lambda method, request: fail(NoLeader()), hops=HOPS_MAX
+        )
         self.registry = self._make_registry()
         self._decoders = {m.name: msgspec.msgpack.Decoder(m.request).decode for m in self.registry.methods()}
         environment.rpc_transport.handler = self.serve
@@ -239,6 +245,7 @@ class ServerAgent(BaseAgent):
                 ),
                 self.snapshots.endpoints,
                 Relay(self._relayed_reads.read),
+                Batch(PassedWrites(self._begin_passed).apply),
             ]
         )
 
@@ -471,19 +478,22 @@ class ServerAgent(BaseAgent):
 
     def serve(self, method: str, body: bytes) -> Any:
         """A call that came over the network; the reply's bytes or a Deferred of them."""
-        decode = self._decoders.get(method)
-        if decode is None:
-            raise Refused(f"rpc: can't find service {method}")
-        try:
-            request = decode(body)
-        except msgspec.MsgspecError as error:
-            raise BadRequest(f"cannot decode the request of {method}: {error}") from None
+        request = self._decoded(method, body)
         self.served.calls += 1
         self.asked -= 1  # somebody else does
         answer = self.ask(method, request)
         if isinstance(answer, Deferred):
             return answer.addCallback(encode)
         return encode(answer)
+
+    def _decoded(self, method: str, body: bytes) -> Any:
+        decode = self._decoders.get(method)
+        if decode is None:
+            raise Refused(f"rpc: can't find service {method}")
+        try:
+            return decode(body)
+        except msgspec.MsgspecError as error:
+            raise BadRequest(f"cannot decode the request of {method}: {error}") from None
 
     def ask(
         self,
@@ -517,8 +527,28 @@ class ServerAgent(BaseAgent):
         if declared.kind == "write":
             if self.raft.ready:
                 return self._write(declared, request, waiter)
+            if waiter is not None and self._leader_elsewhere():
+                self._batches.submit(declared, request, waiter)
+                return LATER
             return self.persist(declared, request)
         return declared.call(request)
+
+    def _begin_passed(self, name: str, body: bytes, waiter: Waiter, hops: int) -> Any:
+        """Begin a write that another agent has passed on (``PassedWrites``)."""
+        request = self._decoded(name, body)
+        declared = self.registry.get(name)
+        if declared is None or declared.kind != "write" or request.datacenter not in ("", self.datacenter):
+            raise Refused(f"rpc: {name} is not to be passed on")
+        if self.raft.ready:
+            return self._propose(declared, request, waiter)
+        if hops >= HOPS_MAX or not self._leader_elsewhere():
+            raise self.raft.no_leader()
+        self._passed_on.submit(declared, request, waiter)
+        return LATER
+
+    def _leader_elsewhere(self) -> str:
+        """The address of the server that leads, if it is another one."""
+        return "" if self.raft.is_leader else self.raft.leader_address
 
     def confirm(self, waiter: Waiter, leased: bool) -> None:
         """See ``pyconsul.interfaces.Agent``."""

@@ -19,6 +19,7 @@ FAMILIES = {
     "Status": "status.Status",
     "Operator": "operator.Operator",
     "HTTP": "relay.Relay",
+    "Batch": "batch.Batch",
 }
 """Module and class of each family, by what the names of its methods begin with."""
 

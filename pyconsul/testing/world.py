@@ -26,6 +26,7 @@ from pyconsul.agent.server import ServerAgent
 from pyconsul.config.groups import Performance
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import PyconsulError
+from pyconsul.interfaces import Later
 from pyconsul.raft import events
 from pyconsul.raft.configuration import VOTER, Server
 from pyconsul.raft.events import ChangeConfiguration, ChangeKind
@@ -121,7 +122,10 @@ class ServerProcess:
             return self._get(operation.key, operation.mode)
         entry = DirEntry(key=operation.key, value=operation.value, modify_index=version or 0)
         op = {PUT: "set", CAS: "cas", DELETE: "delete", DELETE_CAS: "delete-cas"}[operation.kind]
-        return self.agent.ask("KVS.Apply", KVSRequest(datacenter=DATACENTER, op=op, dir_ent=entry))
+        waiter: Deferred[Any] = Deferred()
+        request = KVSRequest(datacenter=DATACENTER, op=op, dir_ent=entry)
+        answer = self.agent.ask("KVS.Apply", request, waiter=waiter)
+        return waiter if isinstance(answer, Later) else answer
 
     def _get(self, key: str, mode: str) -> Any:
         request = KeyRequest(

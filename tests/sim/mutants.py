@@ -14,11 +14,14 @@ from time import process_time
 from typing import Any
 from unittest.mock import patch
 
+from twisted.python.failure import Failure
+
 from pyconsul.agent import sessions
-from pyconsul.agent.forwarding import Forwarder
+from pyconsul.agent.batching import Batches
 from pyconsul.agent.replica import Replica
 from pyconsul.agent.sessions import SessionTimers
-from pyconsul.errors import StorageDamaged
+from pyconsul.errors import NotSent, StorageDamaged
+from pyconsul.raft.events import LeadershipConfirmed
 from pyconsul.raft.leader import Leader
 from pyconsul.raft.membership import Membership
 from pyconsul.raft.progress import Progress
@@ -132,6 +135,10 @@ def _reads_before_noop(right: Any, leader: Leader) -> None:
     leader.barrier = barrier
 
 
+def _reads_too_early(right: Any, replica: Replica, effect: LeadershipConfirmed) -> None:
+    right(replica, LeadershipConfirmed(effect.token, 0))
+
+
 def _all_count(right: Any, membership: Membership) -> None:
     right(membership)
     membership.voters = tuple(server.id for server in membership.latest.servers)
@@ -142,8 +149,8 @@ def _long_lease(right: Any) -> Any:
     return lambda leader: right(leader) + 3.0
 
 
-def _repeats(right: Any, forwarder: Forwarder, attempt: Any, **arguments: Any) -> Any:
-    return right(forwarder, attempt, **{**arguments, "is_read": True})
+def _repeats(right: Any, batches: Batches, failure: Any, passed: Any, address: str) -> Any:
+    return right(batches, Failure(NotSent("it may have been")), passed, address)
 
 
 def _forgets_some(right: Any, watches: Watches, keys: Any, watcher: Any) -> None:
@@ -225,12 +232,14 @@ MUTANTS = (
            replaces=(Leader, "_reads_until", _long_lease)),
     Mutant("the lease is not looked at", "reads", 0, ("not linearizable",), stalling,
            replaces=(Replica, "holds_lease", value(True))),
+    Mutant("a follower reads before it has applied what the leader has", "reads", 0, ("not linearizable",),
+           servers, replaces=(Replica, "_confirmed", instead(_reads_too_early))),
     Mutant("a stale read goes back in time", "reads", 0, ("stale read",),
            bug={"process": broken.StaleFromACopy}),
-    Mutant("some who wait are forgotten", "reads", 0, ("watchers that saw the end",), servers,
+    Mutant("some who wait are forgotten", "reads", 1, ("watchers that saw the end",), servers,
            replaces=(Watches, "register", instead(_forgets_some))),
-    Mutant("a write whose outcome is unknown is tried again", "writes", 3, ("not linearizable",), servers,
-           replaces=(Forwarder, "persist", instead(_repeats))),
+    Mutant("a write whose outcome is unknown is tried again", "writes", 0, ("not linearizable",), servers,
+           replaces=(Batches, "_not_answered", instead(_repeats))),
     # ---- snapshots
     Mutant("a snapshot is of another index than it says", "snapshots", 0, ("another state",),
            bug={"process": broken.SnapshotOfAnotherIndex}),
