@@ -48,6 +48,8 @@ METRICS = (
     Metric("autopilot.healthy", GAUGE, "1 if all servers are healthy; the leader's.", True),
     Metric("catalog.deregister", TIMING, "Deregistrations on the leader, until they were written.", True),
     Metric("catalog.register", TIMING, "Registrations on the leader, until they were written.", True),
+    Metric("catalog.service.query", COUNTER, "Reads of a service's instances in the catalog.", True),
+    Metric("health.service.query", COUNTER, "Reads of a service's instances with their checks.", True),
     Metric("kvs.apply", TIMING, "Writes of keys on the leader.", True),
     Metric("prepared-query.apply", TIMING, "Writes of prepared queries on the leader.", True),
     Metric("session.apply", TIMING, "Sessions made and destroyed on the leader.", True),

@@ -314,6 +314,7 @@ class ServerAgent(BaseAgent):
     def stopService(self) -> Deferred[None]:
         """End at once. What was acknowledged is on the disk."""
         self._bootstrap.stop()
+        self.sync.stop()  # before what it waits for fails
         self._lead_no_more()
         self.snapshots.stop()
         self.raft.stop()
@@ -512,7 +513,7 @@ class ServerAgent(BaseAgent):
             self.served.elsewhere += 1
             return self.federation.ask(declared, request)
         if declared.kind == "read":
-            self.served.reads += 1
+            self.served.reads[method] += 1
             if request.allow_stale and self.raft.leader_id:
                 return self._serve(declared, request, watcher)
             if self.raft.holds_lease and not request.require_consistent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,19 +22,26 @@ TIMED_WRITES = {
 }
 """Endpoints whose writes are timed, and what Consul calls that."""
 
+COUNTED_READS = {
+    "Catalog.ServiceNodes": "catalog.service.query",
+    "Health.ServiceNodes": "health.service.query",
+}
+"""The same for reads that are counted beside all others."""
+
 
 class Served:
     """What a server was asked so far.
 
     :ivar calls: requests that came over the network.
-    :ivar reads: those of all requests that read.
+    :ivar reads: those of all requests that read, by endpoint.
     :ivar elsewhere: those that were passed on to another datacenter.
     :ivar timings: how long writes took, by Consul's names.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.seconds = seconds
-        self.calls = self.reads = self.elsewhere = 0
+        self.calls = self.elsewhere = 0
+        self.reads: defaultdict[str, int] = defaultdict(int)
         self._writes = {method: Durations() for method in TIMED_WRITES}
         self.timings = {name: self._writes[method] for method, name in TIMED_WRITES.items()}
 
@@ -75,6 +83,7 @@ def totals(server: ServerAgent) -> dict[str, float]:
         "raft.transition.heartbeat_timeout": raft.roles[Role.CANDIDATE],
         "raft.verify_leader": raft.confirmations,
         "rpc.cross-dc": served.elsewhere,
-        "rpc.query": served.reads,
+        "rpc.query": sum(served.reads.values()),
         "rpc.request": served.calls,
+        **{name: served.reads[method] for method, name in COUNTED_READS.items()},
     }

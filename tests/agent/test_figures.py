@@ -10,6 +10,7 @@ from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.metric_names import COUNTER, GAUGE, METRICS, TIMING
 from pyconsul.agent.metrics import INTERVAL_S
 from pyconsul.config.groups import Telemetry
+from pyconsul.structs.catalog import ServiceSpecificRequest
 from pyconsul.structs.query import DCSpecificRequest
 from tests.agent.fixture import get, noted, put
 from tests.agent.world import World
@@ -50,7 +51,11 @@ class FiguresTests(SynchronousTestCase):
             self.done(self.server.ask("KVS.Apply", put(f"k{number}")))
         for _ in range(5):
             self.server.ask("KVS.Get", get("k1"))
+        for _ in range(2):
+            self.server.ask("Health.ServiceNodes", ServiceSpecificRequest(service_name="consul"))
         found = self.figures(self.server)
+        self.assertEqual(found[COUNTER]["health.service.query"], 2)
+        self.assertNotIn("catalog.service.query", found[COUNTER])
         self.assertEqual(found[TIMING]["kvs.apply"], 3)
         self.assertEqual(found[TIMING]["raft.fsm.apply"], found[COUNTER]["raft.apply"])
         self.assertGreaterEqual(found[TIMING]["raft.commitTime"], 1)
