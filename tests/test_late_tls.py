@@ -7,7 +7,8 @@ import sys
 from twisted.trial.unittest import SynchronousTestCase
 
 HEAVY = {
-    "argparse", "asyncio", "cryptography", "_hashlib", "h2", "html", "http.client", "importlib.metadata",
+    "argparse", "asyncio", "automat", "cryptography", "_hashlib", "h2", "html", "http.client",
+    "importlib.metadata",
     "klein", "lark", "email.message", "pyconsul.agent.replica", "pyconsul.agent.server", "pyconsul.raft.core",
     "pyconsul.state.kv", "pyconsul.storage.raft_storage", "rich", "ssl", "treq", "twisted.names.dns",
     "twisted.python.modules", "twisted.web.client", "twisted.web.server", "werkzeug",

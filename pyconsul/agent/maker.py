@@ -24,7 +24,6 @@ from pyconsul.agent.garbage import settle
 from pyconsul.agent.identity import machine_id, node_id
 from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
 from pyconsul.agent.listening import HttpService, dns_settings, http_settings, rpc_limits
-from pyconsul.agent.metric_sinks import make_sinks
 from pyconsul.agent.notify import Watchdog, notify
 from pyconsul.agent.reloading import Settings
 from pyconsul.agent.translation import Translated
@@ -40,6 +39,7 @@ from pyconsul.swim.timing import WAN
 if TYPE_CHECKING:
     from pyconsul.agent.client import ClientAgent
     from pyconsul.agent.server import ServerAgent
+    from pyconsul.config.groups import Telemetry
     from pyconsul.swim.keyring import Keyring
 
 HTTP_SETTINGS = ("http_config", "limits.http_max_conns_per_client")
@@ -176,10 +176,19 @@ def _assemble(
         Settings(["limits.rpc_max_conns_per_client"], lambda new: amp.configure(rpc_limits(new)))
     )
     transports = [gossip] if wan is None else [gossip, wan]
-    sinks = make_sinks(config.telemetry, agent.telemetry.prefix, reactor)
+    sinks = _sinks(config.telemetry, agent.telemetry.prefix, reactor)
     agent.telemetry.sinks += [sink.push for sink in sinks]
     children: list[Any] = [Sockets(reactor, config, transports, amp), agent, *sinks]
     return AgentService(agent, children + _interfaces(agent, config, reactor, rng), disk)
+
+
+def _sinks(settings: Telemetry, prefix: str, reactor: Any) -> Sequence[Any]:
+    """What metrics are sent to; few send any, and what connects to a statsite takes long to load."""
+    if not (settings.statsd_address or settings.statsite_address or settings.dogstatsd_addr):
+        return ()
+    from pyconsul.agent.metric_sinks import make_sinks
+
+    return make_sinks(settings, prefix, reactor)
 
 
 def _server(
