@@ -313,6 +313,18 @@ class Entries:
         while self._blocks:
             yield len(self._blocks.pop())
 
+    def pack(self) -> None:
+        """Pack full blocks, from the end on up to one that is packed: for who adds many rows in order.
+
+        It takes half the memory, and whoever is done with these rows has them freed in no time.
+        """
+        for at in range(len(self._blocks) - 2, -1, -1):
+            block = self._blocks[at]
+            if block.packs:
+                return
+            packs = tuple(_packed(self._fences[at], [*block.ordered().values()]))
+            self._blocks[at] = _Block(self._owner, {}, block.newest, packs)
+
     def parts(self) -> Iterator[tuple[int, Pack]]:
         """What ``add`` makes the same of, each with how many rows are in it."""
         for fence, block in zip(self._fences, self._blocks, strict=True):

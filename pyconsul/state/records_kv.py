@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import replace
 
 from pyconsul.errors import Refused
-from pyconsul.state.entries import Entries
+from pyconsul.state.entries import ROWS_MAX, Entries
 from pyconsul.state.kv import GRAVES_MAX, KVSnapshot
 from pyconsul.state.records_kinds import INDEX, KVS, TOMBSTONE, Skipped
 from pyconsul.state.records_wire import NIL, Index, IndexRecord, packer, raw_bytes
@@ -107,8 +107,8 @@ class KVReader:
         self.last_index = 0
         self._skipped = skipped
         self._rows = Entries()
-        self._locked: list[str] = []
-        """Keys that a session held in some record."""
+        self._last_key = ""
+        self._in_order = True
         self._graves: list[tuple[str, int]] = []
         self._trees: list[tuple[str, int]] = []
         self._floor = 0
@@ -123,8 +123,9 @@ class KVReader:
         key = row.key
         if not key:
             raise Refused("has no key")
-        if row.session:
-            self._locked.append(key)
+        if key < self._last_key:
+            self._in_order = False  # as no program writes them; then packing would be in vain
+        self._last_key = key
         self._rows.put(
             DirEntry(
                 lock_index=row.lock_index,
@@ -136,6 +137,8 @@ class KVReader:
                 modify_index=row.modify_index or self.last_index,
             )
         )
+        if self._in_order and not len(self._rows) % ROWS_MAX:
+            self._rows.pack()
 
     def grave(self, record: bytes) -> None:
         """A deletion, of a key or of all below a prefix.
@@ -162,11 +165,11 @@ class KVReader:
         :param sessions: the ids of all there are.
         """
         rows = self._rows
-        for key in self._locked:
+        for key in [key for key, session in rows.locked() if session not in sessions]:
             row = rows.get(key)
-            if row is not None and row.session and row.session not in sessions:
-                rows.put(replace(row, session=UNSET))
-                self._skipped.add(ORPHANED_LOCK)
+            assert row is not None
+            rows.put(replace(row, session=UNSET))
+            self._skipped.add(ORPHANED_LOCK)
         return KVSnapshot(rows, self._newest(self._graves), self._newest(self._trees), self._floor)
 
     def _newest(self, graves: list[tuple[str, int]]) -> dict[str, int]:

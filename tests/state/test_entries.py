@@ -239,6 +239,24 @@ class PackTests(SmallBlocks):
         self.assertIs(again[0], first[0])
         self.assertEqual(again[1], first[1])
 
+    def test_pack(self) -> None:
+        """All but the last block, each once."""
+        found = Entries(map(row, "abcdefgh"))
+        found.put(row("i", session="s"))
+        other = found.share()
+        found.pack()
+        packs = [block.packs for block in found._blocks]
+        self.assertEqual([len(each) for each in packs], [1, 1, 0])
+        self.assertFalse(any(block.packs for block in other._blocks))
+        found.put(row("j"))
+        found.pack()
+        self.assertIs(found._blocks[0].packs, packs[0])
+        self.assertEqual([*found][:-1], [*other])
+        found.put(row("a", 2))
+        self.assertEqual(
+            (found.get("a"), other.get("a"), found.newest_between("", "b")), (row("a", 2), row("a"), 2)
+        )
+
     def test_large_values(self) -> None:
         """A block has several packs then, and is one again afterwards."""
         self.patch(entries, "PACK_BYTES", 10)

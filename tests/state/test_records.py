@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import Refused
-from pyconsul.state import commands, records, records_frames
+from pyconsul.state import commands, entries, records, records_frames, records_kv
 from pyconsul.state.coordinate import CoordinateBatch
 from pyconsul.state.entries import Entries
 from pyconsul.state.kv import GRAVES_MAX, KVSnapshot
@@ -555,8 +555,25 @@ class ReaderTests(SynchronousTestCase):
         """They are put in order, and of two rows of one key the last counts."""
         rows = [("b", b"1"), ("a", b"2"), ("b", b"3")]
         data = HEADER + b"".join(b"\2" + pack({"Key": key, "Value": value}) for key, value in rows)
-        entries = decode(data)[0].kv.entries
-        self.assertEqual([(row.key, row.value) for row in entries], [("a", b"2"), ("b", b"3")])
+        found = decode(data)[0].kv.entries
+        self.assertEqual([(row.key, row.value) for row in found], [("a", b"2"), ("b", b"3")])
+
+    def test_many_keys(self) -> None:
+        """What comes in order is packed at once, and locks that nobody holds are found all the same."""
+        for module in (entries, records_kv):
+            self.patch(module, "ROWS_MAX", 4)
+        rows = [
+            {"Key": f"k{number:02d}", "Session": SESSION if number in (5, 17) else ""} for number in range(18)
+        ]
+        for keys_in_order in (True, False):
+            stream = HEADER + b"".join(b"\2" + pack(row) for row in (rows if keys_in_order else rows[::-1]))
+            snapshot, skipped = decode(stream)
+            found = snapshot.kv.entries
+            self.assertEqual([row.key for row in found], [row["Key"] for row in rows])
+            self.assertEqual([row for row in found if row.session], [])
+            self.assertEqual(skipped, {"lock whose session is not restored": 2})
+            packed = sum(bool(block.packs) for block in found._blocks)
+            self.assertEqual(packed, 2 if keys_in_order else 0)  # of three, one was looked into
 
     def test_too_many_graves(self) -> None:
         """No more are kept than the table would keep; the floor stands for the rest."""
