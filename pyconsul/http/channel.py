@@ -198,7 +198,7 @@ class Channel(Protocol):
                 if facts is not None:
                     stop = head_end + 4 + facts.length
                     if len(data) >= stop:
-                        if len(data) == stop and not facts.length:
+                        if len(data) == stop and not facts.length and line[1] == b"GET":
                             self.site.remember_request(data, line[1], line[2], facts)
                         self._begin(line[1], line[2], facts, data[head_end + 4 : stop])
                         return data[stop:]

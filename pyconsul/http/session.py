@@ -15,7 +15,7 @@ from pyconsul.http.query import Query
 from pyconsul.http.reads import ask, done, read, write
 from pyconsul.http.routes import App, hot
 from pyconsul.interfaces import Agent, Later
-from pyconsul.structs.bodies import PREFIX, convert, decode
+from pyconsul.structs.bodies import PREFIX, convert, parse
 from pyconsul.structs.catalog import SERF_CHECK_ID
 from pyconsul.structs.durations import parse_ns
 from pyconsul.structs.session import (
@@ -110,7 +110,9 @@ def of_body(body: bytes, node_name: str) -> Session:
     :raises BadRequest: if it cannot be read.
     :raises Refused: if it names a node without a name.
     """
-    given = decode(body, dict[str, Any]) if body.strip() else {}
+    given = parse(body) if body.strip() else {}
+    if not isinstance(given, dict):
+        given = convert(given, dict[str, Any])  # an error, or nothing for null
     names = {name.lower() for name in given}
     wanted = convert(given, CreateBody, open_structs=(CreateBody, ServiceCheck))
     if "node" in names and not wanted.node:

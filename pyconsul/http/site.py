@@ -31,7 +31,7 @@ class Site(ServerFactory):
 
     :ivar lane: the short way for hot routes; ``None`` when it is turned off.
     :ivar blocks: what known header blocks say.
-    :ivar requests: what known requests without a body are: method, target and headers.
+    :ivar requests: what known GETs are as a whole: method, target and headers.
     :ivar tick: counts up while the site runs, every ``TICK_S``.
     """
 

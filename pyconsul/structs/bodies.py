@@ -50,15 +50,20 @@ def decode(
     :param rewrite: makes today's spelling of an old one.
     :raises BadRequest: with ``prefix`` and the reason.
     """
-    if not body.strip():
-        raise BadRequest(f"{prefix}EOF")
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(prefix + _syntax(str(error))) from None
+    value = parse(body, prefix)
     if rewrite is not None:
         value = rewrite(value)
     return convert(value, kind, snake_case=snake_case, open_structs=open_structs, prefix=prefix)
+
+
+def parse(body: bytes, prefix: str = PREFIX) -> Any:
+    """The JSON value in ``body``; raises ``BadRequest`` as ``decode`` does."""
+    if not body.strip():
+        raise BadRequest(f"{prefix}EOF")
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(prefix + _syntax(str(error))) from None
 
 
 def convert(

@@ -137,7 +137,9 @@ class ParsingTests(Base):
         put = request("/v1/kv/a", "PUT", GET)
         for _ in range(2):
             self.assertEqual(inside.send(put[: -len(GET)]) + inside.send(GET), TRUE)
-        self.assertEqual([asked.dir_ent.value for _, asked in self.agent.asked[-2:]], [GET, GET])
+            self.assertEqual(inside.get("/v1/kv/a", "DELETE"), TRUE)
+        self.assertEqual(list(self.site.requests), [GET])
+        self.assertEqual([asked.dir_ent.value for _, asked in self.agent.asked[-4:]], [GET, None] * 2)
 
     def test_known_requests_are_bounded(self) -> None:
         self.patch(site_module, "REQUESTS_MAX", 2)
