@@ -47,7 +47,7 @@ class RealTests(TestCase):
         """Also what the program has started, which holds its output open."""
         probe = ScriptProbe(definition("sh", "-c", "echo $$; sleep 60 & sleep 60"), reactor)
         run = probe.run()
-        for _ in range(500):
+        for _ in range(6000):
             if probe._tail.total:
                 break
             await _turn()
@@ -55,7 +55,7 @@ class RealTests(TestCase):
         run.cancel()
         await self.assertFailure(run, CancelledError)
         self.assertEqual(probe.timed_out(), ("critical", f"Timed out (300ms) running check\n\n{pid}\n"))
-        for _ in range(500):
+        for _ in range(6000):
             try:
                 os.killpg(pid, 0)
             except ProcessLookupError:

