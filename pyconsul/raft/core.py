@@ -217,6 +217,8 @@ class RaftCore:
             s.set_term(BOOTSTRAP_TERM)
         s.append([Entry(BOOTSTRAP_TERM, 1, CONFIGURATION, event.configuration.encode())])
         s.use_configuration(1, event.configuration)
+        if s.membership.is_alone(s.server_id):
+            s.election_due = s.now
 
     def _change_configuration(self, event: events.ChangeConfiguration) -> None:
         if self._leader is None:

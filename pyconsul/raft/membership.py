@@ -69,6 +69,18 @@ class Membership:
         """Where a server is, as far as the latest configuration knows; else empty."""
         return self._addresses.get(server_id, "")
 
+    def is_alone(self, server_id: ServerId) -> bool:
+        """Whether this server has the only vote, and in no configuration before that any other may lead.
+
+        A leader that removed itself may not know yet that this is committed, and still count on our promise.
+        """
+        others = (
+            server.id != server_id and server.suffrage == VOTER
+            for _, configuration in self._history
+            for server in configuration.servers
+        )
+        return self.voters == (server_id,) and not any(others)
+
     def may_campaign(self, server_id: ServerId) -> bool:
         """Whether a server may seek votes.
 

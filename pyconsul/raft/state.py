@@ -248,7 +248,8 @@ class RaftState:
 
     def started(self) -> None:
         """The clock is known from here on. What we promised before the start we have forgotten."""
-        self.election_due = self.random_wait(self.timing.heartbeat_timeout_s)
+        alone = self.membership.is_alone(self.server_id)  # then there is no leader to wait for
+        self.election_due = self.now if alone else self.random_wait(self.timing.heartbeat_timeout_s)
         if self.term:
             self.promised_until = self.now + self.timing.heartbeat_timeout_s
 

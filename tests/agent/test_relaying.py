@@ -228,8 +228,10 @@ class WholeTests(SynchronousTestCase):
         found = self.surfaces[agent.node_name].get(target.encode(), FACTS)
         if not isinstance(found, Deferred):
             return found
-        self.world.until(lambda: found.called)
-        return self.successResultOf(found)
+        answers: list[Answer] = []
+        found.addCallback(answers.append)
+        self.world.until(lambda: answers)
+        return answers[0]
 
     def methods(self) -> set[str]:
         served, self.served = self.served, []

@@ -62,6 +62,7 @@ class Single:
         voted_for: str = "",
         timing: Timing | None = None,
         empty: bool = False,
+        auto_sync: bool = True,
     ) -> None:
         self.disk = Disk()
         self.disk.term, self.disk.voted_for = term, voted_for
@@ -70,9 +71,9 @@ class Single:
             entries += [command(term, index) for index, term in enumerate(terms, 2)]
             self.disk.entries, self.disk.durable = entries, entries.copy()
         self.now = 100.0
-        self.auto_sync = True
+        self.auto_sync = auto_sync
         self.core = RaftCore(timing or Timing(), Random(7), "a", self.disk, self.disk.read)
-        self.feed(events.Tick())
+        self.first = self.feed(events.Tick())
         self.now += self.core._s.timing.heartbeat_timeout_s  # a server that has just started does not vote
 
     # ------------------------------------------------------------ events

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.raft import events
-from pyconsul.raft.events import Persisted, PersistEntries, PersistState, Role, RoleChanged, Send
+from pyconsul.raft.core import RaftCore
+from pyconsul.raft.events import (
+    Bootstrap,
+    Persisted,
+    PersistEntries,
+    PersistState,
+    Role,
+    RoleChanged,
+    Send,
+    Tick,
+)
 from pyconsul.raft.messages import (
+    CONFIGURATION,
     NOOP,
     AppendEntries,
     AppendEntriesResponse,
+    Entry,
     Heartbeat,
     HeartbeatResponse,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
 )
-from tests.raft.single import Single, of, only, sent
+from pyconsul.raft.timing import Timing
+from tests.raft.single import Single, configuration, of, only, sent
 
 
 class TimeoutTests(SynchronousTestCase):
@@ -153,10 +168,19 @@ class PreVoteTests(SynchronousTestCase):
         self.assertTrue(only(one.receive("b", RequestVote(2, 9, 1, True)), RequestVoteResponse).granted)
 
     def test_lone_voter_need_not_ask(self) -> None:
-        one = Single("a")
-        one.auto_sync = False
-        effects = one.time_out()
-        self.assertEqual(effects[0], PersistState(1, 2, "a"))
+        """Nor wait for somebody else to lead, unless there may be somebody yet who did."""
+        self.assertEqual(Single("a", "n", auto_sync=False).first[0], PersistState(1, 2, "a"))
+        one = Single("a", empty=True)
+        self.assertEqual(one.first, [])
+        effects = one.feed(Bootstrap(configuration("a")))
+        self.assertEqual(one.core.role, Role.FOLLOWER)
+        one.feed(Tick())
+        self.assertEqual((one.core.role, len(of(effects, PersistEntries))), (Role.LEADER, 1))
+        one = Single("ab")
+        one.disk.entries.append(Entry(1, 2, CONFIGURATION, configuration("a").encode()))
+        again = RaftCore(Timing(), Random(7), "a", one.disk, one.disk.read)
+        self.assertEqual(again.handle(0.0, Tick()), [])
+        self.assertEqual(again.configuration, configuration("a"))
 
     def test_asks_again(self) -> None:
         one = Single()
@@ -190,9 +214,7 @@ class CandidateTests(SynchronousTestCase):
         self.assertEqual(len(sent(effects, RequestVote)), 2)
 
     def test_lone_voter_waits_for_its_disk(self) -> None:
-        one = Single("a")
-        one.auto_sync = False
-        one.time_out()
+        one = Single("a", auto_sync=False)
         self.assertEqual(one.core.role, Role.CANDIDATE)
         one.sync()
         self.assertEqual(one.core.role, Role.LEADER)

@@ -145,9 +145,7 @@ class LoneVoterTests(SynchronousTestCase):
         self.assertEqual(one.feed(ConfirmLeadership(7)), [LeadershipConfirmed(7, 2)])
 
     def test_but_not_before_the_noop_is_durable(self) -> None:
-        one = Single("a")
-        one.auto_sync = False
-        one.time_out()
+        one = Single("a", auto_sync=False)
         one.sync()
         self.assertEqual(one.feed(ConfirmLeadership(7)), [])
         self.assertIn(LeadershipConfirmed(7, 2), one.sync())

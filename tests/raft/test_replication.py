@@ -139,12 +139,11 @@ class EarlierTermTests(SynchronousTestCase):
     def test_restarted_lone_voter(self) -> None:
         """Everything in its log is committed with the no-op."""
         one = Single("a", terms=[1, 1])
-        effects = one.lead()
-        self.assertEqual([entry.index for entry in only(effects, Apply).entries], [1, 2, 3, 4])
+        self.assertEqual([entry.index for entry in only(one.first, Apply).entries], [1, 2, 3, 4])
 
     def test_restart_after_a_snapshot(self) -> None:
         """Applying begins after what the snapshot holds."""
-        one = Single("a", terms=[1, 1])
+        one = Single(terms=[1, 1])
         core = type(one.core)(Timing(), one.core._s.rng, "a", one.disk, one.disk.read, snapshot(2))
         self.assertEqual((core.commit_index, core.last_applied, core.last_log_index), (2, 2, 3))
 

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.raft import core, progress
 from pyconsul.raft.events import Role
-from pyconsul.raft.messages import TimeoutNow
+from pyconsul.raft.messages import RequestVote, TimeoutNow
 from pyconsul.raft.progress import Progress
 from pyconsul.raft.reference import render
 from pyconsul.raft.tables import PACES, ROLES, Pace, Step
@@ -64,6 +64,10 @@ class TablesTests(SynchronousTestCase):
         one.lead()
         one.heartbeat("b", one.core.term + 1)
         self.assertEqual(one.core.role, Role.FOLLOWER)
+        one = Single()
+        one.time_out()
+        one.receive("b", RequestVote(1, 9, 1))
+        self.assertEqual((one.core.role, one.core.voted_for), (Role.FOLLOWER, "b"))
         one = Single()
         one.time_out()
         one.receive("b", TimeoutNow(1))

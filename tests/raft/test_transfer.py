@@ -32,9 +32,9 @@ class TransferTests(SynchronousTestCase):
         self.assertEqual(self.error("z"), "cannot find a voter with id z")
         self.one.feed(TransferLeadership("b"))
         self.assertEqual(self.error("c"), "leadership transfer in progress")
-        self.one = Single("a", "n")
+        self.one = Single("ab", "n")
         self.assertEqual(self.error("n"), "node is not the leader")
-        self.one.lead_and_commit()
+        self.one = Single("a", "n")
         self.assertEqual(self.error(""), "cannot find a voter to transfer leadership to")
 
     def test_up_to_date_target_is_told_at_once(self) -> None:
