@@ -36,7 +36,7 @@ class CreateBody(Struct, rename="pascal", kw_only=True):
     """What may be said about a session to be created; other fields are ignored."""
 
     name: str = ""
-    node: str = ""
+    node: str | None = None
     lock_delay: Any = None
     behavior: str = ""
     ttl: str = field(default="", name="TTL")
@@ -115,7 +115,7 @@ def of_body(body: bytes, node_name: str) -> Session:
         given = convert(given, dict[str, Any])  # an error, or nothing for null
     names = {name.lower() for name in given}
     wanted = convert(given, CreateBody, open_structs=(CreateBody, ServiceCheck))
-    if "node" in names and not wanted.node:
+    if wanted.node == "":
         raise Refused("Must provide Node")
     node_checks: list[str] | None = [SERF_CHECK_ID]
     checks: list[str] | None = None

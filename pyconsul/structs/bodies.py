@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 PREFIX = "Request decode failed: "
 DEPTH_MAX = 32
+INT_MIN, INT_MAX = -(1 << 63), (1 << 64) - 1
+"""No number outside of these can be stored, or sent to others; some fields are unsigned, most are not."""
 
 _WORDS = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
 _MALFORMED = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
@@ -193,7 +195,9 @@ def _scalar(value: Any, info: inspect.Type, path: str) -> Any:
     if isinstance(info, inspect.BoolType) and isinstance(value, bool):
         return value
     if isinstance(info, inspect.IntType) and isinstance(value, int) and not isinstance(value, bool):
-        return value
+        if INT_MIN <= value <= INT_MAX:
+            return value
+        raise _Mismatch(f"cannot unmarshal number {value} into Go struct field {path} of type int")
     if isinstance(info, inspect.FloatType) and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if isinstance(info, inspect.BytesType) and isinstance(value, str):

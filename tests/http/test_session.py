@@ -93,6 +93,7 @@ class CreateTests(Base):
         self.assertEqual(self.ask("/v1/session/create?ns=x", "PUT")[0], 400)
         self.assertEqual(self.ask("/v1/session/create", "PUT", b'{"Node":""}'), (500, b"Must provide Node"))
         self.assertEqual(self.agent.asked, [])
+        self.assertEqual(self.ask("/v1/session/create", "PUT", b'{"Node":null}')[0], 200)
 
     def test_refused(self) -> None:
         """What the servers turn down is a 500."""

@@ -106,6 +106,14 @@ class DecodeTests(SynchronousTestCase):
                 b'{"Part": {"Port": 1.5}}',
                 f"{into} number 1.5 into Go struct field Whole.Part.Port of type int",
             ),
+            (
+                b'{"Part": {"Port": 18446744073709551616}}',
+                f"{into} number 18446744073709551616 into Go struct field Whole.Part.Port of type int",
+            ),
+            (
+                b'{"Wait": -9223372036854775809}',
+                f"{into} number -9223372036854775809 into Go struct field Whole.Wait of type int",
+            ),
             (b'{"Part": []}', f"{into} array into Go struct field Whole.Part of type structs.Part"),
             (b'{"Parts": {}}', f"{into} object into Go struct field Whole.Parts of type []structs.Part"),
             (b'{"Meta": []}', f"{into} array into Go struct field Whole.Meta of type map[string]string"),
@@ -128,6 +136,9 @@ class DecodeTests(SynchronousTestCase):
         ]:
             error = self.assertRaises(BadRequest, decode, body, Whole)
             self.assertEqual(str(error), "Request decode failed: " + message)
+        found = decode(b'{"Part": {"Port": 18446744073709551615}, "Wait": -9223372036854775808}', Whole)
+        assert found.part is not None
+        self.assertEqual((found.part.port, found.wait), (2**64 - 1, -(2**63)))
 
     def test_syntax(self) -> None:
         for body in (b"{]", b'{"a" 1}', b"{} {}", b"\xff", b'"\xff"', b"[" * 100_000):
