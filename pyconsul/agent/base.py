@@ -487,11 +487,16 @@ class BaseAgent(MultiService):
             "serf.queue.Query": float(pool["query_queue"]),
         }
 
+    def refused_requests(self) -> int:
+        """How many requests this agent was not allowed to make; only a client's are limited."""
+        return 0
+
     def totals(self) -> dict[str, float]:
         """What ``metrics`` counts."""
         heard = self._events_heard
         return {
             "client.rpc": self.asked,
+            "client.rpc.exceeded": self.refused_requests(),
             "memberlist.udp.received": self.pool.received_bytes,
             "memberlist.udp.sent": self.pool.sent_bytes,
             "serf.events": sum(heard.values()),

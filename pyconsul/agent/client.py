@@ -126,6 +126,10 @@ class ClientAgent(BaseAgent):
             return None
         return (self._relaying_stale if b"stale" in target else self._relaying).relay(target)
 
+    def refused_requests(self) -> int:
+        """See ``BaseAgent``."""
+        return self._rate.refused
+
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""
         known = {server.address for server in servers_of(self.members(), self.datacenter)}

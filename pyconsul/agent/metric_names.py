@@ -32,6 +32,7 @@ METRICS = (
     Metric("dns.domain_query", TIMING, "Answers to questions of all types but PTR; as for HTTP."),
     Metric("dns.ptr_query", TIMING, "Answers to questions of type PTR."),
     Metric("client.rpc", COUNTER, "Requests of this agent to servers, or to itself if it is one."),
+    Metric("client.rpc.exceeded", COUNTER, "Those of a client agent that ``limits.rpc_rate`` did not allow."),
     Metric("serf.events", COUNTER, "Changes of members that gossip has reported."),
     Metric("serf.member.join", COUNTER, "Members that joined."),
     Metric("serf.member.leave", COUNTER, "Members that left."),

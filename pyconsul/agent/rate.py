@@ -14,10 +14,12 @@ class RequestRate:
     """A bucket of permits that fills at a rate and is full at the start.
 
     :param clock: tells the time.
+    :ivar refused: how many requests were not allowed.
     """
 
     def __init__(self, limits: Limits, clock: IReactorTime) -> None:
         self._clock = clock
+        self.refused = 0
         self.configure(limits)
 
     def configure(self, limits: Limits) -> None:
@@ -34,6 +36,7 @@ class RequestRate:
         passed, self._filled_at = max(0.0, now - self._filled_at), now
         self._permits = min(self._size, self._permits + passed * self._rate)
         if self._permits < 1.0:
+            self.refused += 1
             raise RateLimited("RPC rate limit exceeded")
         self._permits -= 1.0
 

@@ -83,6 +83,7 @@ class ClientTests(SynchronousTestCase):
             self.agent.ask("KVS.Get", get("a"))
         self.assertRaises(RateLimited, self.agent.ask, "KVS.Get", get("a"))
         self.assertIsNone(self.agent.relay(b"/v1/kv/a"))
+        self.assertEqual(self.agent.totals()["client.rpc.exceeded"], 1)
 
     def test_no_servers(self) -> None:
         """Without a server the request waits for one, up to the hold time."""
