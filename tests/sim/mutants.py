@@ -207,7 +207,7 @@ MUTANTS = (
            bug={"make_core": broken.AppliesTwice}),
     Mutant("a reject is never believed", "raft", 0, ("equal replicas", "five writes", "a leader knows"),
            replaces=(Progress, "ignores_reject", value(lambda progress, index: True))),
-    Mutant("all wait ten times as long", "raft", 1, ("no write in", "a first leader"), servers,
+    Mutant("all wait ten times as long", "raft", 0, ("no write in", "a first leader"), servers,
            replaces=(RaftState, "random_wait",
                      value(lambda state, timeout_s: state.now + 10.0 * timeout_s))),
     # ---- storage
@@ -228,7 +228,7 @@ MUTANTS = (
            bug={"process": broken.ReadsWithoutAsking}),
     Mutant("a new leader reads before its first entry is committed", "reads", 7, ("not linearizable",),
            replaces=(Leader, "_serve_reads", instead(_reads_before_noop))),
-    Mutant("the lease is too long", "reads", 0, ("not linearizable",), stalling,
+    Mutant("the lease is too long", "reads", 1, ("not linearizable",), stalling,
            replaces=(Leader, "_reads_until", _long_lease)),
     Mutant("the lease is not looked at", "reads", 0, ("not linearizable",), stalling,
            replaces=(Replica, "holds_lease", value(True))),
@@ -238,7 +238,7 @@ MUTANTS = (
            bug={"process": broken.StaleFromACopy}),
     Mutant("some who wait are forgotten", "reads", 1, ("watchers that saw the end",), servers,
            replaces=(Watches, "register", instead(_forgets_some))),
-    Mutant("a write whose outcome is unknown is tried again", "writes", 0, ("not linearizable",), servers,
+    Mutant("a write whose outcome is unknown is tried again", "writes", 2, ("not linearizable",), servers,
            replaces=(Batches, "_not_answered", instead(_repeats))),
     # ---- snapshots
     Mutant("a snapshot is of another index than it says", "snapshots", 0, ("another state",),
