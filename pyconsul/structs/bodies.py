@@ -8,7 +8,6 @@ Go's, as far as people see it in Consul's answers.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -203,7 +202,7 @@ def _scalar(value: Any, info: inspect.Type, path: str) -> Any:
     if isinstance(info, inspect.BytesType) and isinstance(value, str):
         try:
             return base64.b64decode(value, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error, or characters beyond ASCII
             raise _Mismatch("illegal base64 data at input byte 0") from None
     if isinstance(info, inspect.AnyType | inspect.RawType):
         return value

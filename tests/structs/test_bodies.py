@@ -128,6 +128,7 @@ class DecodeTests(SynchronousTestCase):
             ),
             (b'{"Wait": []}', f"{into} array into Go struct field Whole.Wait of type int"),
             (b'{"Payload": "%%"}', "json: illegal base64 data at input byte 0"),
+            ('{"Payload": "\u2603"}'.encode(), "json: illegal base64 data at input byte 0"),
             (b'{"Foo": 1}', 'json: unknown field "Foo"'),
             (
                 b'{"Namespace": "x"}',
