@@ -6,13 +6,10 @@ import signal
 from collections.abc import Callable
 
 from tests.cluster.processes import Agent, ClusterTestCase, block, eventually
-from tests.cluster.writing import Load
+from tests.cluster.writing import UNANSWERED_S, Load
 
 QUICK = 'autopilot { server_stabilization_time = "1s" last_contact_threshold = "1s" }'
 DRAIN = 'performance { leave_drain_time = "500ms" }'
-OUTAGE_S = 15.0
-"""Nobody is without service for so long. It is some 0.1 s on a machine that has nothing else to do."""
-
 ALIVE, LEFT, FAILED = 1, 3, 4
 
 
@@ -114,7 +111,7 @@ class RollingTests(LeavingTestCase):
             self.assertEqual(server.kill(signal.SIGTERM), 1)
 
         load = self.roll(end)
-        self.assertLess(load.longest_gap_s, OUTAGE_S)
+        self.assertLess(load.longest_gap_s, UNANSWERED_S)
 
     def test_leave(self) -> None:
         """They leave, and join anew: no outage at all, but for what each takes to come back."""
@@ -124,4 +121,4 @@ class RollingTests(LeavingTestCase):
             self.assertEqual(server.wait(), 0)
 
         load = self.roll(leave)
-        self.assertLess(load.longest_gap_s, OUTAGE_S)
+        self.assertLess(load.longest_gap_s, UNANSWERED_S)
