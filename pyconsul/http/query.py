@@ -85,8 +85,16 @@ class Query:
     @property
     def parameters(self) -> Mapping[str, list[str]]:
         """All values by name, in the order given."""
+        found = self._parameters
+        return self.parse() if found is None else found
+
+    def parse(self) -> Mapping[str, list[str]]:
+        """The same; also called where nothing of it may be wanted, for a query string that is broken.
+
+        :raises BadRequest: for a broken escape, once: there are no parameters then.
+        """
         if self._parameters is None:
-            self._parameters = NO_PARAMETERS  # stays so if what follows raises: it is said once
+            self._parameters = NO_PARAMETERS
             self._parameters = parse_query(self.target.partition(b"?")[2])
         return self._parameters
 
@@ -127,8 +135,11 @@ class Query:
 
     @property
     def wants_pretty(self) -> bool:
-        """``?pretty``, with any value."""
-        return self.has_parameters and "pretty" in self.parameters
+        """``?pretty``, with any value; not of a query string that is broken."""
+        try:
+            return self.has_parameters and "pretty" in self.parameters
+        except BadRequest:
+            return False
 
     @property
     def wants_cached(self) -> bool:

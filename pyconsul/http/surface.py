@@ -210,6 +210,7 @@ class Surface:
 
     def run(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
         try:
+            query.parse()
             result: Any = route.endpoint(query, **parameters)
             if isinstance(result, Later):
                 return result

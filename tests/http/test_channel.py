@@ -246,6 +246,20 @@ class ParsingTests(Base):
             self.assertTrue(client.transport.half_closed or client.transport.disconnecting, raw)
             self.assertEqual(client.send(GET), b"")
 
+    def test_broken_query(self) -> None:
+        """400, also from endpoints that want nothing of it; what is no endpoint's does not mind."""
+        for target, method, expected in (
+            ("/v1/kv/a?x=%zz", "GET", 400),
+            ("/v1/status/leader?x=%zz", "GET", 400),
+            ("/v1/catalog/datacenters?%zz", "GET", 400),
+            ("/v1/query/x?%zz", "OPTIONS", 200),
+            ("/v1/status/leader?%zz", "POST", 405),
+            ("/v1/none?pretty&%zz", "GET", 404),
+        ):
+            answer = Client(self.site).get(target, method)
+            self.assertEqual(status(answer), expected, target)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
     def test_malformed_behind_good_ones(self) -> None:
         """What came before is answered first."""
         self.assertEqual(self.client.send(GET + b"GARBAGE\r\n\r\n")[: len(READ)], READ)

@@ -88,6 +88,9 @@ class OptionsTests(SynchronousTestCase):
         broken = query("%zz")
         self.assertRaises(BadRequest, broken.options)
         self.assertFalse(broken.wants_pretty)
+        self.assertFalse(query("pretty&a=%zz").wants_pretty)
+        self.assertRaises(BadRequest, query("%zz").parse)
+        query("a=%20").parse()
 
     def test_largest_index(self) -> None:
         self.assertEqual(query("index=18446744073709551615").options()["min_query_index"], 2**64 - 1)
