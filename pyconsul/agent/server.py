@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
 from pyconsul import __version__
@@ -62,7 +62,7 @@ from pyconsul.serf.members import FAILED, REAP, Member
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Store
 from pyconsul.storage.snapshot_policy import SnapshotSettings
-from pyconsul.structs.operator import RaftServer, RaftStats, RaftStatsRequest
+from pyconsul.structs.operator import RaftRemovePeerRequest, RaftServer, RaftStats, RaftStatsRequest
 from pyconsul.structs.session import Session
 from pyconsul.swim.keyring import Keyring
 
@@ -335,9 +335,11 @@ class ServerAgent(BaseAgent):
         await self.federation.leave()
         await super()._leave()
         if others:
-            drained: Deferred[None] = Deferred()
-            self.clock.callLater(self.config.performance.leave_drain_time, drained.callback, None)
-            await drained
+            await self._standing.drained(self.config.performance.leave_drain_time, self._remove_me)
+
+    def _remove_me(self) -> Deferred[Any]:
+        request = RaftRemovePeerRequest(id=self.node_id)
+        return maybeDeferred(self.ask, "Operator.RaftRemovePeerByID", request)
 
     # ------------------------------------------------------------ events
 

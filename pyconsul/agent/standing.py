@@ -19,6 +19,12 @@ from pyconsul.raft.timing import Timing
 HAND_OVER_ATTEMPTS = 3
 """Before a leader leaves anyway, as Consul has it."""
 
+REMOVAL_S = 5.0
+"""How much longer than to answer who is on the way here a server waits to be removed before it ends."""
+
+LOOK_S = 0.1
+"""How often it looks whether it was."""
+
 QUIET_TIMEOUTS = 4
 """Heartbeat timeouts without a leader after which a server was cut off rather than in an election."""
 
@@ -80,6 +86,30 @@ class Standing:
                 await self._raft.transfer()
             except PyconsulError as error:
                 self._log.warn("cannot hand leadership over: {error}", error=error)
+
+    async def drained(self, drain_s: float, remove: Callable[[], Deferred[object]]) -> None:
+        """Having left, go on for ``drain_s``, and a little more while the others still count on this server.
+
+        Two servers can do nothing when one of them has ended unremoved: it has half of the votes. Usually
+        the leader removes who leaves as soon as it hears of that by gossip, but there may have been an
+        election just then, which even this server may have won.
+
+        :param remove: ask the leader to remove this server.
+        """
+        end = self._clock.seconds() + drain_s
+        asked = False
+        while True:
+            await self.hand_over(1)
+            late_s = self._clock.seconds() - end
+            counts = any(server.id == self._server_id for server in self._raft.core.configuration.servers)
+            if late_s >= (REMOVAL_S if counts and self.others else 0.0):
+                break
+            if late_s >= 0.0 and not asked:
+                asked = True
+                remove().addErrback(lambda failure: self._log.warn("not removed: {why}", why=failure.value))
+            pause: Deferred[None] = Deferred()
+            self._clock.callLater(LOOK_S, pause.callback, None)
+            await pause
 
     @property
     def relies_on_hearsay(self) -> bool:

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from pyconsul.agent.standing import QUIET_TIMEOUTS, Standing
+from pyconsul.agent.standing import LOOK_S, QUIET_TIMEOUTS, REMOVAL_S, Standing
 from pyconsul.errors import NoLeader, Refused
 from pyconsul.raft.configuration import NONVOTER, Configuration, Server
 from pyconsul.raft.events import ConfigurationChanged
@@ -116,3 +116,61 @@ class StandingTests(SynchronousTestCase):
         done = self.hand_over(1)
         self.raft.transfers[2].errback(Refused("leadership transfer timeout"))
         self.assertEqual((done, len(self.raft.transfers)), ([None], 3))
+
+    def drain(self) -> list[Any]:
+        self.removals: list[Deferred[object]] = []
+
+        def remove() -> Deferred[object]:
+            self.removals.append(Deferred())
+            return self.removals[-1]
+
+        return noted(Deferred.fromCoroutine(self.standing.drained(5.0, remove)))
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.pump([LOOK_S] * round(seconds / LOOK_S))
+
+    def test_drained(self) -> None:
+        """Removed or not, it stays as long as it was told to."""
+        done = self.drain()
+        self.use(B)
+        self.pass_time(4.9)
+        self.assertEqual(done, [])
+        self.pass_time(0.2)
+        self.assertEqual((done, self.removals), ([None], []))
+
+    def test_drained_and_not_removed(self) -> None:
+        """It asks the leader once, and ends when it was removed, or when that takes too long."""
+        done = self.drain()
+        self.pass_time(5.5)
+        self.assertEqual((done, len(self.removals)), ([], 1))
+        self.use(B)
+        self.pass_time(0.2)
+        self.assertEqual((done, len(self.removals)), ([None], 1))
+        self.use(A, B)
+        done = self.drain()
+        self.pass_time(6.0)
+        self.removals[0].errback(NoLeader())
+        self.pass_time(REMOVAL_S - 1.2)
+        self.assertEqual(done, [])
+        self.pass_time(0.5)
+        self.assertEqual((done, len(self.removals)), ([None], 1))
+
+    def test_drained_after_an_election(self) -> None:
+        """If it leads again meanwhile it hands over again."""
+        done = self.drain()
+        self.pass_time(1.0)
+        self.raft.is_leader = True
+        self.pass_time(0.2)
+        self.assertEqual(len(self.raft.transfers), 1)
+        self.raft.is_leader = False
+        self.raft.transfers[0].callback(None)
+        self.use(B)
+        self.pass_time(5.0)
+        self.assertEqual((done, self.removals), ([None], []))
+
+    def test_drained_alone(self) -> None:
+        """When all others have gone meanwhile, nobody needs to remove it."""
+        done = self.drain()
+        self.use(A)
+        self.pass_time(5.2)
+        self.assertEqual(done, [None])
