@@ -8,14 +8,18 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Without the compatible way of editable installs Twisted does not find the plugins.
 EDITABLE := --config-settings editable_mode=compat --editable
+# Agents start twice as fast, also where PYTHONDONTWRITEBYTECODE is set.
+COMPILE := $(BIN)/python -m compileall -q pyconsul twisted
 
 .PHONY: run test docs clean
 
 run: $(VENV)/installed
+	@$(COMPILE)
 	@echo "pyconsul: HTTP API on http://127.0.0.1:8500/v1/agent/self (end it with Ctrl-C)"
 	@$(BIN)/pyconsul agent -dev
 
 test: $(VENV)/tested
+	@$(COMPILE)
 	@$(BIN)/python -m tests.run
 
 docs: $(VENV)/documented
