@@ -62,6 +62,7 @@ class Leader:
     """
 
     __slots__ = (
+        "_ask_others_due",
         "_commit_due",
         "_context",
         "_lease_due",
@@ -90,6 +91,7 @@ class Leader:
         self._context = 0
         self._rounds: deque[tuple[int, float]] = deque()
         """Heartbeats that no majority has answered, and when they were sent; one for each time."""
+        self._ask_others_due = NEVER
         self._commit_due = NEVER
         self._lease_due = s.now + s.timing.leader_lease_timeout_s
         self.due = s.now
@@ -286,10 +288,19 @@ class Leader:
             self.reads.confirm_all()
             return
         self.reads.round_sent(self._context + 1)
-        for server_id in s.membership.voters:
-            progress = self.replication.followers.get(server_id)
-            if progress is not None:
-                self._send_heartbeat(progress)
+        for progress in self.replication.quickest():
+            self._send_heartbeat(progress)
+        self._ask_others_due = s.now + s.timing.commit_timeout_s
+        self.due = min(self.due, self._ask_others_due)
+
+    def _ask_others(self) -> None:
+        """Those that were asked for the reads that wait take their time."""
+        self._ask_others_due = NEVER
+        if self.reads.has_round:
+            for server_id in self._s.membership.voters:
+                progress = self.replication.followers.get(server_id)
+                if progress is not None:
+                    self._send_heartbeat(progress)
 
     def _confirmed(self) -> None:
         """A majority may have answered more heartbeats: they confirm reads and renew the lease."""
@@ -308,7 +319,7 @@ class Leader:
             self._rounds.append((self._context, s.now))
         commit = min(s.commit_index, progress.match_index)
         s.send(progress.id, progress.address, Heartbeat(s.term, commit, self._context, s.address))
-        progress.heartbeat_sent(self._context)
+        progress.heartbeat_sent(self._context, s.now)
         progress.heartbeat_due = self._next_heartbeat()
         progress.told_commit = max(progress.told_commit, commit)
 
@@ -328,6 +339,8 @@ class Leader:
         if self.transfer is not None and now >= self.transfer.due:
             self.transfer = None
             s.effects.append(TransferEnded(TRANSFER_TIMEOUT))
+        if now >= self._ask_others_due:
+            self._ask_others()
         commit_due = now >= self._commit_due
         if commit_due:
             self._commit_due = NEVER
@@ -366,7 +379,7 @@ class Leader:
         return self._read_lease_until if self._may_lease else -NEVER
 
     def _set_due(self) -> None:
-        due = min(self._lease_due, self._commit_due)
+        due = min(self._lease_due, self._commit_due, self._ask_others_due)
         if self.transfer is not None:
             due = min(due, self.transfer.due)
         for progress in self.replication.followers.values():

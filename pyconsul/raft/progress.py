@@ -22,6 +22,7 @@ class Progress:
     :ivar inflight: the last entry of each message on its way (REPLICATE).
     :ivar last_contact: when it last answered.
     :ivar acked_context: the highest heartbeat that it answered.
+    :ivar round_trip_s: how long its latest answer took, or has not come.
     :ivar doubted: a reject was believed since the last heartbeat.
     :ivar verifying: it was asked whether it still has everything up to ``match_index``.
     :ivar told_commit: the commit index that it was told.
@@ -35,6 +36,8 @@ class Progress:
     __slots__ = (
         "acked_context",
         "address",
+        "asked_at",
+        "asked_context",
         "doubted",
         "heartbeat_due",
         "id",
@@ -52,6 +55,7 @@ class Progress:
         "pieces_mark",
         "pieces_sent",
         "pieces_stored",
+        "round_trip_s",
         "sent_index",
         "snapshot",
         "told_commit",
@@ -71,6 +75,9 @@ class Progress:
         self.last_contact = now
         self.heartbeat_due = now
         self.acked_context = 0
+        self.asked_context = 0
+        self.asked_at = now
+        self.round_trip_s = 0.0
         self.doubted = False
         self.verifying = False
         self.told_commit = 0
@@ -196,11 +203,28 @@ class Progress:
 
     # ------------------------------------------------------------ heartbeats
 
-    def heartbeat_sent(self, context: int) -> None:
+    def heartbeat_sent(self, context: int, now: float) -> None:
         """Remember how far entries were sent, unless an earlier heartbeat still has to tell."""
+        self.late(now)
+        if self.asked_context <= self.acked_context:
+            self.asked_context, self.asked_at = context, now
         if not self.mark_context:
             self.mark_context = context
             self.mark_index = self.sent_index
+
+    def heartbeat_answered(self, context: int, now: float) -> bool:
+        """Whether ``context`` is news."""
+        if context <= self.acked_context:
+            return False
+        self.acked_context = context
+        if context >= self.asked_context:
+            self.round_trip_s = now - self.asked_at
+        return True
+
+    def late(self, now: float) -> None:
+        """An answer that is awaited takes at least as long as it has not come."""
+        if self.asked_context > self.acked_context:
+            self.round_trip_s = max(self.round_trip_s, now - self.asked_at)
 
     def lost(self, context: int, received_index: int) -> bool:
         """Whether entries sent before the heartbeat ``context`` did not reach the follower."""

@@ -1,7 +1,8 @@
 """Reads that need to know that this server still leads (ReadIndex, dissertation 6.4).
 
-A round is a heartbeat to all voters; it confirms every read that came before it was sent. One
-round is on its way at a time: what comes meanwhile shares the next.
+A round is a heartbeat to the quickest majority of the voters, and to the others if that takes too
+long; it confirms every read that came before it was sent. One round is on its way at a time: what
+comes meanwhile shares the next.
 """
 
 from __future__ import annotations
@@ -55,6 +56,11 @@ class Reads:
         """Whether there are reads and no round is on its way."""
         return bool(self.waiting) and not self._rounds
 
+    @property
+    def has_round(self) -> bool:
+        """Whether one is on its way."""
+        return bool(self._rounds)
+
     def round_sent(self, context: int) -> None:
         """Heartbeats from ``context`` on are sent now: they confirm all who wait.
 
@@ -90,6 +96,4 @@ class Reads:
 
     def _refuse(self, askers: Iterable[Asker]) -> None:
         """Followers are told nothing: they hear of the next leader, or ask somebody else in time."""
-        self._s.effects += [
-            LeadershipRefused(asker) for asker in askers if not isinstance(asker, Question)
-        ]
+        self._s.effects += [LeadershipRefused(asker) for asker in askers if not isinstance(asker, Question)]

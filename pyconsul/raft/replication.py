@@ -168,9 +168,7 @@ class Replication:
     def heartbeat_answered(self, progress: Progress, message: HeartbeatResponse) -> None:
         """Learn from a heartbeat which entries, or which answers, were lost; send them again."""
         progress.last_contact = self._s.now
-        news = message.context > progress.acked_context
-        if news:
-            progress.acked_context = message.context
+        news = progress.heartbeat_answered(message.context, self._s.now)
         match = min(message.match_index, self._s.log.last_index)
         if match > progress.match_index:
             progress.acknowledged(match)
@@ -211,6 +209,18 @@ class Replication:
         """The highest value that a majority of the voters has reached."""
         values.sort()
         return values[len(values) - self._s.membership.quorum]
+
+    def quickest(self) -> list[Progress]:
+        """As many voters as are enough for a majority, those that answered heartbeats soonest; or all."""
+        s = self._s
+        voters = s.membership.voters
+        followers = [self.followers[voter] for voter in voters if voter != s.server_id]
+        needed = s.membership.quorum - (s.server_id in voters)
+        if len(followers) > needed:
+            for progress in followers:
+                progress.late(s.now)
+            followers.sort(key=lambda progress: progress.round_trip_s)
+        return followers[:needed]
 
     def committed_index(self) -> int:
         """Up to where a majority of the voters holds our log on disk, this server included."""

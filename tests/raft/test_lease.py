@@ -54,7 +54,7 @@ class LeaseTests(SynchronousTestCase):
         for follower in "bc":
             self.one.beat(follower, second[follower])
         self.assertEqual(self.one.core.reads_until, self.one.now + 0.5)
-        self.one.beat("d", first["d"])
+        self.one.beat("b", first["b"])
         self.assertEqual(self.one.core.reads_until, self.one.now + 0.5)
 
     def test_alone(self) -> None:

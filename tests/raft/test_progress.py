@@ -66,20 +66,20 @@ class ProgressTests(SynchronousTestCase):
         progress.sent(15)
         progress.unreachable()
         self.assertEqual((progress.pace, progress.next_index, progress.waiting), (Pace.PROBE, 11, True))
-        progress.heartbeat_sent(7)
+        progress.heartbeat_sent(7, 1.0)
         self.assertTrue(progress.lost(7, 0))
 
     def test_unreachable_with_nothing_on_its_way(self) -> None:
         """The next answer to a heartbeat ends the wait all the same."""
         progress = self.replicate()
         progress.unreachable()
-        progress.heartbeat_sent(7)
+        progress.heartbeat_sent(7, 1.0)
         self.assertTrue(progress.lost(7, 10))
 
     def test_unreachable_forgets_older_heartbeats(self) -> None:
         """One that was answered before the connection broke says nothing about what came after."""
         progress = self.replicate()
-        progress.heartbeat_sent(6)
+        progress.heartbeat_sent(6, 1.0)
         progress.unreachable()
         self.assertFalse(progress.lost(6, 0))
 
@@ -87,27 +87,45 @@ class ProgressTests(SynchronousTestCase):
         """What was sent before a heartbeat and has not come when that is answered."""
         progress = self.replicate()
         progress.sent(15)
-        progress.heartbeat_sent(7)
+        progress.heartbeat_sent(7, 1.0)
         progress.sent(20)
         self.assertFalse(progress.lost(6, 0))  # an older heartbeat
         self.assertTrue(progress.lost(7, 14))
-        progress.heartbeat_sent(8)
+        progress.heartbeat_sent(8, 1.0)
         self.assertFalse(progress.lost(8, 20))
 
     def test_slow_disk_is_not_lost(self) -> None:
         """Received but not acknowledged: wait for the disk."""
         progress = self.replicate()
         progress.sent(15)
-        progress.heartbeat_sent(7)
+        progress.heartbeat_sent(7, 1.0)
         self.assertFalse(progress.lost(7, 15))
 
     def test_answer_to_a_later_heartbeat_counts(self) -> None:
         """The heartbeat that remembered may itself be lost."""
         progress = self.replicate()
         progress.sent(15)
-        progress.heartbeat_sent(7)
+        progress.heartbeat_sent(7, 1.0)
         progress.sent(20)
-        progress.heartbeat_sent(8)
+        progress.heartbeat_sent(8, 1.0)
         self.assertEqual(progress.mark_context, 7)
         self.assertTrue(progress.lost(8, 10))
         self.assertFalse(progress.lost(8, 10))
+
+    def test_round_trip(self) -> None:
+        """How long the latest answer took; one that does not come takes longer and longer."""
+        progress = self.replicate()
+        progress.heartbeat_sent(7, 10.0)
+        self.assertTrue(progress.heartbeat_answered(7, 10.5))
+        self.assertEqual(progress.round_trip_s, 0.5)
+        self.assertFalse(progress.heartbeat_answered(7, 12.0))
+        progress.late(12.0)
+        self.assertEqual(progress.round_trip_s, 0.5)
+        progress.heartbeat_sent(8, 12.0)
+        progress.heartbeat_sent(9, 14.0)
+        self.assertEqual(progress.round_trip_s, 2.0)
+        self.assertTrue(progress.heartbeat_answered(9, 15.0))
+        self.assertEqual(progress.round_trip_s, 3.0)
+        progress.heartbeat_sent(10, 15.0)
+        self.assertTrue(progress.heartbeat_answered(10, 15.25))
+        self.assertEqual(progress.round_trip_s, 0.25)
