@@ -279,7 +279,7 @@ class ReadTests(Base):
         reads = [self.confirm() for _ in range(3)]
         self.assertEqual(self.transport.sent, [])
         self.turn()
-        self.assertEqual([type(m) for _, m in self.transport.sent], [Heartbeat, Heartbeat])
+        self.assertEqual([type(m) for _, m in self.transport.sent], [Heartbeat])
         for read in reads:
             self.assertNoResult(read)
         self.answer()
