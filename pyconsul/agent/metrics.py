@@ -12,9 +12,9 @@ import gc
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from msgspec import Struct
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from pyconsul.interfaces import WallTime
@@ -27,13 +27,12 @@ PUSH_S = 1.0
 Figures = Callable[[], Mapping[str, float]]
 
 
-@dataclass(slots=True)
-class Period:
+class Period(Struct):
     """What happened within some time, by name without prefix. Gauges are those of its end."""
 
-    gauges: Mapping[str, float] = field(default_factory=dict)
-    counters: dict[str, float] = field(default_factory=dict)
-    timings: dict[str, Durations] = field(default_factory=dict)
+    gauges: Mapping[str, float] = {}
+    counters: dict[str, float] = {}
+    timings: dict[str, Durations] = {}
 
     def add(self, later: Period) -> None:
         """Make this one longer."""

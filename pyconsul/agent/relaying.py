@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from pyconsul.agent.forwarding import Forwarder
 from pyconsul.endpoints.base import declarations
 from pyconsul.endpoints.relay import Relay
+from pyconsul.errors import Unreachable
 from pyconsul.http.facts import Facts
 from pyconsul.structs.relay import Relayed, RelayReply, RelayRequest
 
@@ -118,7 +119,8 @@ class Relaying:
         called.addCallbacks(batch.answered, self._not_answered, errbackArgs=(batch, address))
 
     def _not_answered(self, failure: Failure, batch: Batch, address: str) -> None:
-        self._failed(address)
+        if failure.check(Unreachable):
+            self._failed(address)
         batch.failed()
 
 

@@ -16,9 +16,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -364,8 +363,7 @@ def _error_of(box: dict[bytes, bytes]) -> PyconsulError:
     return from_code(code, text) if text or code else PyconsulError("the peer gave no reason")
 
 
-@dataclass(frozen=True, slots=True)
-class RpcLimits:
+class RpcLimits(NamedTuple):
     """What others may take of the server port.
 
     :ivar connections_per_client_max: connections of one address; 0: any number.

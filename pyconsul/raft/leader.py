@@ -167,11 +167,7 @@ class Leader:
     def hand_over(self, target: ServerId) -> None:
         """Begin to hand leadership over to ``target`` or to whoever is most up to date."""
         s = self._s
-        voters = [
-            progress
-            for server_id, progress in self.replication.followers.items()
-            if server_id in s.membership.voters
-        ]
+        voters = self.replication.voters()
         error = ""
         if self.transfer is not None:
             error = TRANSFER_IN_PROGRESS
@@ -297,10 +293,8 @@ class Leader:
         """Those that were asked for the reads that wait take their time."""
         self._ask_others_due = NEVER
         if self.reads.has_round:
-            for server_id in self._s.membership.voters:
-                progress = self.replication.followers.get(server_id)
-                if progress is not None:
-                    self._send_heartbeat(progress)
+            for progress in self.replication.voters():
+                self._send_heartbeat(progress)
 
     def _confirmed(self) -> None:
         """A majority may have answered more heartbeats: they confirm reads and renew the lease."""

@@ -210,12 +210,16 @@ class Replication:
         values.sort()
         return values[len(values) - self._s.membership.quorum]
 
+    def voters(self) -> list[Progress]:
+        """Those that have a vote."""
+        s = self._s
+        return [self.followers[voter] for voter in s.membership.voters if voter != s.server_id]
+
     def quickest(self) -> list[Progress]:
         """As many voters as are enough for a majority, those that answered heartbeats soonest; or all."""
         s = self._s
-        voters = s.membership.voters
-        followers = [self.followers[voter] for voter in voters if voter != s.server_id]
-        needed = s.membership.quorum - (s.server_id in voters)
+        followers = self.voters()
+        needed = s.membership.quorum - (s.server_id in s.membership.voters)
         if len(followers) > needed:
             for progress in followers:
                 progress.late(s.now)

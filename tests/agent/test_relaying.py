@@ -15,7 +15,7 @@ from pyconsul.agent.client import ClientAgent
 from pyconsul.agent.forwarding import Forwarder
 from pyconsul.agent.relaying import RelayedReads, Relaying
 from pyconsul.agent.server import ServerAgent
-from pyconsul.errors import Unreachable
+from pyconsul.errors import Refused, Unreachable
 from pyconsul.http.answer import Answer, text
 from pyconsul.http.app import make_surface
 from pyconsul.http.facts import Facts
@@ -109,6 +109,14 @@ class RelayingTests(SynchronousTestCase):
         self.rpc.calls.pop()[2].errback(Unreachable("gone"))
         self.assertEqual([self.successResultOf(one) for one in waiting], [None, None])
         self.assertEqual(self.failed, [self.address])
+
+    def test_refused(self) -> None:
+        """By a server that cannot do this: it is as good as before for everything else."""
+        waiting = self.relay(b"/a")
+        self.clock.advance(0)
+        self.rpc.calls.pop()[2].errback(Refused("rpc: can't find service HTTP.Read"))
+        self.assertIsNone(self.successResultOf(waiting))
+        self.assertEqual(self.failed, [])
 
     def test_nonsense(self) -> None:
         """A reply that cannot be read, or is too short, is none."""
