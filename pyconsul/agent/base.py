@@ -31,13 +31,13 @@ from pyconsul.agent.reloading import Definitions, Reloading, Settings
 from pyconsul.agent.remote_checks import RemoteChecks
 from pyconsul.agent.remote_snapshots import ClientSnapshots
 from pyconsul.agent.waiting import ServiceWaits
-from pyconsul.checks.tls import TlsFiles
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import Refused
 from pyconsul.interfaces import AnswerWatcher, SnapshotStream, Waiter
 from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.net.networks import within
+from pyconsul.net.tls_files import NO_CREDENTIALS, Credentials
 from pyconsul.serf.coordinates import CoordinateClient, NoCoordinates
 from pyconsul.serf.members import FAILED, JOIN, LEAVE, REAP, UPDATE, Member, Status
 from pyconsul.storage.gossip_snapshot import SnapshotFile
@@ -53,18 +53,6 @@ if TYPE_CHECKING:
 NETWORK_SEGMENT_META = "consul-network-segment"
 PROTOCOL, PROTOCOL_MIN, PROTOCOL_MAX = 2, 2, 3
 LAN_SNAPSHOT = "serf/local.snapshot"
-
-
-def check_files(config: AgentConfig) -> TlsFiles | None:
-    """The certificates that checks use, if they use the agent's."""
-    if not config.enable_agent_tls_for_checks:
-        return None
-    return TlsFiles(
-        ca_file=config.ca_file,
-        ca_path=config.ca_path,
-        cert_file=config.cert_file,
-        key_file=config.key_file,
-    )
 
 
 class BaseAgent(MultiService):
@@ -179,10 +167,15 @@ class BaseAgent(MultiService):
             config.enable_local_script_checks,
             config.check_output_max_size,
             RemoteChecks(self.datacenter, self.ask),
-            check_files(config),
+            self._credentials if config.enable_agent_tls_for_checks else None,
             self._persistence,
             range(config.ports.sidecar_min_port, config.ports.sidecar_max_port + 1),
         )
+
+    def _credentials(self) -> Credentials:
+        """The agent's certificates as they are now."""
+        tls = self.environment.tls
+        return NO_CREDENTIALS if tls is None else tls.state.credentials
 
     def _make_reloading(self) -> Reloading:
         reloading = Reloading(self.config)

@@ -15,6 +15,7 @@ from pyconsul.checks.definition import DEREGISTER_MIN_S
 from pyconsul.config.kinds import DURATION, DURATION_MAP, Kind
 from pyconsul.config.schema import AgentConfig
 from pyconsul.config.setting import declared
+from pyconsul.config.tls import cipher_suites
 from pyconsul.structs.durations import format_ns
 
 HIDDEN = "hidden"
@@ -161,6 +162,7 @@ def _computed(config: AgentConfig, node_id: str, addresses: dict[str, str]) -> d
         "GRPCAddrs": _listening(config.addresses.grpc or clients, ports.grpc),
         "HTTPAddrs": _listening(config.addresses.http or clients, ports.http),
         "HTTPSAddrs": _listening(config.addresses.https or clients, ports.https),
+        "KeyFile": HIDDEN,  # a path only, but Consul hides it
         "LeaveOnTerm": leaves if config.leave_on_terminate is None else config.leave_on_terminate,
         "NodeID": node_id,
         "RPCAdvertiseAddr": f"tcp://{config.advertise_addr}:{ports.server}",
@@ -175,7 +177,7 @@ def _computed(config: AgentConfig, node_id: str, addresses: dict[str, str]) -> d
         ),
         "SyncCoordinateIntervalMin": _duration(coordinates.INTERVAL_MIN_S),
         "SyncCoordinateRateTarget": coordinates.UPDATES_PER_S,
-        "TLSCipherSuites": [suite.strip() for suite in config.tls_cipher_suites.split(",") if suite],
+        "TLSCipherSuites": cipher_suites(config),
         "TaggedAddresses": addresses,
         "Version": __version__,
         "VersionPrerelease": "",

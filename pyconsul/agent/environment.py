@@ -8,6 +8,7 @@ from msgspec import Struct
 from twisted.internet.interfaces import IReactorTime
 
 from pyconsul.interfaces import Disk, GossipTransport, RaftTransport, RpcTransport, WallTime
+from pyconsul.net.tls import Tls
 
 
 class Environment(Struct, frozen=True):
@@ -15,6 +16,7 @@ class Environment(Struct, frozen=True):
 
     :ivar disk: the data folder; a client agent and a ``-dev`` server may do without.
     :ivar wan_transport: for the pool of the servers of all datacenters; a client agent has none.
+    :ivar tls: the agent's certificates, which the transports use; a simulated node has none.
     """
 
     clock: IReactorTime
@@ -25,3 +27,4 @@ class Environment(Struct, frozen=True):
     raft_transport: RaftTransport | None = None
     disk: Disk | None = None
     wan_transport: GossipTransport | None = None
+    tls: Tls | None = None

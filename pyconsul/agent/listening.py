@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -19,7 +20,9 @@ from pyconsul.http import keyring as keyring_routes
 from pyconsul.http import snapshot as snapshot_routes
 from pyconsul.http.app import make_site
 from pyconsul.http.settings import HttpSettings
+from pyconsul.log import make_logger
 from pyconsul.net.amp import RpcLimits
+from pyconsul.net.tls import Tls
 
 UNIX_PREFIX = "unix://"
 
@@ -76,13 +79,13 @@ def rpc_limits(config: AgentConfig) -> RpcLimits:
 
 
 class HttpService(Service):
-    """The HTTP API on ``addresses.http``, and the watches, which ask it."""
+    """The HTTP API on ``addresses.http`` and ``addresses.https``, and the watches, which ask it."""
 
-    def __init__(self, agent: BaseAgent, config: AgentConfig, reactor: Any) -> None:
+    def __init__(self, agent: BaseAgent, config: AgentConfig, reactor: Any, tls: Tls) -> None:
+        self._log = make_logger("agent.http")
         self._reactor = reactor
-        self._addresses = (config.addresses.http or config.client_addr) if config.ports.http >= 0 else ()
-        self._number = config.ports.http
-        self._unix_sockets = config.unix_sockets
+        self._config = config
+        self._tls = tls
         self.site = make_site(
             Translated(agent, config.datacenter) if config.translate_wan_addrs else agent,
             http_settings(config),
@@ -97,21 +100,34 @@ class HttpService(Service):
         )
         agent.telemetry.timings.append(self.site.surface.timings)
         self._ports: list[Any] = []
-        self._watches = config.watches
         self.watching = Watching(self.site.surface.ask, reactor)
         agent.reloading.parts.append(self.watching)
 
     def startService(self) -> None:
         """Listen and watch; raises ``CannotListenError``, and ``ConfigurationError`` (a watch, a socket)."""
         super().startService()
-        self.watching.start(self._watches)
-        for address in self._addresses:
+        config = self._config
+        self.watching.start(config.watches)
+        addresses, ports = config.addresses, config.ports
+        if ports.http >= 0:
+            self._listen(addresses.http or config.client_addr, ports.http, self.site)
+        if ports.https >= 0:
+            timeout_s = config.limits.https_handshake_timeout
+            factory = self._tls.https_factory(self.site, self._not_let_in, timeout_s)
+            self._listen(addresses.https or config.client_addr, ports.https, factory)
+
+    def _listen(self, addresses: Iterable[str], number: int, factory: Any) -> None:
+        for address in addresses:
             if address.startswith(UNIX_PREFIX):
                 path = address[len(UNIX_PREFIX) :]
-                port = UnixListener(self._unix_sockets).listen(self._reactor, path, self.site)
+                port = UnixListener(self._config.unix_sockets).listen(self._reactor, path, factory)
             else:
-                port = self._reactor.listenTCP(self._number, self.site, backlog=1024, interface=address)
+                port = self._reactor.listenTCP(number, factory, backlog=1024, interface=address)
             self._ports.append(port)
+
+    def _not_let_in(self, peer: Any, why: str) -> None:
+        """Anybody may knock: such lines are for who looks for them."""
+        self._log.debug("TLS handshake with {peer} failed: {why}", peer=getattr(peer, "host", peer), why=why)
 
     def stopService(self) -> Deferred[Any]:
         """Close the ports and every connection."""

@@ -26,6 +26,7 @@ from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
 from pyconsul.agent.listening import HttpService, dns_settings, http_settings, rpc_limits
 from pyconsul.agent.notify import Watchdog, notify
 from pyconsul.agent.reloading import Settings
+from pyconsul.agent.tls import TlsSettings, tls_options
 from pyconsul.agent.translation import Translated
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import ConfigurationError, PyconsulError
@@ -33,6 +34,8 @@ from pyconsul.log import LOG, Sink, make_logger, normal_level, open_problem
 from pyconsul.net.dns_service import DnsService
 from pyconsul.net.gossip_transport import UdpTcpGossipTransport, reactor_resolver
 from pyconsul.net.peers import AmpNetwork
+from pyconsul.net.tls import Tls
+from pyconsul.net.tls_files import RealReader
 from pyconsul.storage.disk import RealDisk
 from pyconsul.swim.timing import WAN
 
@@ -142,6 +145,7 @@ def _assemble(
     config: AgentConfig, reactor: Any, rng: Random, identity: str, disk: RealDisk | None
 ) -> AgentService:
     """Put an agent together; ``disk`` is for what it has to keep."""
+    tls = Tls(RealReader(), reactor, tls_options(config))
     gossip = UdpTcpGossipTransport(reactor, config.serf_lan or config.bind_addr, config.ports.serf_lan)
     wan: UdpTcpGossipTransport | None = None
     if config.server and config.ports.serf_wan >= 0:
@@ -157,6 +161,7 @@ def _assemble(
         raft_transport=amp,
         disk=disk,
         wan_transport=wan,
+        tls=tls,
     )
     in_file = not config.disable_keyring_file
     keyring = open_keyring(disk, LAN_FILE, config.encrypt, in_file)
@@ -175,11 +180,12 @@ def _assemble(
     agent.reloading.parts.append(
         Settings(["limits.rpc_max_conns_per_client"], lambda new: amp.configure(rpc_limits(new)))
     )
+    agent.reloading.parts.append(TlsSettings(tls, lambda: None))
     transports = [gossip] if wan is None else [gossip, wan]
     sinks = _sinks(config.telemetry, agent.telemetry.prefix, reactor)
     agent.telemetry.sinks += [sink.push for sink in sinks]
     children: list[Any] = [Sockets(reactor, config, transports, amp), agent, *sinks]
-    return AgentService(agent, children + _interfaces(agent, config, reactor, rng), disk)
+    return AgentService(agent, children + _interfaces(agent, config, reactor, rng, tls), disk)
 
 
 def _sinks(settings: Telemetry, prefix: str, reactor: Any) -> Sequence[Any]:
@@ -214,13 +220,13 @@ def _server(
 
 
 def _interfaces(
-    agent: ServerAgent | ClientAgent, config: AgentConfig, reactor: Any, rng: Random
+    agent: ServerAgent | ClientAgent, config: AgentConfig, reactor: Any, rng: Random, tls: Tls
 ) -> list[Any]:
-    """HTTP and DNS, which take over what they can of a new configuration."""
+    """HTTP, HTTPS and DNS, which take over what they can of a new configuration."""
     made: list[Any] = []
     parts = agent.reloading.parts
-    if config.ports.http >= 0 or config.watches:
-        http = HttpService(agent, config, reactor)
+    if config.ports.http >= 0 or config.ports.https >= 0 or config.watches:
+        http = HttpService(agent, config, reactor, tls)
         made.append(http)
         parts.append(
             Settings(HTTP_SETTINGS, lambda new: http.site.surface.configure(http_settings(new)))

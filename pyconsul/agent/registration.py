@@ -6,7 +6,7 @@ files wins over one that came over HTTP before and was kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
 from typing import Any
@@ -27,10 +27,10 @@ from pyconsul.checks.definition import (
     runs_program,
 )
 from pyconsul.checks.making import CheckMaker, ReadChecks
-from pyconsul.checks.tls import TlsFiles
 from pyconsul.checks.ttl import TtlCheck
 from pyconsul.errors import ConfigurationError, PyconsulError, Refused
 from pyconsul.log import make_logger
+from pyconsul.net.tls_files import Credentials
 from pyconsul.structs.agent import CheckDefinition, ServiceDefinition
 from pyconsul.structs.bodies import convert
 from pyconsul.structs.canonical import canonical_service
@@ -82,7 +82,7 @@ class Registrations:
     :param scripts: whether script checks may come over HTTP.
     :param file_scripts: whether they may stand in configuration files.
     :param remote_checks: reads the checks of another node, or of a service of its, for alias checks.
-    :param tls_files: certificates that checks are to use instead of the system's.
+    :param credentials: certificates that checks are to use instead of the system's.
     :param persistence: where registrations over HTTP are kept, if anywhere.
     :param sidecar_ports: from which sidecar proxies get theirs.
     """
@@ -96,14 +96,14 @@ class Registrations:
         file_scripts: bool = False,
         output_bytes_max: int = OUTPUT_BYTES_MAX,
         remote_checks: ReadChecks = lambda node, service_id: None,
-        tls_files: TlsFiles | None = None,
+        credentials: Callable[[], Credentials] | None = None,
         persistence: Persistence | None = None,
         sidecar_ports: range = SIDECAR_PORTS,
     ) -> None:
         self._log = make_logger("agent")
         self._local = local
         self._remote_checks = remote_checks
-        self._maker = CheckMaker(reactor, rng, local.update_check, self._alias_of, tls_files)
+        self._maker = CheckMaker(reactor, rng, local.update_check, self._alias_of, credentials)
         self._scripts = scripts
         self._file_scripts = scripts or file_scripts
         self._output_bytes_max = output_bytes_max

@@ -18,6 +18,7 @@ from pyconsul.checks.definition import CheckType
 from pyconsul.checks.outcome import Outcome, Probe
 from pyconsul.checks.runner import CheckRunner, Notify, Runner
 from pyconsul.checks.ttl import TtlCheck
+from pyconsul.net.tls_files import Credentials
 from pyconsul.net.wheel import Wheel
 from pyconsul.structs.catalog import CRITICAL, HealthCheck
 
@@ -46,7 +47,7 @@ class CheckMaker:
 
     :param reactor: clock of all checks; they also connect and spawn with it.
     :param notify: hears of states.
-    :param tls_files: an agent's certificates, if checks are to use them.
+    :param credentials: an agent's certificates, if checks are to use them; see ``CheckTls``.
     :param docker_host: where the Engine is; by default as ``DOCKER_HOST`` says.
     """
 
@@ -56,14 +57,14 @@ class CheckMaker:
         rng: Random,
         notify: Notify,
         read_checks: ReadChecks,
-        tls_files: Any = None,
+        credentials: Callable[[], Credentials] | None = None,
         docker_host: str | None = None,
     ) -> None:
         self._reactor = reactor
         self._rng = rng
         self._notify = notify
         self._read_checks = read_checks
-        self._tls_files = tls_files
+        self._credentials = credentials
         self._docker_host = os.environ.get("DOCKER_HOST", "") if docker_host is None else docker_host
         self._kept_tls: Any = None
         self._wheel = Wheel(reactor)
@@ -131,5 +132,5 @@ class CheckMaker:
         if self._kept_tls is None:
             from pyconsul.checks.tls import CheckTls
 
-            self._kept_tls = CheckTls(self._tls_files)
+            self._kept_tls = CheckTls(self._credentials) if self._credentials else CheckTls()
         return self._kept_tls

@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from zope.interface import implementer
 
 from pyconsul.late_tls import provide as provide_tls
+from pyconsul.net.tls_files import NO_CREDENTIALS, Credentials
 
 NAMES_MAX = 128
 
 
-class TlsFiles(Struct, frozen=True, kw_only=True):
-    """PEM files of the agent that checks are to use (``enable_agent_tls_for_checks``).
-
-    :ivar ca_file: certificates to believe instead of the system's.
-    :ivar ca_path: a folder of such files.
-    :ivar cert_file: shown to servers that ask; ``key_file`` is its private key.
-    """
-
-    ca_file: str = ""
-    ca_path: str = ""
-    cert_file: str = ""
-    key_file: str = ""
+def _none() -> Credentials:
+    return NO_CREDENTIALS
 
 
 class CheckTls:
     """Makes TLS connections for checks; those to the same name share their settings.
 
     A context with the system's certificates takes time and memory, so ``NAMES_MAX`` are kept.
+
+    :param credentials: the agent's as they are now, if checks are to use them
+        (``enable_agent_tls_for_checks``): what to believe instead of the system's, and what to show.
     """
 
-    def __init__(self, files: TlsFiles | None = None) -> None:
-        self._files = files or TlsFiles()
+    def __init__(self, credentials: Callable[[], Credentials] = _none) -> None:
+        self._credentials = credentials
+        self._used = credentials()
         self._kept: OrderedDict[tuple[str, bool, tuple[bytes, ...]], Any] = OrderedDict()
 
     def creator(self, name: str, *, verify: bool = True, protocols: tuple[bytes, ...] = ()) -> Any:
@@ -45,9 +39,12 @@ class CheckTls:
 
         :param verify: take no certificate but a good one.
         :param protocols: what to offer by ALPN.
-        :raises OSError: if a file of the agent's cannot be read.
         """
         provide_tls()
+        credentials = self._credentials()
+        if credentials is not self._used:
+            self._used = credentials
+            self._kept.clear()
         key = (name, verify, protocols)
         found = self._kept.get(key)
         if found is None:
@@ -58,17 +55,23 @@ class CheckTls:
         return found
 
     def _make(self, name: str, verify: bool, protocols: tuple[bytes, ...]) -> Any:
+        from OpenSSL.crypto import X509, PKey
         from twisted.internet.ssl import (
+            Certificate,
             CertificateOptions,
+            KeyPair,
             PrivateCertificate,
             optionsForClientTLS,
             trustRootFromCertificates,
         )
 
+        used = self._used
         own = None
-        if self._files.cert_file:
-            pair = Path(self._files.cert_file).read_bytes() + Path(self._files.key_file).read_bytes()
-            own = PrivateCertificate.loadPEM(pair)
+        if used.chain:
+            key = KeyPair(PKey.from_cryptography_key(used.key))
+            own = PrivateCertificate.fromCertificateAndKeyPair(
+                Certificate(X509.from_cryptography(used.chain[0])), key
+            )
         if not verify:
             options = CertificateOptions(
                 verify=False,
@@ -77,27 +80,13 @@ class CheckTls:
                 acceptableProtocols=list(protocols) or None,
             )
             return _Unverified(name, options.getContext())
-        believed = self._believed()
+        believed = [Certificate(X509.from_cryptography(authority)) for authority in used.authorities]
         return optionsForClientTLS(
             name,
             trustRoot=trustRootFromCertificates(believed) if believed else None,
             clientCertificate=own,
             acceptableProtocols=list(protocols) or None,
         )
-
-    def _believed(self) -> list[Any]:
-        from twisted.internet.ssl import Certificate
-
-        paths = [Path(self._files.ca_file)] if self._files.ca_file else []
-        if self._files.ca_path:
-            paths += sorted(path for path in Path(self._files.ca_path).iterdir() if path.is_file())
-        return [Certificate.loadPEM(pem) for path in paths for pem in _certificates(path.read_bytes())]
-
-
-def _certificates(text: bytes) -> list[bytes]:
-    """Each certificate of a PEM file that may hold several."""
-    end = b"-----END CERTIFICATE-----"
-    return [piece + end for piece in text.split(end)[:-1]]
 
 
 @implementer(IOpenSSLClientConnectionCreator)

@@ -81,7 +81,10 @@ class Invocation:
 
             given = {argument: self.values[flag] for flag, argument in _ENDPOINT.items()}
             try:
-                self._client = Client(Endpoint.from_environment(self.terminal.environ, **given))
+                end = Endpoint.from_environment(self.terminal.environ, **given)
+                if end.scheme == "https":
+                    end.tls_context()
+                self._client = Client(end)
             except PyconsulError as error:
                 raise Failed(f"Error connecting to Consul agent: {error}") from None
         return self._client

@@ -131,7 +131,8 @@ class Client:
             wire = _encrypted(plain, end) if end.scheme == "https" else plain
         except OSError as error:
             where = f"unix {end.unix_path}" if end.unix_path else f"tcp {end.host}:{end.port}"
-            raise self._failed(call, f"dial {where}: connect: {_reason(error)}") from None
+            step = "" if hasattr(error, "library") else f"dial {where}: connect: "  # TLS comes after that
+            raise self._failed(call, step + _reason(error)) from None
         return _Connection(wire)
 
     def _failed(self, call: Call[Any], reason: str) -> TransportError:
@@ -182,9 +183,23 @@ class _Stale(Exception):
 
 
 def _reason(error: BaseException) -> str:
+    number = getattr(error, "verify_code", 0)
+    if number:  # the peer's certificate is not good
+        if number in _UNKNOWN_AUTHORITY:
+            return "x509: certificate signed by unknown authority"
+        return f"x509: {str(getattr(error, 'verify_message', 'certificate is not valid')).rstrip('.')}"
+    reason = getattr(error, "reason", None)
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return "http: server gave HTTP response to HTTPS client"
+    if isinstance(reason, str) and "ALERT" in reason:
+        return f"remote error: tls: {reason.partition('ALERT_')[2].lower().replace('_', ' ')}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error).lower() or "EOF"
+
+
+_UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
+"""Numbers of OpenSSL's that all mean this."""
 
 
 class _Connection:

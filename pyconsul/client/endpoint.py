@@ -54,6 +54,7 @@ class Endpoint:
         self.ca_file, self.ca_path = ca_file, ca_path
         self.client_cert, self.client_key = client_cert, client_key
         self.server_name = server_name
+        self._context: ssl.SSLContext | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], **given: Any) -> Endpoint:
@@ -105,19 +106,77 @@ class Endpoint:
         return f"{self.scheme}://{host}:{self.port}{call.target()}"
 
     def tls_context(self) -> ssl.SSLContext:
-        """How to speak TLS to this agent; raises ``ConfigurationError`` for files that are no use."""
+        """How to speak TLS to this agent; raises ``ConfigurationError`` for files that are no use.
+
+        They are read once. The texts are Consul's.
+        """
+        if self._context is None:
+            self._context = self._make_context()
+        return self._context
+
+    def _make_context(self) -> ssl.SSLContext:
         import ssl
 
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file or None, capath=self.ca_path or None)
-            if self.client_cert:
-                context.load_cert_chain(self.client_cert, self.client_key or None)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"Error in TLS files: {error}") from None
+        context = ssl.create_default_context() if not (self.ca_file or self.ca_path) else _believing_nobody()
+        if self.ca_file:
+            _believe(context, self.ca_file, "Error loading CA File: ")
+        elif self.ca_path:
+            for path in _files_below(self.ca_path):
+                _believe(context, path, "Error loading CA Path: ")
+        if bool(self.client_cert) != bool(self.client_key):
+            raise ConfigurationError("both client cert and client key must be provided")
+        if self.client_cert:
+            for path in (self.client_cert, self.client_key):
+                _readable(path, "")
+            try:
+                context.load_cert_chain(self.client_cert, self.client_key)
+            except ssl.SSLError as error:
+                problem = (error.reason or "no PEM data").lower().replace("_", " ")
+                pair = f"{self.client_cert}, {self.client_key}"
+                raise ConfigurationError(
+                    f"tls: failed to load client cert/key pair: {problem} ({pair})"
+                ) from None
         if not self.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         return context
+
+
+def _believing_nobody() -> ssl.SSLContext:
+    import ssl
+
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _readable(path: str, start: str) -> None:
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise ConfigurationError(f"{start}open {path}: {(error.strerror or '').lower()}") from None
+
+
+def _believe(context: ssl.SSLContext, path: str, start: str) -> None:
+    """Add the authorities in a file to those that are believed."""
+    import ssl
+
+    _readable(path, start)
+    try:
+        context.load_verify_locations(path)
+    except (OSError, ssl.SSLError):
+        raise ConfigurationError(f"{start}Couldn't parse PEM in: {path}") from None
+
+
+def _files_below(folder: str) -> list[str]:
+    import os
+
+    if not os.path.isdir(folder):
+        _readable(folder, "Error loading CA Path: ")
+        return [folder]
+    found = sorted(os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
+    if not found:
+        raise ConfigurationError(f"Error loading CA Path: no CAs found in {folder}")
+    return found
 
 
 def _host_and_port(text: str, default: int) -> tuple[str, int]:

@@ -41,7 +41,7 @@ class Ports(SettingGroup, frozen=True, kw_only=True):
 
     dns: int = setting(8600, PORT, "DNS, UDP and TCP.", flag="dns-port")
     http: int = setting(8500, PORT, "HTTP API.", flag="http-port")
-    https: int = setting(-1, PORT, "HTTPS API.", flag="https-port", idle=True)
+    https: int = setting(-1, PORT, "HTTPS API.", flag="https-port")
     grpc: int = setting(-1, PORT, "gRPC; 8502 with -dev.", flag="grpc-port", idle=True)
     serf_lan: int = setting(8301, PORT, "Gossip in the datacenter, UDP and TCP.", flag="serf-lan-port")
     serf_wan: int = setting(8302, PORT, "Gossip between datacenters, UDP and TCP.", flag="serf-wan-port")
@@ -114,7 +114,7 @@ class Limits(SettingGroup, frozen=True, kw_only=True):
     """What one client may take."""
 
     http_max_conns_per_client: int = setting(200, INT, "HTTP connections of one client address.", reload=True)
-    https_handshake_timeout: float = setting(5.0, DURATION, "How long a TLS handshake may take.", idle=True)
+    https_handshake_timeout: float = setting(5.0, DURATION, "How long a TLS handshake may take.")
     rpc_handshake_timeout: float = setting(5.0, DURATION, "How long a peer may wait with its first bytes.")
     rpc_max_conns_per_client: int = setting(100, INT, "RPC connections of one client address.", reload=True)
     rpc_rate: float = setting(

@@ -1,4 +1,4 @@
-"""What goes together among settings of TLS, certificates and the mesh, which have no effect yet.
+"""What goes together among settings of certificates and the mesh, which have no effect yet.
 
 A configuration with these must load, and one that Consul refuses must not. The rules are those of the
 reference validator; config entries are looked at no further than their kind.
@@ -12,14 +12,7 @@ from typing import Any
 from pyconsul.config.places import Mistake
 from pyconsul.config.schema import AgentConfig
 from pyconsul.config.setting import declared
-from pyconsul.config.tree import errors_text
 
-TLS_VERSIONS = ("tls10", "tls11", "tls12", "tls13")
-CIPHER_SUITES = frozenset(
-    f"TLS_ECDHE_{key}_WITH_AES_{cipher}"
-    for key in ("RSA", "ECDSA")
-    for cipher in ("128_CBC_SHA", "128_CBC_SHA256", "128_GCM_SHA256", "256_CBC_SHA", "256_GCM_SHA384")
-)
 CA_PROVIDERS = ("", "consul", "vault", "aws-pca")
 ENTRY_KINDS = frozenset((
     "service-defaults", "proxy-defaults", "service-router", "service-splitter", "service-resolver",
@@ -32,17 +25,6 @@ AUTO_CONFIG = frozenset((
 
 def check_later(config: AgentConfig) -> None:
     """Refuse what does not go together; raises ``Mistake`` with the first problem."""
-    if config.tls_min_version not in ("", *TLS_VERSIONS):
-        raise Mistake(
-            f"TLSMinVersion: value {config.tls_min_version} not supported, "
-            f"please specify one of [{', '.join(TLS_VERSIONS)}]",
-            "tls_min_version",
-        )
-    suites = (suite.strip() for suite in config.tls_cipher_suites.split(","))
-    for suite in suites if config.tls_cipher_suites else ():
-        if suite not in CIPHER_SUITES:
-            problem = f'tls_cipher_suites: invalid tls cipher suites: unsupported cipher "{suite}"'
-            raise Mistake(errors_text([problem]), "tls_cipher_suites")
     if config.auto_encrypt.allow_tls and not config.server:
         raise Mistake("auto_encrypt.allow_tls can only be used on a server.", "auto_encrypt.allow_tls")
     if config.auto_encrypt.tls and config.server:
@@ -101,8 +83,6 @@ def without_effect(config: AgentConfig, given: Iterable[str]) -> list[str]:
     """A warning about those of the ``given`` settings that do nothing yet, though not as by default."""
     defaults = {item.path: item.default for item in declared(AgentConfig())}
     wanted = set(given)
-    if config.enable_agent_tls_for_checks:
-        wanted -= {"ca_file", "ca_path", "cert_file", "key_file"}
     idle = [
         item.path
         for item in declared(config)

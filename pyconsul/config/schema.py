@@ -254,22 +254,34 @@ class AgentConfig(SettingGroup, frozen=True, kw_only=True):
     telemetry: groups.Telemetry = group(groups.Telemetry)
 
     # ------------------------------------------------------------ TLS and access
-    ca_file: str = setting("", PATH, "CA certificates, PEM.", reload=True, idle=True)
-    ca_path: str = setting("", PATH, "A folder of them.", reload=True, idle=True)
-    cert_file: str = setting("", PATH, "The agent's certificate, PEM.", reload=True, idle=True)
-    key_file: str = setting("", PATH, "Its key, PEM.", reload=True, idle=True)
-    verify_incoming: bool = setting(False, BOOL, "Connections need a certificate of our CA.", idle=True)
-    verify_incoming_rpc: bool = setting(False, BOOL, "The same for RPC only.", idle=True)
-    verify_incoming_https: bool = setting(False, BOOL, "The same for HTTPS only.", idle=True)
-    verify_outgoing: bool = setting(False, BOOL, "Use TLS to others and check their certificates.", idle=True)
-    verify_server_hostname: bool = setting(
-        False, BOOL, "Servers must be named server.DATACENTER.DOMAIN.", idle=True
+    ca_file: str = setting("", PATH, "CA certificates, PEM.", reload=True)
+    ca_path: str = setting("", PATH, "A folder of them, if there is no ca_file.", reload=True)
+    cert_file: str = setting("", PATH, "The agent's certificate, PEM.", reload=True)
+    key_file: str = setting("", PATH, "Its key, PEM.", reload=True)
+    verify_incoming: bool = setting(
+        False, BOOL, "RPC and HTTPS take only connections with a certificate of our CA.", reload=True
     )
-    server_name: str = setting("", STRING, "Name to present instead of the node's.", idle=True)
-    tls_min_version: str = setting("tls12", STRING, "tls10, tls11, tls12 or tls13.", idle=True)
-    tls_cipher_suites: str = setting("", STRING, "Cipher suites, separated by commas.", idle=True)
+    verify_incoming_rpc: bool = setting(False, BOOL, "The same for RPC only.", reload=True)
+    verify_incoming_https: bool = setting(False, BOOL, "The same for HTTPS only.", reload=True)
+    verify_outgoing: bool = setting(
+        False, BOOL, "Use TLS to other agents and check that our CA knows them.", reload=True
+    )
+    verify_server_hostname: bool = setting(
+        False,
+        BOOL,
+        "The same, and servers must have a certificate for server.DATACENTER.DOMAIN.",
+        reload=True,
+    )
+    server_name: str = setting(
+        "", STRING, "Name to ask servers for, without verify_server_hostname. Default: the node's.",
+        reload=True,
+    )  # fmt: skip
+    tls_min_version: str = setting("tls12", STRING, "tls10, tls11, tls12 or tls13.", reload=True)
+    tls_cipher_suites: str = setting(
+        "", STRING, "Cipher suites up to TLS 1.2, separated by commas. Default: good ones.", reload=True
+    )
     tls_prefer_server_cipher_suites: bool = setting(
-        False, BOOL, "The server's order of suites counts.", idle=True
+        False, BOOL, "The server's order of suites counts.", reload=True
     )
     auto_encrypt: groups.AutoEncrypt = group(groups.AutoEncrypt)
     auto_config: dict[str, Any] = setting({}, ANY_MAP, "Accepted; not built.", idle=True)

@@ -17,6 +17,7 @@ from pyconsul.config.kinds import IPS, is_ip
 from pyconsul.config.later import check_later
 from pyconsul.config.places import Mistake
 from pyconsul.config.schema import AgentConfig
+from pyconsul.config.tls import check_tls, tls_warnings
 from pyconsul.config.tree import errors_text
 from pyconsul.structs.metadata import metadata_fault
 
@@ -55,6 +56,7 @@ def completed(config: AgentConfig, host: Host, warnings: list[str]) -> AgentConf
         domain=_domain(config.domain),
         alt_domain=_domain(config.alt_domain) if config.alt_domain else "",
         bind_addr=bind,
+        verify_outgoing=config.verify_outgoing or config.verify_server_hostname,
         serf_lan=config.serf_lan or bind,
         serf_wan=config.serf_wan or bind,
         leave_on_terminate=not config.server
@@ -151,6 +153,8 @@ def validate(config: AgentConfig, warnings: list[str], files_max: int = 0) -> No
     _check_numbers(config)
     _check_limits(config, files_max)
     _check_start(config)
+    check_tls(config)
+    warnings += tls_warnings(config)
     check_later(config)
     if config.segment or config.segments:
         raise Mistake("Network segments are not supported in this version of Consul", "segment", "segments")

@@ -9,7 +9,9 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 
 
 class Authority:
@@ -17,14 +19,30 @@ class Authority:
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test CA")])
+        self._name = x509.Name(
+            [x509.NameAttribute(NameOID.COMMON_NAME, f"Test CA {x509.random_serial_number()}")]
+        )
         self.certificate = self._signed(self._name, self._key, (), authority=True)
 
-    def write(self, folder: Path, *names: str) -> tuple[Path, Path]:
-        """Certificate and key of a server, in files."""
+    def pem(self) -> bytes:
+        """The certificate that others are to believe, as text."""
+        return pem(self.certificate)
+
+    def write(
+        self,
+        folder: Path,
+        *names: str,
+        uses: tuple[x509.ObjectIdentifier, ...] = (),
+        hours: float = 1.0,
+    ) -> tuple[Path, Path]:
+        """Certificate and key of a server, in files.
+
+        :param uses: what it is for; without any, for everything.
+        :param hours: how long it is good; below 0, it is no more.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        certificate = self._signed(subject, key, names)
+        certificate = self._signed(subject, key, names, uses=uses, hours=hours)
         folder.mkdir(parents=True, exist_ok=True)
         paths = folder / "cert.pem", folder / "key.pem"
         paths[0].write_bytes(pem(certificate))
@@ -43,6 +61,8 @@ class Authority:
         key: ec.EllipticCurvePrivateKey,
         names: tuple[str, ...],
         authority: bool = False,
+        uses: tuple[x509.ObjectIdentifier, ...] = (),
+        hours: float = 1.0,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         builder = (
@@ -51,13 +71,15 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
+            .not_valid_before(now - datetime.timedelta(hours=2))
+            .not_valid_after(now + datetime.timedelta(hours=hours))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         )
         if names:
             alternatives = [_alternative(name) for name in names]
             builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        if uses:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         return builder.sign(self._key, hashes.SHA256())
 
 

@@ -15,7 +15,8 @@ from twisted.web.server import Site
 from pyconsul.checks.definition import CheckType
 from pyconsul.checks.http import HttpProbe
 from pyconsul.checks.tcp import TcpProbe
-from pyconsul.checks.tls import NAMES_MAX, CheckTls, TlsFiles
+from pyconsul.checks.tls import NAMES_MAX, CheckTls
+from pyconsul.net.tls_files import RealReader, TlsFiles, load_credentials
 from tests.checks.certificates import Authority, pem
 
 reactor: Any = any_reactor
@@ -51,6 +52,11 @@ class TlsTests(TestCase):
         self.addCleanup(lambda: self.port.stopListening())
         self.trusting = TlsFiles(ca_file=str(self.ca_file))
 
+    def using(self, files: TlsFiles) -> CheckTls:
+        """The TLS of an agent that has these files."""
+        credentials = load_credentials(files, RealReader())
+        return CheckTls(lambda: credentials)
+
     async def get(self, tls: CheckTls, **fields: Any) -> tuple[str, str]:
         url = f"https://{self.address}/"
         definition = CheckType(check_id="c", kind="http", target=url, timeout_s=5.0, **fields)
@@ -60,17 +66,15 @@ class TlsTests(TestCase):
     async def test_believed(self) -> None:
         """By its CA, for its address or for another name that the check gives."""
         good = ("passing", "HTTP GET https://X/: 200 OK Output: hello stranger")
-        self.assertEqual(await self.get(CheckTls(self.trusting)), good)
-        self.assertEqual(await self.get(CheckTls(self.trusting), tls_server_name="web.test"), good)
-        folder = TlsFiles(ca_path=str(self.folder))
-        self.assertEqual(await self.get(CheckTls(folder)), good)
+        self.assertEqual(await self.get(self.using(self.trusting)), good)
+        self.assertEqual(await self.get(self.using(self.trusting), tls_server_name="web.test"), good)
 
     async def test_not_believed(self) -> None:
         """Another CA, or another name; unless nothing is to be verified."""
-        for files, name in ((None, ""), (self.trusting, "other.test")):
-            status, output = await self.get(CheckTls(files), tls_server_name=name)
+        for tls, name in ((CheckTls(), ""), (self.using(self.trusting), "other.test")):
+            status, output = await self.get(tls, tls_server_name=name)
             self.assertEqual((status, output[:17]), ("critical", 'Get "https://X/":'))
-            status, output = await self.get(CheckTls(files), tls_server_name=name, tls_skip_verify=True)
+            status, output = await self.get(tls, tls_server_name=name, tls_skip_verify=True)
             self.assertEqual((status, output[-14:]), ("passing", "hello stranger"))
 
     async def test_the_agents_certificate(self) -> None:
@@ -78,19 +82,21 @@ class TlsTests(TestCase):
         certificate, key = self.authority.write(self.folder / "agent", "agent.test")
         files = TlsFiles(ca_file=str(self.ca_file), cert_file=str(certificate), key_file=str(key))
         for skip in (False, True):
-            _, output = await self.get(CheckTls(files), tls_skip_verify=skip)
+            _, output = await self.get(self.using(files), tls_skip_verify=skip)
             self.assertTrue(output.endswith("hello agent.test"), output)
 
-    async def test_missing_files(self) -> None:
-        """A clear outcome, no exception."""
-        status, output = await self.get(CheckTls(TlsFiles(ca_file="/no/such/file")))
-        self.assertEqual(status, "critical")
-        self.assertIn("/no/such/file", output)
+    async def test_new_certificates(self) -> None:
+        """What the agent has taken over since then counts."""
+        credentials = load_credentials(TlsFiles(), RealReader())
+        tls = CheckTls(lambda: credentials)
+        self.assertEqual((await self.get(tls))[0], "critical")
+        credentials = load_credentials(self.trusting, RealReader())
+        self.assertEqual((await self.get(tls))[0], "passing")
 
     async def test_ports(self) -> None:
         """``tcp_use_tls`` wants a handshake, too."""
         definition = CheckType(check_id="c", kind="tcp", target=self.address, tls=True, timeout_s=5.0)
-        good = await TcpProbe(definition, reactor, CheckTls(self.trusting)).run()
+        good = await TcpProbe(definition, reactor, self.using(self.trusting)).run()
         self.assertEqual(good, ("passing", f"TCP connect {self.address}: Success"))
         status, output = await TcpProbe(definition, reactor, CheckTls()).run()
         self.assertEqual(status, "critical")

@@ -218,5 +218,12 @@ class TlsTests(SynchronousTestCase):
     def test_unknown_ca(self) -> None:
         """Without our CA nothing is sent."""
         client = Client(Endpoint(f"https://{self.server.address}"))
-        self.assertRaises(TransportError, client.do, kv.value("x"))
+        error = self.assertRaises(TransportError, client.do, kv.value("x"))
+        self.assertTrue(str(error).endswith(": x509: certificate signed by unknown authority"), str(error))
         self.assertEqual(self.server.requests, [])
+
+    def test_wrong_name(self) -> None:
+        """Nor if the certificate is for somebody else."""
+        end = Endpoint(f"https://{self.server.address}", ca_file=str(self.ca), server_name="other.test")
+        error = self.assertRaises(TransportError, Client(end).do, kv.value("x"))
+        self.assertIn(": x509: Hostname mismatch, certificate is not valid for 'other.test'", str(error))

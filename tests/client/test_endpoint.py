@@ -1,12 +1,14 @@
 """Where the agent is: addresses, environment, headers."""
 
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.client import kv
 from pyconsul.client.endpoint import Endpoint
 from pyconsul.errors import ConfigurationError
+from tests.client.certificates import make_certificates
 
 
 class AddressTests(SynchronousTestCase):
@@ -131,10 +133,36 @@ class EnvironmentTests(SynchronousTestCase):
         error = self.assertRaises(ConfigurationError, Endpoint.from_environment, {}, token_file="/none/here")
         self.assertEqual(str(error), "Error loading token file: open /none/here: no such file or directory")
 
-    def test_certificate_that_is_not_there(self) -> None:
-        """TLS files are looked at when they are needed."""
-        self.assertRaises(ConfigurationError, Endpoint("https://h", ca_file="/none").tls_context)
-        self.assertRaises(ConfigurationError, Endpoint("https://h", client_cert="/none").tls_context)
+    def test_tls_files(self) -> None:
+        """They are looked at when they are needed; what is wrong is said in Consul's words."""
+        folder = Path(self.mktemp())
+        ca, cert, key = map(str, make_certificates(folder / "made", "127.0.0.1"))
+        bad, empty = folder / "bad", folder / "empty"
+        bad.write_text("garbage")
+        empty.mkdir()
+        missing = "open /none: no such file or directory"
+        cases: tuple[tuple[dict[str, Any], str], ...] = (
+            ({"ca_file": "/none"}, f"Error loading CA File: {missing}"),
+            ({"ca_file": str(bad)}, f"Error loading CA File: Couldn't parse PEM in: {bad}"),
+            ({"ca_path": "/none"}, f"Error loading CA Path: {missing}"),
+            ({"ca_path": str(empty)}, f"Error loading CA Path: no CAs found in {empty}"),
+            ({"client_cert": cert}, "both client cert and client key must be provided"),
+            ({"client_key": key}, "both client cert and client key must be provided"),
+            ({"client_cert": "/none", "client_key": key}, missing),
+            ({"client_cert": str(bad), "client_key": key}, "tls: failed to load client cert/key pair: "),
+        )
+        for given, why in cases:
+            error = self.assertRaises(ConfigurationError, Endpoint("https://h", **given).tls_context)
+            self.assertTrue(str(error).startswith(why), str(error))
+        bad.unlink()
+        empty.rmdir()
+        (folder / "made" / "key.pem").rename(folder / "key.pem")
+        end = Endpoint(
+            "https://h", ca_path=str(folder / "made"), client_cert=cert, client_key=str(folder / "key.pem")
+        )
+        self.assertEqual(len(end.tls_context().get_ca_certs()), 1)
+        self.assertIs(end.tls_context(), end.tls_context())
+        self.assertEqual(len(Endpoint("https://h", ca_path=ca).tls_context().get_ca_certs()), 1)
 
     def test_no_verification(self) -> None:
         """Without verification any certificate will do."""

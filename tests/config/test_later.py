@@ -12,9 +12,6 @@ from pyconsul.errors import ConfigurationError
 HOST = Host("host", list)
 
 REFUSED = {
-    'tls_min_version = "TLS12"': "value TLS12 not supported, please specify one of [tls10, tls11, tls12, ",
-    'tls_cipher_suites = "TLS_RSA_WITH_RC4_128_SHA"': 'unsupported cipher "TLS_RSA_WITH_RC4_128_SHA"',
-    'tls_cipher_suites = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,x"': 'unsupported cipher "x"',
     "auto_encrypt { allow_tls = true }": "auto_encrypt.allow_tls can only be used on a server.",
     "server = true auto_encrypt { tls = true }": "auto_encrypt.tls can only be used on a client.",
     "auto_config { foo = 1 }": "invalid config key auto_config.foo",
@@ -33,8 +30,6 @@ REFUSED = {
 }  # fmt: skip
 
 TAKEN = (
-    'tls_min_version = "tls13"',
-    'tls_cipher_suites = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA"',
     "server = true auto_encrypt { allow_tls = true }",
     'auto_encrypt { tls = true ip_san = ["1.2.3.4"] }',
     'auto_config { enabled = true intro_token = "x" } verify_outgoing = true',
@@ -72,13 +67,12 @@ class LaterTests(SynchronousTestCase):
 
     def test_without_effect(self) -> None:
         """What was given and is not as by default is named, once."""
-        text = 'acl { enabled = true tokens { agent = "x" } } ca_file = "c" verify_outgoing = true'
-        names = ["acl.enabled", "acl.tokens.agent", "ca_file", "verify_outgoing"]
+        text = 'acl { enabled = true tokens { agent = "x" } } auto_encrypt { tls = true }'
+        names = ["acl.enabled", "acl.tokens.agent", "auto_encrypt.tls"]
         self.assertEqual(self.warnings(text), names)
         self.assertEqual(self.warnings('acl { enabled = false } acl_token = "x"'), ["acl.tokens.default"])
 
     def test_with_effect(self) -> None:
-        """What else there is, what -dev sets by itself, and certificates that checks use."""
+        """What else there is, and what -dev sets by itself."""
         self.assertEqual(self.warnings('node_name = "x" ports { http = 1 }'), [])
         self.assertEqual(self.warnings("", dev=True), [])
-        self.assertEqual(self.warnings('enable_agent_tls_for_checks = true ca_file = "c"'), [])
