@@ -120,7 +120,11 @@ class SwimCore:
         return effects
 
     def _tick(self, event: Tick) -> None:
-        self.context.timers.run(self.context.now)
+        context = self.context
+        due = context.timers.next_deadline()
+        if due is not None and context.now - due > context.timing.probe_interval_s:
+            self.membership.stood_still()
+        context.timers.run(context.now)
 
     # ------------------------------------------------------------ for the layer above
 

@@ -64,6 +64,7 @@ class Membership:
         self._gossip = gossip
         self._port = port
         self._suspicions: dict[str, tuple[Suspicion, Timer]] = {}
+        self._patient_until = 0.0
         self._gone: Callable[[], None] | None = None
         self.leaving = False
         self.woken: Callable[[], None] = lambda: None
@@ -244,7 +245,10 @@ class Membership:
 
     def _watch(self, node: Node, suspicion: Suspicion) -> None:
         """Declare the node dead when the suspicion ends."""
-        timer = self._ctx.timers.at(suspicion.deadline(), lambda: self._expire(node))
+        self._watch_until(suspicion.deadline(), node, suspicion)
+
+    def _watch_until(self, when: float, node: Node, suspicion: Suspicion) -> None:
+        timer = self._ctx.timers.at(when, lambda: self._expire(node))
         self._suspicions[node.name] = (suspicion, timer)
 
     def _confirm(self, node: Node, suspicion: Suspicion, message: Suspect) -> None:
@@ -257,7 +261,16 @@ class Membership:
         else:
             self._watch(node, suspicion)
 
+    def stood_still(self) -> None:
+        """We did not run for a while: what refutes our suspicions may be there and not yet read."""
+        if self._ctx.timing.patient:
+            self._patient_until = self._ctx.now + self._ctx.timing.probe_interval_s
+
     def _expire(self, node: Node) -> None:
+        if self._ctx.now < self._patient_until:
+            suspicion, _ = self._suspicions[node.name]
+            self._watch_until(self._patient_until, node, suspicion)
+            return
         self._suspicions.pop(node.name, None)
         self._ctx.problem(f"suspect '{node.name}' has failed, no acks received", notable=True)
         self.dead(Dead(node.incarnation, node.name, self._ctx.name))

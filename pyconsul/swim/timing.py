@@ -11,6 +11,8 @@ class Timing(Struct, frozen=True, kw_only=True):
     :ivar suspicion_max_timeout_mult: longest suspicion, as a multiple of the shortest.
     :ivar gossip_to_the_dead_s: how long the dead still get gossip, before they are forgotten.
     :ivar hurried: pass news on as soon as it comes, not only in rounds; memberlist does not.
+    :ivar patient: a member that has not run for more than a probe interval reads for as long what has come
+        in meanwhile before its suspicions end; memberlist does not.
     :ivar push_pull_interval_s: 0 switches the periodic exchange off.
     :ivar dead_node_reclaim_s: after which time a dead member's name may come from another address;
         0: only once it is forgotten.
@@ -31,6 +33,7 @@ class Timing(Struct, frozen=True, kw_only=True):
     gossip_interval_s: float = 0.2
     gossip_nodes: int = 3
     hurried: bool = True
+    patient: bool = True
     gossip_to_the_dead_s: float = 30.0
     push_pull_interval_s: float = 30.0
     tcp_timeout_s: float = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pyconsul.swim.core import VERSIONS
-from pyconsul.swim.events import Leave, LeaveEnded, UpdateMeta
+from pyconsul.swim.events import Leave, LeaveEnded, Tick, UpdateMeta
 from pyconsul.swim.messages import (
     STATE_ALIVE,
     STATE_DEAD,
@@ -85,9 +85,10 @@ class StateTableTests(CoreTestCase):
     def test_suspicion_ends(self) -> None:
         """Nobody refutes in time: dead, and we are the one who says so."""
         self._put(STATE_SUSPECT)
-        self.core.handle(3.9, UpdateMeta(b"keep"))
+        self.advance(3.9)
+        self.feed(UpdateMeta(b"keep"))
         self.assertEqual(self.node("a").state, STATE_SUSPECT)
-        self.advance(4.1)
+        self.advance(0.2)
         self.assertEqual(self.node("a").state, STATE_DEAD)
         self.assertEqual(self.above.told, [("update", "me"), ("left", "a")])
         self.assertIn(Dead(5, "a", "me"), self.news())
@@ -97,6 +98,19 @@ class StateTableTests(CoreTestCase):
         self.receive(alive("a", 6))
         self.advance(4.5)
         self.assertNotIn(("left", "a"), self.above.told)
+
+    def test_after_we_stood_still(self) -> None:
+        """What refutes the suspicion is read before it ends, within a probe interval; then it ends."""
+        for refuted in (True, False):
+            self.setUp()
+            self._put(STATE_SUSPECT)
+            self.now += 20.0
+            self.feed(Tick())
+            self.assertEqual(self.node("a").state, STATE_SUSPECT)
+            if refuted:
+                self.receive(alive("a", 6))
+            self.advance(1.1)
+            self.assertEqual(("left", "a") in self.above.told, not refuted)
 
     def test_confirmations(self) -> None:
         """They are spread, and shorten the time, until there are enough of them."""
