@@ -100,7 +100,7 @@ class ClientAgent(BaseAgent):
         """Ask a server, and another if that cannot be reached, until one answers or too long has passed."""
         called = [""]
 
-        def attempt() -> Any:
+        def attempt(request: Any) -> Any:
             address = self._choice.current()
             if address is None:
                 raise NoServers()
@@ -111,7 +111,7 @@ class ClientAgent(BaseAgent):
             if isinstance(error, Unreachable):
                 self._choice.failed(called[0])
 
-        return self._forwarder.persist(attempt, is_read=declared.kind != "write", failed=failed)
+        return self._forwarder.persist_with(request, attempt, is_read=declared.kind != "write", failed=failed)
 
     def confirm(self, waiter: Waiter, leased: bool) -> None:
         """See ``pyconsul.interfaces.Agent``; nothing is kept here that would ask for it."""

@@ -15,10 +15,10 @@ from pyconsul.errors import BadRequest, Refused
 from pyconsul.structs.agent import CheckDefinition, ProxyDefinition, ServiceDefinition, Upstream
 from pyconsul.structs.canonical import canonical_service, is_anywhere, weights_fault, with_ip_addresses
 from pyconsul.structs.catalog import CONNECT_PROXY, WEIGHTS, NodeService, Proxy
+from pyconsul.structs.mesh import mesh_faults, several
 from pyconsul.structs.metadata import metadata_fault
 
 CHECKS_PER_SERVICE_MAX = 1_000
-GATEWAYS_WITH_PORT = ("mesh-gateway", "terminating-gateway")
 SIDECAR_SUFFIX = "-sidecar-proxy"
 SIDECAR_INTERVAL = "10s"
 
@@ -46,9 +46,9 @@ def node_service(definition: ServiceDefinition) -> NodeService:
         proxy=_proxy(definition.proxy or ProxyDefinition()),
         connect={"Native": True} if native else {},
     )
-    problems = _mesh_problems(service)
-    if problems:
-        raise BadRequest(_several(problems))
+    wants_sidecar = definition.connect is not None and definition.connect.sidecar_service is not None
+    if faults := mesh_faults(service, sidecar=wants_sidecar):
+        raise BadRequest(several(faults))
     return canonical_service(with_ip_addresses(service))
 
 
@@ -80,9 +80,9 @@ def sidecar_of(
     :raises BadRequest: if it may not be so; ``Refused`` if no port is free.
     """
     if sidecar.id:
-        raise BadRequest(_several(["A SidecarService cannot specify an ID as this is managed by the agent"]))
+        raise BadRequest(several(["A SidecarService cannot specify an ID as this is managed by the agent"]))
     if sidecar.connect is not None and sidecar.connect.sidecar_service is not None:
-        raise BadRequest(_several(["A SidecarService cannot have a nested SidecarService"]))
+        raise BadRequest(several(["A SidecarService cannot have a nested SidecarService"]))
     parent_id = definition.id or definition.name
     proxy = sidecar.proxy or ProxyDefinition()
     sidecar = replace(
@@ -153,30 +153,3 @@ def _proxy(definition: ProxyDefinition) -> Proxy:
 def _gateway(of: Upstream | ProxyDefinition) -> dict[str, Any]:
     gateway: dict[str, Any] = to_builtins(of.mesh_gateway)
     return gateway
-
-
-def _mesh_problems(service: NodeService) -> list[str]:
-    """What Consul has against a proxy or gateway."""
-    problems: list[str] = []
-    if service.kind == CONNECT_PROXY:
-        if not service.proxy.destination_service_name:
-            problems.append("Proxy.DestinationServiceName must be non-empty for Connect proxy services")
-        if not service.port:
-            problems.append("Port must be set for a Connect proxy")
-        if service.connect:
-            problems.append("A Proxy cannot also be Connect Native, only typical services")
-        problems += [
-            "upstream destination name cannot be empty"
-            for upstream in service.proxy.upstreams or ()
-            if not upstream.get("DestinationName")
-        ]
-    elif service.kind in GATEWAYS_WITH_PORT and not service.port:
-        problems.append(f"Port must be non-zero for a {service.kind}")
-    return problems
-
-
-def _several(problems: list[str]) -> str:
-    """Errors as Consul lists them."""
-    what = "error" if len(problems) == 1 else "errors"
-    lines = "".join(f"\t* {problem}\n" for problem in problems)
-    return f"{len(problems)} {what} occurred:\n{lines}\n"

@@ -42,6 +42,11 @@ def blocking_time_s(
     return min(wait_s, max_s)
 
 
+def _due_s(wait_s: float) -> float:
+    """After how long a blocking read has to be answered."""
+    return wait_s + wait_s / JITTER_FRACTION + BLOCKING_GRACE_S
+
+
 def shared_time_s(wait_s: float) -> float:
     """How much longer than ``wait_s`` a blocking read waits at least, so that others may join it."""
     return wait_s / JITTER_FRACTION / 2
@@ -76,8 +81,7 @@ class Forwarder:
     ) -> Deferred[Any]:
         """One attempt; fires with the reply struct."""
         if getattr(request, "min_query_index", 0):
-            wait_s = blocking_time_s(request, *self._times)
-            timeout_s = wait_s + wait_s / JITTER_FRACTION + BLOCKING_GRACE_S
+            timeout_s = _due_s(blocking_time_s(request, *self._times))
         answer: Deferred[Any] = self._transport.call(address, method.name, encode(request), timeout_s)
         decode = self._decoders.get(method.reply)
         if decode is None:
@@ -106,7 +110,27 @@ class Forwarder:
         :param attempt: gives the reply or a Deferred of it, or raises.
         :param failed: told of each failure, so that the next attempt may choose another server.
         """
-        return _Persistence(self, attempt, is_read, failed).begin()
+        return _Persistence(self, lambda _: attempt(), is_read, failed, 0.0).begin()
+
+    def persist_with(
+        self,
+        request: Any,
+        attempt: Callable[[Any], Any],
+        *,
+        is_read: bool,
+        failed: Callable[[Exception], None] = lambda e: None,
+    ) -> Deferred[Any]:
+        """The same; ``attempt`` is given ``request``, with what is left of its wait if it is a blocking read.
+
+        Such a read may still go on elsewhere when the server at which it waited fails long after it began.
+        """
+        if not getattr(request, "min_query_index", 0):
+            return self.persist(lambda: attempt(request), is_read=is_read, failed=failed)
+
+        def again(left_s: float) -> Any:
+            return attempt(msgspec.structs.replace(request, max_query_time=max(1, int(left_s * 1e9))))
+
+        return _Persistence(self, again, is_read, failed, blocking_time_s(request, *self._times)).begin()
 
     def hurry(self) -> None:
         """There is a leader or a server now: let everybody who pauses try at once."""
@@ -141,20 +165,27 @@ def _decoded(reply: bytes, decode: Callable[[bytes], Any], name: str) -> Any:
 class _Persistence:
     """One request and its attempts."""
 
-    __slots__ = ("_attempt", "_call", "_failed", "_forwarder", "_inner", "_is_read", "_result", "_until")
+    __slots__ = (
+        "_attempt", "_call", "_due", "_failed", "_forwarder", "_inner", "_is_read", "_result", "_tried",
+        "_until", "_waits_until",
+    )  # fmt: skip
 
     def __init__(
         self,
         forwarder: Forwarder,
-        attempt: Callable[[], Any],
+        attempt: Callable[[float], Any],
         is_read: bool,
         failed: Callable[[Exception], None],
+        wait_s: float,
     ) -> None:
         self._forwarder = forwarder
         self._attempt = attempt
         self._is_read = is_read
         self._failed = failed
-        self._until = forwarder.clock.seconds() + forwarder.hold_s
+        self._tried = forwarder.clock.seconds()
+        self._until = self._tried + forwarder.hold_s
+        self._waits_until = self._tried + wait_s
+        self._due = self._tried + _due_s(wait_s) if wait_s else 0.0
         self._result: Deferred[Any] = Deferred(self._cancel)
         self._inner: Deferred[Any] | None = None
         self._call: IDelayedCall | None = None
@@ -179,8 +210,9 @@ class _Persistence:
     def _try(self) -> None:
         self._call = None
         self._forwarder.pausing.pop(self, None)
+        self._tried = now = self._forwarder.clock.seconds()
         try:
-            answer = self._attempt()
+            answer = self._attempt(max(0.0, self._waits_until - now))
         except PyconsulError as error:
             self._again(error)
             return
@@ -213,7 +245,10 @@ class _Persistence:
             self._is_read and isinstance(error, Unreachable)
         )
         forwarder = self._forwarder
-        left_s = self._until - forwarder.clock.seconds()
+        now = forwarder.clock.seconds()
+        if now - self._tried >= forwarder.hold_s and now < self._due:
+            self._until = now + forwarder.hold_s  # it waited at a server that fails only now
+        left_s = self._until - now
         hopeless = forwarder.stopped or len(forwarder.pausing) >= PAUSING_MAX
         if not mendable or left_s <= 0 or hopeless:
             if isinstance(error, NotSent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -580,8 +581,8 @@ class ServerAgent(BaseAgent):
 
     def persist(self, method: Method, request: Any) -> Deferred[Any]:
         """Ask the leader, whoever that is by then, until it answers or too long has passed."""
-        return self._forwarder.persist(
-            lambda: self._ask_leader(method, request), is_read=method.kind != "write"
+        return self._forwarder.persist_with(
+            request, partial(self._ask_leader, method), is_read=method.kind != "write"
         )
 
     def _once_more(self, failure: Failure, method: Method, request: Any) -> Any:

@@ -367,6 +367,8 @@ def _srv_reply(
             additional += meta_records(own, node.meta, ttl)
         if len(answers) >= total_max:
             break
+    if cut:  # metadata is the first that goes, as where something does not fit
+        additional = [record for record in additional if record.type != TXT]
     return _reply(zone, answers=answers, additional=additional, cut=cut) if found else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
 
@@ -27,6 +28,8 @@ QUERY = "query"
 _KEYWORDS = frozenset((NODE, SERVICE, CONNECT, INGRESS, QUERY, "addr"))
 _NODE_TYPES = frozenset((A, AAAA, TXT, ANY))
 _REVERSE = (["in-addr", "arpa"], ["ip6", "arpa"])
+_HEXADECIMAL = re.compile(r"[0-9A-Fa-f]+")
+_PLAIN = re.compile(r"[0-9A-Za-z_-]+")
 NO_TAG = "tcp"
 
 
@@ -93,7 +96,7 @@ def _form(keyword: str, labels: Sequence[str], datacenter: str, type_: int) -> L
         return Lookup(QUERY, name, "", datacenter)
     if len(labels) > 1:
         return Lookup(MALFORMED)
-    return Lookup(ADDRESS, address=_hexadecimal(labels[0]))
+    return _address(labels[0])
 
 
 def _is_rfc2782(labels: Sequence[str]) -> bool:
@@ -108,13 +111,13 @@ def _service(labels: Sequence[str], datacenter: str) -> Lookup:
     return Lookup(SERVICE, labels[-1], ".".join(labels[:-1]), datacenter)
 
 
-def _hexadecimal(label: str) -> bytes:
-    if len(label) not in (8, 32) or not label.isascii() or not label.isalnum():
-        return b""
-    try:
-        return bytes.fromhex(label)
-    except ValueError:
-        return b""
+def _address(label: str) -> Lookup:
+    """What is about as long as an address but none, does not exist; other lengths are empty names [1.8.7]."""
+    if len(label) // 2 not in (4, 16) or _PLAIN.fullmatch(label) is None:
+        return Lookup(ADDRESS)
+    if len(label) % 2 or _HEXADECIMAL.fullmatch(label) is None:
+        return Lookup(MALFORMED)
+    return Lookup(ADDRESS, address=bytes.fromhex(label))
 
 
 def _reversed(lower: Sequence[str]) -> str:

@@ -18,7 +18,6 @@ from pyconsul.state.store import Store
 from pyconsul.state.uuids import node_id_fault
 from pyconsul.structs.canonical import is_anywhere
 from pyconsul.structs.catalog import (
-    CONNECT_PROXY,
     DeregisterRequest,
     IndexedNodes,
     IndexedNodeServiceList,
@@ -34,6 +33,7 @@ from pyconsul.structs.catalog import (
     ServiceSpecificRequest,
 )
 from pyconsul.structs.dumps import IndexedGatewayServices
+from pyconsul.structs.mesh import mesh_faults, several
 from pyconsul.structs.metadata import metadata_fault
 from pyconsul.structs.query import DCSpecificRequest, Empty, QueryOptions
 
@@ -74,7 +74,7 @@ class Catalog:
         if fault:
             raise Refused(fault)
         if request.service is not None:
-            fault = service_fault(request.service)
+            fault = service_fault(request.service) or mesh_fault(request.service)
             if fault:
                 raise Refused(fault)
             fault = service_meta_fault(request.node, request.service)
@@ -213,21 +213,13 @@ def service_fault(service: NodeService) -> str:
         if service.id:
             return "Must provide service name with ID"
         return "failed inserting service: failed inserting service: object missing primary index"
-    if is_anywhere(service.address):
-        return "Invalid service address"
-    if service.kind == CONNECT_PROXY:
-        faults = []
-        if not service.proxy.destination_service_name:
-            faults.append("Proxy.DestinationServiceName must be non-empty for Connect proxy services")
-        if not service.port:
-            faults.append("Port must be set for a Connect proxy")
-        if service.connect and service.connect.get("Native"):
-            faults.append("A Proxy cannot also be Connect Native, only typical services")
-        if faults:
-            plural = "s" if len(faults) > 1 else ""
-            listed = "".join(f"\t* {fault}\n" for fault in faults)
-            return f"{len(faults)} error{plural} occurred:\n{listed}\n"
-    return ""
+    return "Invalid service address" if is_anywhere(service.address) else ""
+
+
+def mesh_fault(service: NodeService) -> str:
+    """What is wrong with it as a proxy or gateway, in Consul's words; empty if nothing is."""
+    sidecar = (service.connect or {}).get("SidecarService")
+    return several(mesh_faults(service, sidecar=sidecar is not None))
 
 
 def service_meta_fault(node_name: str, service: NodeService) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from pyconsul.endpoints.base import Answered, Read, read, write
-from pyconsul.endpoints.catalog import service_fault, service_meta_fault
+from pyconsul.endpoints.catalog import mesh_fault, service_fault, service_meta_fault
 from pyconsul.errors import TooLarge
 from pyconsul.state import commands
-from pyconsul.state.operations import KVOp, NodeOp, Op, ServiceOp
+from pyconsul.state.operations import PUTS, KVOp, NodeOp, Op, ServiceOp
 from pyconsul.state.store import Store
 from pyconsul.state.txn import Transactions
 from pyconsul.state.uuids import node_id_fault
@@ -93,9 +93,12 @@ def _fault(op: Op | None) -> str:
             return "Must provide node"
         return node_id_fault(op.row.id) if op.row.id else ""
     if isinstance(op, ServiceOp):
-        if not (op.row.service or op.row.id):
+        if op.verb == "get" or not (op.row.service or op.row.id):
             return ""
-        return service_fault(op.row) or service_meta_fault(op.node, op.row)
+        fault = service_fault(op.row)
+        if fault or op.verb not in PUTS:
+            return fault
+        return service_meta_fault(op.node, op.row) or mesh_fault(op.row)
     return _key_fault(op)
 
 

@@ -32,6 +32,7 @@ def add_routes(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/check/register", ["PUT"])
     def register(query: Query) -> Result:
         """Register a check of the node or of a service here."""
+        query.refuse_namespace()
         old = old_checks.check if agent.allows_scripts else None
         definition = decode(query.body, CheckDefinition, snake_case=True, rewrite=old)
         if not definition.name:
@@ -43,6 +44,7 @@ def add_routes(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/check/deregister/<path:check_id>", ["PUT"])
     def deregister(query: Query, check_id: str) -> Result:
         """Stop and remove a check."""
+        query.refuse_namespace()
         if not check_id:
             raise Refused("CheckID missing")
         agent.deregister_check(check_id)
@@ -52,6 +54,7 @@ def add_routes(app: App, agent: LocalAgent) -> None:
         @hot(app, f"/v1/agent/check/{word}/<path:check_id>", ["PUT"])
         def update(query: Query, check_id: str) -> Result:
             """Say how the thing that a TTL check stands for is doing."""
+            query.refuse_namespace()
             agent.update_ttl(check_id, state, query.get("note"))
             return empty()
 
@@ -64,5 +67,6 @@ def add_routes(app: App, agent: LocalAgent) -> None:
         change = decode(query.body, CheckUpdate)
         if change.status not in STATES:
             return text(400, f"Invalid check status: '{change.status}'")
+        query.refuse_namespace()
         agent.update_ttl(check_id, change.status, change.output)
         return empty()

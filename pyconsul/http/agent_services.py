@@ -31,6 +31,7 @@ from pyconsul.structs.catalog import (
     ServiceAddress,
     Weights,
 )
+from pyconsul.structs.mesh import KINDS
 
 Result = Answer | Deferred[Answer]
 
@@ -82,7 +83,7 @@ def show(service: NodeService) -> AgentService:
         tagged_addresses=service.tagged_addresses or UNSET,
         weights=service.weights or WEIGHTS,
         enable_tag_override=service.enable_tag_override,
-        proxy=_proxy(service.proxy) if service.kind else UNSET,
+        proxy=_proxy(service.proxy) if service.kind in KINDS else UNSET,
         connect=service.connect or UNSET,
     )
 
@@ -141,7 +142,7 @@ def _add_reads(app: App, agent: LocalAgent) -> None:
     def service(query: Query, service_id: str) -> Result:
         """One of them; with ``?hash=`` once it is another than the one with this hash."""
         query.refuse_namespace()
-        wait_s = query.options().get("max_query_time", 0) / 1e9
+        wait_s = query.waiting().get("max_query_time", 0) / 1e9
         answer, current = _one(agent, service_id)
         if current and query.get("hash") == current:
             changed = agent.service_changed(service_id, wait_s)
@@ -237,6 +238,7 @@ def _add_writes(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/service/register", ["PUT"])
     def register(query: Query) -> Result:
         """Register a service, with checks."""
+        query.refuse_namespace()
         old = old_checks.service if agent.allows_scripts else None
         definition = decode(query.body, ServiceDefinition, snake_case=True, rewrite=old)
         if not definition.name:
@@ -248,6 +250,7 @@ def _add_writes(app: App, agent: LocalAgent) -> None:
     @hot(app, "/v1/agent/service/deregister/<path:service_id>", ["PUT"])
     def deregister(query: Query, service_id: str) -> Result:
         """Remove a service and its checks."""
+        query.refuse_namespace()
         if not service_id:
             raise Refused("ServiceID missing")
         agent.deregister_service(service_id)
@@ -258,5 +261,7 @@ def _add_writes(app: App, agent: LocalAgent) -> None:
         """Take a service out of use, or back into it."""
         if not service_id:
             raise BadRequest("Missing service ID")
-        agent.maintain_service(service_id, wants(query), query.get("reason"), query.token)
+        enable = wants(query)
+        query.refuse_namespace()
+        agent.maintain_service(service_id, enable, query.get("reason"), query.token)
         return empty()

@@ -9,6 +9,7 @@ lease makes sure of that.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from pyconsul.http.answer import Answer
@@ -33,12 +34,13 @@ class Kept:
     :ivar watch: for ``Agent.ask`` to leave what it registered on, so that ``Agent.forget`` can undo it.
     :ivar stale: what was read has changed.
     :ivar timing: told when this is served without further ado.
+    :ivar alike: what Consul's cache would take for the same question; empty where that is not asked for.
     :ivar renderings: by ``facts.IDENTITY`` and ``facts.GZIP``; ``None`` until first needed.
     """
 
     __slots__ = (
-        "aging", "answer", "armed", "cache", "confirm", "leased", "renderings", "size_bytes", "stale",
-        "target", "timing", "watch",
+        "aging", "alike", "answer", "armed", "cache", "confirm", "leased", "renderings", "size_bytes",
+        "stale", "target", "timing", "watch",
     )  # fmt: skip
 
     def __init__(self, cache: AnswerCache, target: bytes) -> None:
@@ -48,6 +50,7 @@ class Kept:
         self.confirm = False
         self.leased = False
         self.aging = False
+        self.alike = ""
         self.watch: Any = None
         self.stale = False
         self.answer: Answer | None = None
@@ -75,6 +78,7 @@ class AnswerCache:
         self._entries_max = ENTRIES_MAX
         self._bytes_max = BYTES_MAX
         self._seen: dict[bytes, None] = {}
+        self._alike: Counter[str] = Counter()
         self.untimed = Durations()
 
     def limit(self, entries_max: int, bytes_max: int) -> None:
@@ -118,9 +122,15 @@ class AnswerCache:
         kept.size_bytes = size
         self.entries[kept.target] = kept
         self.size_bytes += size
+        if kept.alike:
+            self._alike[kept.alike] += 1
         while len(self.entries) > self._entries_max or self.size_bytes > self._bytes_max:
             self._remove(self.entries.pop(next(iter(self.entries))))
         return True
+
+    def knows(self, alike: str) -> bool:
+        """Whether there is an answer to the same question, for whatever target."""
+        return alike in self._alike
 
     def discard(self, kept: Kept) -> None:
         """A place that is not used after all."""
@@ -131,9 +141,7 @@ class AnswerCache:
         """Take an entry out that was woken."""
         if self.entries.get(kept.target) is kept:
             del self.entries[kept.target]
-            self.size_bytes -= kept.size_bytes
-            kept.answer = None
-            kept.renderings = [None, None]
+            self._taken_out(kept)
 
     def clear(self) -> None:
         """Forget every answer."""
@@ -143,10 +151,17 @@ class AnswerCache:
         self._seen.clear()
 
     def _remove(self, kept: Kept) -> None:
+        self._taken_out(kept)
+        self._release(kept)
+
+    def _taken_out(self, kept: Kept) -> None:
         self.size_bytes -= kept.size_bytes
         kept.answer = None
         kept.renderings = [None, None]
-        self._release(kept)
+        if kept.alike:
+            self._alike[kept.alike] -= 1
+            if not self._alike[kept.alike]:
+                del self._alike[kept.alike]
 
     def _release(self, kept: Kept) -> None:
         kept.stale = True

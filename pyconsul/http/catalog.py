@@ -13,7 +13,7 @@ from pyconsul.http.answer import Answer
 from pyconsul.http.query import Query
 from pyconsul.http.reads import as_json, ask, done, read, write
 from pyconsul.http.routes import App, hot
-from pyconsul.http.surface import MISS
+from pyconsul.http.surface import HIT, MISS
 from pyconsul.interfaces import Agent, Later
 from pyconsul.structs.bodies import decode
 from pyconsul.structs.catalog import (
@@ -48,12 +48,19 @@ def add_routes(app: App, agent: Agent) -> None:
         options.pop("datacenter", None)  # only the body's counts
         return write(agent, query, method, replace(request, **options), done)
 
+    told: list[Any] = []
+
+    def cached(reply: Any) -> Answer:
+        """Nobody tells of a change, so it is looked whether what was told is still true."""
+        headers = HIT if told == [reply] else MISS
+        told[:] = [reply]
+        return Answer(json=reply, headers=headers)
+
     @hot(app, "/v1/catalog/datacenters")
     def datacenters(query: Query) -> Result:
         """All known datacenters, the nearest first. Any server knows them all, and nobody can wait."""
         request = DCSpecificRequest(**query.mode())
-        shape = _missed if query.wants_cached else as_json
-        return ask(agent, "Catalog.ListDatacenters", request, shape)
+        return ask(agent, "Catalog.ListDatacenters", request, cached if query.wants_cached else as_json)
 
     @hot(app, "/v1/catalog/nodes")
     def nodes(query: Query) -> Result:
@@ -151,11 +158,6 @@ def of_gateway(query: Query, name: str) -> ServiceSpecificRequest:
 
 
 # ---------------------------------------------------------------- answers
-
-
-def _missed(reply: Any) -> Answer:
-    """An answer that was not found in the cache, as none are kept of it."""
-    return Answer(json=reply, headers=MISS)
 
 
 def _gateway_services(reply: Any) -> Answer:

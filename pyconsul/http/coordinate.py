@@ -60,11 +60,24 @@ def add_routes(app: App, agent: Agent) -> None:
     @hot(app, "/v1/coordinate/update", ["PUT"])
     def update(query: Query) -> Result:
         """Tell where a node is, in its place."""
-        request = decode(query.body, CoordinateUpdateRequest)
+        request = decode(query.body, CoordinateUpdateRequest, rewrite=_nothing_by_default)
         options = query.write_options()
         if request.datacenter:
             options.pop("datacenter", None)
         return ask(agent, "Coordinate.Update", replace(request, **options), lambda _: empty())
+
+
+def _nothing_by_default(body: Any) -> Any:
+    """``body`` with what is left out of its place, which is not what an agent begins with."""
+    if not isinstance(body, dict):
+        return body
+    nowhere = {"Vec": [], "Error": 0, "Adjustment": 0, "Height": 0}
+    return {
+        key: nowhere | {name: part for name, part in value.items() if part is not None}
+        if key.lower() == "coord" and isinstance(value, dict)
+        else value
+        for key, value in body.items()
+    }
 
 
 def _chosen(query: Query, reply: Any) -> list[dict[str, Any]]:

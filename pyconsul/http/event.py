@@ -51,7 +51,7 @@ def add_routes(app: App, events: EventLog) -> None:
     @hot(app, "/v1/event/list")
     def list_(query: Query) -> Result:
         """The latest events, of any name or with ``?name=`` of one, oldest first."""
-        options = query.options()
+        options = query.waiting()
         wait_s = options.get("max_query_time", 0) / 1e9
         found = events.read(query.get("name"), options.get("min_query_index", 0), wait_s)
         return found.addCallback(_listed) if isinstance(found, Deferred) else _listed(found)

@@ -26,11 +26,14 @@ RAW_HEADERS = ((b"Content-Security-Policy", b"sandbox"), (b"X-Content-Type-Optio
 
 def add_routes(app: App, agent: Agent) -> None:
     """Declare the routes of this module."""
+
     @hot(app, RULE)
     def get(query: Query, key: str) -> Result:
         """One entry, all below a prefix (``?recurse``), or only their names (``?keys``)."""
-        query.refuse_namespace()
         options = query.options()
+        if not (key or query.has("keys") or query.has("recurse")):
+            raise BadRequest("Missing key name")
+        query.refuse_namespace()
         if query.parameters:
             if query.has("changed"):
                 _refuse_conflict(query, ("changed", "keys", "raw", "limit", "after"))
@@ -47,7 +50,6 @@ def add_routes(app: App, agent: Agent) -> None:
             below = KeyRequest(key=key, **options)
             shape = _all_entries if query.has("after") else _entries
             return read(agent, query, "KVS.List", below, shape, consistency=False)
-        _require(key)
         one = KeyRequest(key=key, **options)
         return read(agent, query, "KVS.Get", one, _raw if query.has("raw") else _entries, consistency=False)
 
@@ -57,12 +59,13 @@ def add_routes(app: App, agent: Agent) -> None:
     )  # fmt: skip
     def put(query: Query, key: str) -> Result:
         """Set an entry: always, if its index is still ``?cas=``, or with a session's lock."""
+        if query.has_parameters:
+            query.options()  # what only reads need has to be right here, too
         query.refuse_namespace()
         _require(key)
         operation, flags, index = "set", 0, 0
         session: str | UnsetType = UNSET
         if query.has_parameters:
-            query.options()  # what only reads need has to be right here, too
             _refuse_conflict(query, ("acquire", "cas", "release"))
             if query.has("flags"):
                 flags = query.unsigned("flags")
@@ -77,10 +80,10 @@ def add_routes(app: App, agent: Agent) -> None:
     @hot(app, RULE, ["DELETE"])
     def delete(query: Query, key: str) -> Result:
         """Delete an entry, if its index is still ``?cas=``, or all below a prefix (``?recurse``)."""
-        query.refuse_namespace()
-        operation, index = "delete", 0
         if query.has_parameters:
             query.options()  # as in put
+        query.refuse_namespace()
+        operation, index = "delete", 0
         _refuse_conflict(query, ("cas", "recurse"))
         if query.has("recurse"):
             operation = "delete-tree"

@@ -16,6 +16,7 @@ from pyconsul.http.reads import ask, read
 from pyconsul.http.routes import App, hot
 from pyconsul.interfaces import Agent
 from pyconsul.structs.bodies import decode
+from pyconsul.structs.catalog import CheckServiceNode
 from pyconsul.structs.prepared import (
     PreparedQuery,
     PreparedQueryExecuteRequest,
@@ -54,7 +55,8 @@ def add_routes(app: App, agent: Agent) -> None:
             if _ends(query_id, end):
                 request = execution(query, query_id.removesuffix(end), connect=end == EXECUTE)
                 query.kept = None  # each answer has another order
-                found = _told(read(agent, query, method, request, _reply, cacheable=end == EXECUTE))
+                shape = _executed if end == EXECUTE else _reply
+                found = _told(read(agent, query, method, request, shape, cacheable=end == EXECUTE))
                 query.may_keep = False
                 return found
         one = PreparedQuerySpecificRequest(query_id=query_id, **query.options())
@@ -144,6 +146,17 @@ def _rows(reply: Any) -> Answer:
 def _reply(reply: Any) -> Answer:
     """All of it: with an index of 0, since there is nothing to wait for."""
     return Answer(json=replace(reply, index=0))
+
+
+def _executed(reply: Any) -> Answer:
+    """The same for what a query finds. Unlike elsewhere, Consul shows no tags as ``null`` here."""
+    return _reply(replace(reply, nodes=[_untagged(row) for row in reply.nodes]))
+
+
+def _untagged(row: CheckServiceNode) -> CheckServiceNode:
+    service = row.service if row.service.tags else replace(row.service, tags=None)
+    checks = [check if check.service_tags else replace(check, service_tags=None) for check in row.checks]
+    return replace(row, service=service, checks=checks)
 
 
 def _created(reply: str) -> Answer:

@@ -31,6 +31,7 @@ _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
+_NO_QUESTION = {"cached", "stale", "max_stale", "index", "wait", "pretty", "passing"}
 NAMESPACES = "Namespaces are a Consul Enterprise feature"
 
 
@@ -146,6 +147,11 @@ class Query:
         """``?cached``: an answer of this agent's cache will do."""
         return "cached" in self.parameters
 
+    def question(self) -> str:
+        """What Consul's cache goes by: not how consistent an answer has to be, nor how it is shown."""
+        asked = sorted((name, values) for name, values in self.parameters.items() if name not in _NO_QUESTION)
+        return f"{self.target.partition(b'?')[0].decode('latin-1')} {asked}"
+
     # ------------------------------------------------------------ what requests carry
 
     def options(self) -> dict[str, Any]:
@@ -171,6 +177,16 @@ class Query:
             options["filter"] = expression
         if datacenter := self.get("dc"):
             options["datacenter"] = datacenter
+
+    def waiting(self) -> dict[str, Any]:
+        """The fields of ``QueryOptions`` that say what to wait for and how long, and no others.
+
+        :raises BadRequest: for values that cannot be.
+        """
+        options: dict[str, Any] = {}
+        if self.has_parameters:
+            self._blocking(options)
+        return options
 
     def mode(self) -> dict[str, Any]:
         """The fields of ``QueryOptions`` that say how consistent an answer has to be, and no others.

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from pyconsul.errors import PyconsulError
 from pyconsul.http.answer import TRUE, Answer, refusal
 from pyconsul.http.query import Query
-from pyconsul.http.surface import MISS
+from pyconsul.http.surface import HIT, MISS
 from pyconsul.interfaces import Agent, Later
 
 Shape = Callable[[Any], Answer]
@@ -109,6 +109,10 @@ def _stamp(
         answer.consistency = level
     if cacheable and query.wants_cached:
         answer.headers = MISS
+        if query.kept is not None:
+            query.kept.alike = query.question()
+            if query.kept.cache.knows(query.kept.alike):
+                answer.headers = HIT
     return answer
 
 

@@ -33,13 +33,16 @@ SECONDS_BELOW = 1000
 
 
 class CreateBody(Struct, rename="pascal", kw_only=True):
-    """What may be said about a session to be created; other fields are ignored."""
+    """What may be said about a session to be created; other fields are ignored, as are id and indexes."""
 
     name: str = ""
     node: str | None = None
     lock_delay: Any = None
     behavior: str = ""
     ttl: str = field(default="", name="TTL")
+    id: str = field(default="", name="ID")
+    create_index: int = 0
+    modify_index: int = 0
     checks: list[str] | None = None
     node_checks: list[str] | None = None
     service_checks: list[ServiceCheck] | None = None
@@ -68,8 +71,9 @@ def add_routes(app: App, agent: Agent) -> None:
     def renew(query: Query, session: str) -> Result:
         """Let the TTL of a session start again; 404 if it is gone."""
         query.refuse_namespace()
+        options = query.options()
         _require(session)
-        request = SessionSpecificRequest(session_id=session, session=session, **query.options())
+        request = SessionSpecificRequest(session_id=session, session=session, **options)
 
         def renewed(reply: Any) -> Answer:
             return _rows(reply) if reply.sessions else text(404, f"Session id '{session}' not found")
@@ -80,8 +84,9 @@ def add_routes(app: App, agent: Agent) -> None:
     def info(query: Query, session: str) -> Result:
         """One session, as a list."""
         query.refuse_namespace()
+        options = query.options()
         _require(session)
-        request = SessionSpecificRequest(session_id=session, session=session, **query.options())
+        request = SessionSpecificRequest(session_id=session, session=session, **options)
         return read(agent, query, "Session.Get", request, _rows, consistency=False, stamp_failures=True)
 
     @hot(app, "/v1/session/node/<path:node>")
@@ -110,7 +115,7 @@ def of_body(body: bytes, node_name: str) -> Session:
     :raises BadRequest: if it cannot be read.
     :raises Refused: if it names a node without a name.
     """
-    given = parse(body) if body.strip() else {}
+    given = parse(body) if body else {}
     if not isinstance(given, dict):
         given = convert(given, dict[str, Any])  # an error, or nothing for null
     names = {name.lower() for name in given}

@@ -311,9 +311,9 @@ class Responder:
             agent=here,
             allow_stale=settings.allow_stale,
         )
-        query.subnet = only_there(query.subnet)
 
         def then(reply: Any) -> Make:
+            query.subnet = only_there(query.subnet)
             rows = reply.nodes or ()
             text = reply.dns.ttl
             ttl = parse_ns(text) // NS_PER_S if text else zone.service_ttl(reply.service)

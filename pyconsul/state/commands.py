@@ -17,7 +17,7 @@ from pyconsul.errors import BadRequest
 from pyconsul.state.autopilot import AutopilotCommand
 from pyconsul.state.catalog import Deregistration, Registration
 from pyconsul.state.coordinate import CoordinateBatch
-from pyconsul.state.operations import CheckOp, KVOp, NodeOp, Op, ServiceOp
+from pyconsul.state.operations import DELETES, PUTS, CheckOp, KVOp, NodeOp, Op, ServiceOp
 from pyconsul.state.queries import QueryCommand
 from pyconsul.state.session import DESTROY, SessionCommand, canonical_session
 from pyconsul.state.txn import TxnCommand
@@ -37,9 +37,6 @@ TXN, AUTOPILOT = 8, 9
 KV_OPS = ("set", "delete", "delete-cas", "delete-tree", "cas", "lock", "unlock")
 SET, DELETE, DELETE_CAS, DELETE_TREE, CAS, LOCK, UNLOCK = range(len(KV_OPS))
 _NUMBERS = {op: number for number, op in enumerate(KV_OPS)}
-
-_PUTS = ("set", "cas")
-"""Verbs of transactions whose rows are stored."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _encode_into = msgspec.msgpack.Encoder().encode_into
@@ -150,12 +147,18 @@ def _operation(op: TxnOp) -> Op | None:
         return NodeOp(op.node.verb, op.node.node)
     if op.service is not None:
         verb, row = op.service.verb, op.service.service
-        return ServiceOp(verb, op.service.node, canonical_service(row) if verb in _PUTS else row)
+        if verb in PUTS:
+            row = canonical_service(row)
+        elif verb in DELETES:
+            row = replace(row, id=row.id or row.service)
+        return ServiceOp(verb, op.service.node, row)
     if op.check is not None:
         verb, check = op.check.verb, op.check.check
         try:
-            if verb in _PUTS:  # nothing is concluded about its type here, as Consul has it
+            if verb in PUTS:  # nothing is concluded about its type here, as Consul has it
                 check = replace(canonical_check(check), type=check.type)
+            elif verb in DELETES:
+                check = replace(check, check_id=check.check_id or check.name)
             return CheckOp(verb, check)
         except ValueError as error:
             raise BadRequest(f"Failed to parse body: {error}") from None

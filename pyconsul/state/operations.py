@@ -19,6 +19,9 @@ from pyconsul.structs.txn import TxnResult
 if TYPE_CHECKING:
     from pyconsul.state.store import Store
 
+PUTS, DELETES = ("set", "cas"), ("delete", "delete-cas")
+"""Verbs of operations on rows of the catalog: those that store one, and those that remove one."""
+
 
 class KVOp(Struct, array_like=True, tag=0, frozen=True, gc=False):
     """An operation on a key. :ivar expected: the index that some verbs compare with."""
@@ -269,9 +272,12 @@ class _NodeVerbs(_RowVerbs):
 
     def _find(self, op: NodeOp) -> Node | None:
         row = op.row
-        if row.id and op.verb not in ("delete", "delete-cas"):  # those go by the name alone
-            return self._catalog.node_by_id(row.id)
-        return self._catalog.node(row.node)
+        found = None
+        if row.id and op.verb not in DELETES:  # those go by the name alone
+            found = self._catalog.node_by_id(row.id)
+            if op.verb == "get":
+                return found
+        return found or self._catalog.node(row.node)
 
     def _put(self, index: int, op: NodeOp) -> None:
         self._catalog.put_node(index, op.row)

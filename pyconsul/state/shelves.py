@@ -16,7 +16,14 @@ from msgspec import UNSET
 
 from pyconsul.state.graves import Graves
 from pyconsul.state.watches import Watches
-from pyconsul.structs.catalog import CheckServiceNode, HealthCheck, Node, NodeService, ServiceNode
+from pyconsul.structs.catalog import (
+    CONNECT_PROXY,
+    CheckServiceNode,
+    HealthCheck,
+    Node,
+    NodeService,
+    ServiceNode,
+)
 
 RowKey: TypeAlias = tuple[str, str]
 """Node name and service or check id, both in lower case; rows are shown in this order."""
@@ -314,7 +321,7 @@ class CheckShelf:
 
 def connect_name(row: NodeService) -> str:
     """The service that is reached in the mesh through this instance; empty if none is."""
-    if row.proxy.destination_service_name:
+    if row.kind == CONNECT_PROXY and row.proxy.destination_service_name:
         return row.proxy.destination_service_name
     return row.service if row.connect and row.connect.get("Native") else ""
 

@@ -105,6 +105,55 @@ class ForwarderTests(SynchronousTestCase):
         self.failureResultOf(answer, NoLeader)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def waiting(self, wait_s: float) -> tuple[Deferred[Any], list[tuple[float, Deferred[Any]]]]:
+        """A blocking read; its attempts, each with what it was to wait."""
+        attempts: list[tuple[float, Deferred[Any]]] = []
+
+        def attempt(request: KeyRequest) -> Deferred[Any]:
+            attempts.append((request.max_query_time / 1e9, Deferred()))
+            return attempts[-1][1]
+
+        request = KeyRequest(key="a", min_query_index=3, max_query_time=int(wait_s * 1e9))
+        return self.forwarder.persist_with(request, attempt, is_read=True), attempts
+
+    def test_who_waits_goes_on_elsewhere(self) -> None:
+        """A blocking read whose server fails after longer than the hold time waits on, for what is left."""
+        answer, attempts = self.waiting(60)
+        for _ in range(2):
+            self.clock.advance(20)
+            attempts[-1][1].errback(Unreachable("hangs"))
+            self.assertNoResult(answer)
+            self.clock.advance(1)
+        self.assertEqual([round(wait_s) for wait_s, _ in attempts], [60, 39, 18])
+        attempts[-1][1].callback("yes")
+        self.assertEqual(self.successResultOf(answer), "yes")
+
+    def test_the_end_of_a_wait(self) -> None:
+        """If the server fails just when the wait is over, another one gives what there is."""
+        answer, attempts = self.waiting(20)
+        self.clock.advance(20.5)
+        attempts[0][1].errback(Unreachable("hangs"))
+        self.clock.advance(1)
+        self.assertEqual(attempts[1][0], 1e-9)
+        attempts[1][1].callback("yes")
+        self.assertEqual(self.successResultOf(answer), "yes")
+
+    def test_who_waits_is_told_in_the_end(self) -> None:
+        """Where no server is left, the hold time begins when the last one failed."""
+        answer, attempts = self.waiting(60)
+        self.clock.advance(20)
+        attempts[0][1].errback(Unreachable("hangs"))
+        while len(attempts) < 30 and not answer.called:
+            self.clock.advance(0.2)
+            if not attempts[-1][1].called:
+                attempts[-1][1].errback(NoLeader())
+        self.failureResultOf(answer, NoLeader)
+        self.assertLess(self.clock.seconds(), 28)
+        answer, attempts = self.waiting(10)
+        self.clock.advance(21)
+        attempts[0][1].errback(Unreachable("hangs"))
+        self.failureResultOf(answer, Unreachable)
+
     def test_a_write_that_may_have_been_made(self) -> None:
         """A write whose connection broke is never made twice; a read is."""
         write, _ = self.persist([Unreachable("broke"), "yes"], is_read=False)

@@ -54,6 +54,15 @@ class LimitTests(SynchronousTestCase):
             self.assertEqual(len(reply(many(9), query(type_)).answers), 9)
             self.assertEqual(len(reply(many(9), query(type_, tcp=False), udp_answer_limit=0).answers), 9)
 
+    def test_metadata_goes_first(self) -> None:
+        """Where instances are left out, the metadata of those that are told is, too."""
+        for edns, types in ((0, {wire.A}), (1232, {wire.A, wire.TXT})):
+            found = reply(
+                [row(f"n{at}", port=at, meta={"a": "b"}) for at in range(4)],
+                query(wire.SRV, tcp=False, edns=edns),
+            )
+            self.assertEqual({record.type for record in found.additional}, types)
+
     def test_addresses(self) -> None:
         """``a_record_limit`` on any transport, but not for SRV; what it leaves out is not cut."""
         found = reply(many(9), query(), a_record_limit=4)

@@ -54,13 +54,15 @@ class UnderstandTests(SynchronousTestCase):
         self.assertEqual(ask("web.ingress.dc2.consul"), Lookup("ingress", "web", "", "dc2"))
 
     def test_addresses(self) -> None:
-        """8 or 32 hexadecimal digits; anything else is a name without an address."""
+        """8 or 32 hexadecimal digits; what looks similar is malformed, anything else has no address."""
         self.assertEqual(ask("c0000201.addr.consul"), Lookup("address", address=b"\xc0\0\2\1"))
         self.assertEqual(ask("C0000201.addr.dc9.consul"), Lookup("address", address=b"\xc0\0\2\1"))
         six = "20010db8" + "0" * 23 + "5"
         self.assertEqual(ask(f"{six}.addr.consul").address, bytes.fromhex(six))
-        for odd in ("zz", "c00002", "zzzzzzzz", "c000 201", "١٢٣٤٥٦٧٨"):
+        for odd in ("zz", "c00002", "c000020111", "c000 201", "١٢٣٤٥٦٧٨"):
             self.assertEqual(ask(f"{odd}.addr.consul"), Lookup("address"))
+        for wrong in ("zzzzzzzz", "c000020g", "c00002011", "c000-201", "g" * 32):
+            self.assertEqual(ask(f"{wrong}.addr.consul"), Lookup("malformed"))
         self.assertEqual(ask("x.c0000201.addr.consul"), Lookup("malformed"))
 
     def test_malformed(self) -> None:

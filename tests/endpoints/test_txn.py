@@ -13,6 +13,7 @@ from pyconsul.structs.catalog import CheckDefinition, HealthCheck, Node, NodeSer
 from pyconsul.structs.kv import DirEntry
 from pyconsul.structs.txn import (
     TxnCheckOp,
+    TxnError,
     TxnKVOp,
     TxnNodeOp,
     TxnOp,
@@ -84,7 +85,7 @@ class TxnTests(SynchronousTestCase):
         self.assertEqual(
             self.faults(
                 kv("set", ""), kv("delete-tree", ""), kv("set", "k"), kv("get-tree", ""),
-                node("set", ""), node("set", "n", id="x"), service("get", id="s"), service("set", **proxy),
+                node("set", ""), node("set", "n", id="x"), service("delete", id="s"), service("set", **proxy),
                 service("set"), TxnOp(), node("get", "", id="1" * 36),
                 service("set", service="s", address="::"),
                 service("set", service="s", id="i", meta={"": "x"}),
@@ -110,6 +111,21 @@ class TxnTests(SynchronousTestCase):
             ],
         )  # fmt: skip
         self.assertEqual(self.replica.index, 0)
+
+    def test_what_is_not_stored(self) -> None:
+        """Reading and removing need no rules of what is stored; a name will do for an id."""
+        odd: dict[str, Any] = {"service": "s", "meta": {"": "x"}, "kind": "connect-proxy"}
+        self.apply(node("set", "n1"), service("set", service="s"))
+        self.assertEqual(
+            self.apply(service("get", id="none", **odd)).errors,
+            [TxnError(0, 'service "none" on node "n1" doesn\'t exist')],
+        )
+        check = HealthCheck(node="n1", name="c")
+        self.apply(TxnOp(check=TxnCheckOp(verb="set", check=check)))
+        removal = TxnOp(check=TxnCheckOp(verb="delete", check=check))
+        self.assertIsNone(self.apply(service("delete", **odd), removal).errors)
+        catalog = self.replica.store.catalog
+        self.assertEqual((catalog.node_services("n1")[2], catalog.node_checks("n1")[1]), ([], []))
 
     def test_lock_delay(self) -> None:
         """A key that may not be locked yet is one of the faults."""

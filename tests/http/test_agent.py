@@ -343,9 +343,7 @@ class ServiceTests(Base):
         self.agent.services = {"p": proxy, "n": NodeService(id="n", service="n", connect={"Native": True})}
         found = self.get("services")
         self.assertEqual(found["p"]["Proxy"]["DestinationServiceName"], "web")
-        self.assertEqual(
-            found["p"]["Proxy"]["Upstreams"], [{"DestinationName": "db", "MeshGateway": {}}]
-        )
+        self.assertEqual(found["p"]["Proxy"]["Upstreams"], [{"DestinationName": "db", "MeshGateway": {}}])
         self.assertNotIn("Connect", found["p"])
         self.assertEqual(found["n"]["Connect"], {"Native": True})
         self.assertNotIn("Proxy", found["n"])
@@ -364,6 +362,7 @@ class ServiceTests(Base):
         """With its hash the answer comes once it changed; with another at once."""
         found = self.get("service/web1")["ContentHash"]
         self.assertEqual(self.get("service/web1?hash=other&wait=10s")["ContentHash"], found)
+        self.assertEqual(self.get("service/web1?stale&consistent&max_stale=zz")["ContentHash"], found)
         self.assertEqual(self.agent.calls, [])
         self.assertEqual(self.client.get(f"/v1/agent/service/web1?hash={found}&wait=10s"), b"")
         self.assertEqual(self.agent.calls, [("service_changed", "web1", 10.0)])
@@ -616,6 +615,14 @@ class CheckTests(Base):
         """Those of the enterprise's are refused."""
         for path in ("services", "checks", "service/s", "health/service/id/s", "health/service/name/s"):
             self.assertEqual(self.ask("GET", path + "?ns=default")[0], 400, path)
+        for path in (
+            "service/register", "service/deregister/s", "service/maintenance/s?enable=1", "check/register",
+            "check/deregister/c", "check/pass/c", "check/warn/c", "check/fail/c",
+        ):  # fmt: skip
+            status, told = self.put(path + ("&" if "?" in path else "?") + "ns=x", {})
+            self.assertEqual((status, told[:42]), (400, b'Bad request: Invalid query parameter: "ns"'), path)
+        self.assertEqual(self.put("check/update/c?ns=x", {"Status": "passing"})[0], 400)
+        self.assertEqual(self.agent.calls, [])
 
     def test_register(self) -> None:
         """Fields in either spelling."""

@@ -124,7 +124,11 @@ class CatalogTests(Base):
         for query in ("", "?dc=nowhere", "?index=x&wait=y", "?stale", "?filter=("):
             self.assertEqual(self.ask(f"/v1/catalog/datacenters{query}"), (200, b'["dc1","dc2"]'))
             self.assertNotIn(b"X-C", self.head)
-        self.ask("/v1/catalog/datacenters?cached")
+        for hit in (b"MISS", b"HIT"):
+            self.ask("/v1/catalog/datacenters?cached")
+            self.assertIn(b"X-Cache: %b\r\n" % hit, self.head)
+        self.agent.replies["Catalog.ListDatacenters"] = ["dc1"]
+        self.ask("/v1/catalog/datacenters?cached&stale")
         self.assertIn(b"X-Cache: MISS", self.head)
         for query, text in (
             ("?stale&consistent", b"Cannot specify ?stale with ?consistent, conflicting semantics."),
@@ -229,6 +233,24 @@ class CachedTests(Base):
         for hit in (b"MISS", b"HIT"):
             self.ask("/v1/health/service/web?cached&stale")
             self.assertIn(b"\r\nX-Cache: %b\r\n" % hit, self.head)
+
+    def test_alike(self) -> None:
+        """What asks for the same is found, however it is asked for, until that changes."""
+        for target, hit in (
+            ("web?cached", b"MISS"),
+            ("web?cached&stale", b"HIT"),
+            ("web?pretty&cached=1", b"HIT"),
+            ("web?cached&passing", b"HIT"),
+            ("web?cached&tag=a&tag=b", b"MISS"),
+            ("web?tag=a&cached&tag=b&stale", b"HIT"),
+            ("web?cached&tag=a", b"MISS"),
+            ("other?cached", b"MISS"),
+        ):
+            self.ask(f"/v1/health/service/{target}")
+            self.assertIn(b"\r\nX-Cache: %b\r\n" % hit, self.head, target)
+        self.agent.wake()
+        self.ask("/v1/health/service/web?cached&stale")
+        self.assertIn(b"\r\nX-Cache: MISS\r\n", self.head)
 
     def test_endpoints_without(self) -> None:
         self.ask("/v1/kv/a?cached")

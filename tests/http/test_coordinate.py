@@ -105,6 +105,15 @@ class CoordinateTests(SynchronousTestCase):
         self.client.get("/v1/coordinate/update?dc=dc1", "PUT", b'{"Datacenter": "dc9"}')
         self.assertEqual(self.agent.asked[-1][1].datacenter, "dc9")
 
+    def test_what_is_left_out(self) -> None:
+        """It is nothing, and so no place; not where an agent begins."""
+        for sent in (b'{"Node": "n1", "Coord": {}}', b'{"node": "n1", "coord": {"Vec": null}}'):
+            self.client.get("/v1/coordinate/update", "PUT", sent)
+            request = self.agent.asked[-1][1]
+            self.assertEqual(request.coord, Coordinate((), 0.0, 0.0, 0.0))
+        self.client.get("/v1/coordinate/update", "PUT", b'{"Coord": {"vec": [1], "Error": 2}}')
+        self.assertEqual(self.agent.asked[-1][1].coord, Coordinate((1.0,), 2.0, 0.0, 0.0))
+
     def test_update_refused(self) -> None:
         for sent in (b"{", b'{"Coord": {"Vec": [1, "x"]}}', b'{"Coord": {"Vec": 1}}', b'{"Other": 1}'):
             answer = self.client.get("/v1/coordinate/update", "PUT", sent)

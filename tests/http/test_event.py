@@ -95,6 +95,11 @@ class EventTests(SynchronousTestCase):
         self.client.lose()
         self.assertEqual(len(gone), 1)
 
+    def test_how_consistent(self) -> None:
+        """No server is asked, so nothing about that is looked at."""
+        for target in ("stale&consistent", "cached&consistent", "max_stale=zz"):
+            self.assertIn(b" 200 OK\r\n", self.client.get(f"/v1/event/list?{target}"))
+
     def test_bad_parameters(self) -> None:
         for target, why in (("index=abc", b"Invalid index"), ("wait=zz", b"Invalid wait time")):
             answer = self.client.get(f"/v1/event/list?{target}")

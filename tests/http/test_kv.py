@@ -84,6 +84,15 @@ class ReadTests(Base):
     def test_no_key(self) -> None:
         for method in ("GET", "PUT", "DELETE"):
             self.assertEqual(self.ask("/v1/kv/", method), (400, b"Missing key name"))
+            self.assertEqual(self.ask("/v1/kv/?ns=x&index=x", method), (400, b"Invalid index"))
+        self.assertEqual(self.ask("/v1/kv/?ns=x"), (400, b"Missing key name"))
+        for method, target in (
+            ("GET", "?ns=x&keys"),
+            ("PUT", "?ns=x"),
+            ("DELETE", "?ns=x"),
+            ("GET", "a?ns=x"),
+        ):
+            self.assertIn(b"Namespaces are", self.ask(f"/v1/kv/{target}", method)[1])
         self.assertEqual(self.agent.asked, [])
 
     def test_no_effective_consistency(self) -> None:

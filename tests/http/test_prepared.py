@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import NotFound, Refused
@@ -108,6 +110,17 @@ class ExecutionTests(Base):
         self.assertEqual((request.min_query_index, request.allow_stale), (0, True))
         self.assertEqual((request.agent.node, request.source.node, request.limit), ("me", "", 0))
         self.assertEqual(len(self.agent.asked), 4)
+
+    def test_no_tags(self) -> None:
+        """They are ``null``, unlike anywhere else."""
+        reply = self.agent.replies["PreparedQuery.Execute"]
+        (row,) = reply.nodes[:1]
+        check = replace(row.checks[0], service_tags=[])
+        bare = replace(row, service=replace(row.service, tags=[]), checks=[check])
+        self.agent.replies["PreparedQuery.Execute"] = replace(reply, nodes=[bare])
+        (found,) = json.loads(self.ask("/v1/query/q/execute")[1])["Nodes"]
+        self.assertIsNone(found["Service"]["Tags"])
+        self.assertIsNone(found["Checks"][0]["ServiceTags"])
 
     def test_names(self) -> None:
         """Whatever is before the end, decoded; nothing is cut off a name that is the end itself."""

@@ -86,6 +86,8 @@ class CreateTests(Base):
                 "json: cannot unmarshal number into Go struct field CreateBody.Name of type string",
             ),
             (b"[]", "json: cannot unmarshal array into Go value of type map[string]interface {}"),
+            (b'{"ID": 1}', "json: cannot unmarshal number into Go struct field CreateBody.ID of type string"),
+            (b" ", "EOF"),
             (b"{nope", "invalid character at byte 1: object keys must be strings"),
         ):
             status, told = self.ask("/v1/session/create", "PUT", body)
@@ -126,6 +128,8 @@ class EndTests(Base):
             ("GET", "node/", b"Missing node name"),
         ):
             self.assertEqual(self.ask("/v1/session/" + what, method), (400, text))
+            if what != "destroy/":
+                self.assertEqual(self.ask(f"/v1/session/{what}?index=x", method), (400, b"Invalid index"))
         self.assertEqual(self.agent.asked, [])
         self.assertEqual(self.ask("/v1/session/create")[0], 405)
 

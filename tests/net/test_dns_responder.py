@@ -401,6 +401,9 @@ class PreparedQueryTests(Case):
             self.responder.answer(query, data)
             self.assertEqual(self.agent.asked[-1][1].source.ip, address)
             self.assertEqual(query.subnet[7:8], subnet[6:7])  # the answer may be another elsewhere
+            query.labels, query.subnet = ["none", "query", "consul"], subnet
+            self.responder.answer(query, data)
+            self.assertEqual(query.subnet, subnet)  # there is no such query anywhere
 
     def test_unknown(self) -> None:
         self.agent.queries = {"gone": BadRequest("Query not found"), "odd": Refused("other")}

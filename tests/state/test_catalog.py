@@ -251,8 +251,11 @@ class ServiceTests(CatalogTestCase):
         self.assertEqual((self.reached("web"), self.reached("db")), ([("b", "web")], [("a", "web-proxy")]))
         self.register("b", service={"service": "web", "connect": {"Native": False}})
         self.assertEqual((self.reached("web"), self.catalog.group_gone(connect=True)), ([], 5))
+        self.register("a", service={**proxy, "service": "p", "kind": "", "proxy": self.proxy("db")})
+        self.assertEqual(self.reached("db"), [("a", "web-proxy")])  # only of proxies it counts
+        self.replica.deregister("a", service_id="p")
         self.replica.deregister("a", service_id="web-proxy")
-        self.assertEqual((self.reached("db"), self.catalog.group_gone(connect=True)), ([], 6))
+        self.assertEqual((self.reached("db"), self.catalog.group_gone(connect=True)), ([], 8))
 
     def proxy(self, destination: str) -> Any:
         from pyconsul.structs.catalog import Proxy

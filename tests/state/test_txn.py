@@ -302,6 +302,9 @@ class CatalogTests(TxnTestCase):
         ):  # fmt: skip
             ((place, text),) = self.fails(op)
             self.assertEqual((place, text[-16:]), (0, ", index is stale"), op)
+        self.assertEqual(
+            self.fails(node("cas", "n1", id=ID1)), [(0, 'failed to set node "n1", index is stale')]
+        )
         done = self.replica.txn(
             node("cas", "n1", 6, address="192.0.2.9"), service("cas", "n1", "web", 6, port=8),
             check("cas", "n1", "c", 6, output="x"),
