@@ -30,7 +30,7 @@ QUERY_TIMES_S = (300.0, 600.0)
 
 FROM_AFAR = "rpc error making call: "
 
-encode = msgspec.msgpack.Encoder().encode
+encode = msgspec.msgpack.Encoder(enc_hook=list).encode  # of what comes in lists
 
 
 def blocking_time_s(

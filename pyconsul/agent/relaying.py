@@ -160,7 +160,7 @@ def _reply(answers: list[Any]) -> RelayReply:
 
 
 def _plain(answer: Answer) -> Relayed | None:
-    if answer.status != 200 or answer.index < 0:
+    if answer.status != 200 or answer.index < 0 or answer.long is not None:
         return None
     return Relayed(
         answer.body,

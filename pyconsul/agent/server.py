@@ -255,7 +255,7 @@ class ServerAgent(BaseAgent):
         from pyconsul.http.app import make_surface
         from pyconsul.http.settings import HttpSettings
 
-        return make_surface(agent, HttpSettings(), self.environment.wall_time)
+        return make_surface(agent, HttpSettings(), self.clock, self.environment.wall_time)
 
     def _make_bootstrap(self) -> Bootstrap:
         config = self.config

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pyconsul.endpoints.base import Answered, Read, read, write
 from pyconsul.errors import Refused
 from pyconsul.state import commands
 from pyconsul.state.store import Store
-from pyconsul.structs.kv import IndexedDirEntries, IndexedKeyList, KeyListRequest, KeyRequest, KVSRequest
+from pyconsul.structs.kv import (
+    DirEntry,
+    IndexedDirEntries,
+    IndexedKeyList,
+    KeyListRequest,
+    KeyRequest,
+    KVSRequest,
+)
 
 
 class KVS:
@@ -42,15 +49,17 @@ class KVS:
     @read("KVS.List", KeyRequest, IndexedDirEntries, "key:list")
     def list(self, request: KeyRequest) -> Read:
         """All entries under a prefix."""
+        rows: Sequence[DirEntry]
         if request.limit or request.after:
             index, rows = self._kv.page(request.key, request.after, request.limit or None)
         else:
-            index, rows = self._kv.under(request.key)
+            index, rows = self._kv.listing(request.key)
         return Read(index, IndexedDirEntries(entries=rows), (("kvp", request.key),))
 
     @read("KVS.ListKeys", KeyListRequest, IndexedKeyList, "key:list")
     def list_keys(self, request: KeyListRequest) -> Read:
         """The names of all keys under a prefix."""
+        keys: Sequence[str]
         if request.limit or request.after:
             wanted = request.prefix, request.separator, request.after, request.limit or None
             index, keys = self._kv.names_page(*wanted)

@@ -6,7 +6,6 @@ Header names are spelt and ordered as Consul 1.8.7 sends them: sorted, then Date
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Hashable, Mapping
 from http import HTTPStatus
 from time import gmtime
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from pyconsul.errors import PyconsulError
+from pyconsul.http.large import Long, encode, packer, pretty
 from pyconsul.structs.relay import Relayed
 
 Header = tuple[bytes, bytes]
@@ -28,17 +28,18 @@ WEEKDAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 MONTHS = tuple(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
 NO_JSON: Any = msgspec.UNSET
 HEADS_MAX = 64
+CLOSE = b"\r\nConnection: close"
 
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 REASONS[413] = b"Request Entity Too Large"
-
-encode = msgspec.json.Encoder().encode
 
 
 class Answer(Struct):
     """An answer to one request.
 
     :ivar json: what to encode as the body; ``NO_JSON`` if ``body`` is given.
+    :ivar packed: ``body`` in gzip form, if that is made already.
+    :ivar long: the body instead, if it is too long to be made as a whole.
     :ivar content_type: empty for none.
     :ivar index: ``X-Consul-Index``; below 0 there are no headers about a read at all.
     :ivar last_contact_ms: since the server that answered heard from its leader.
@@ -62,6 +63,8 @@ class Answer(Struct):
     bare: bool = False
     close: bool = False
     fixed: int = 0
+    packed: bytes = b""
+    long: Long | None = None
 
 
 TRUE = Answer(json=True, fixed=1)
@@ -110,11 +113,6 @@ def empty() -> Answer:
     return Answer(content_type=b"")
 
 
-def pretty(body: bytes) -> bytes:
-    """``body``, which is JSON, with four spaces of indent and a final newline."""
-    return msgspec.json.format(body, indent=4) + b"\n"
-
-
 def http_date(seconds: int) -> bytes:
     """A time since 1970 as HTTP wants it, whatever the locale."""
     year, month, day, hour, minute, second, weekday = gmtime(seconds)[:7]
@@ -160,6 +158,8 @@ class Renderer:
 
     def body(self, answer: Answer, asks_pretty: bool) -> bytes:
         """The body before compression."""
+        if answer.long is not None:
+            return b"".join(answer.long.texts())
         if answer.json is NO_JSON:
             return answer.body
         body = encode(answer.json)
@@ -187,7 +187,14 @@ class Renderer:
         """``body`` in gzip form if this answer may be compressed."""
         if answer.bare or not body:
             return None
-        return gzip(body)
+        return answer.packed or gzip(body)
+
+    def long_parts(self, answer: Answer, *, packed: bool, minor: int, keep: bool) -> tuple[bytes, bytes]:
+        """``parts`` of an answer whose length is not known, as far as the body, in chunks if ``minor``."""
+        before = self._head(answer, packed, minor)
+        if not minor:
+            return before, b"\r\n\r\n"
+        return before, b"\r\nTransfer-Encoding: chunked%b\r\n\r\n" % (b"" if keep else CLOSE)
 
     def parts(
         self, answer: Answer, body: bytes, *, packed: bool = False, minor: int = 1, keep: bool = True
@@ -222,7 +229,7 @@ class Renderer:
             before = self._head(answer, packed, minor)
         end = b""
         if not keep:
-            end = b"\r\nConnection: close" if minor else b""
+            end = CLOSE if minor else b""
         elif not minor:
             end = b"\r\nConnection: keep-alive"
         return before, b"\r\nContent-Length: %d%b\r\n\r\n%b" % (len(body), end, body)
@@ -261,7 +268,7 @@ def canonical(name: str) -> bytes:
 
 
 def gzip(body: bytes) -> bytes:
-    """``body`` in gzip form; quick rather than small, with a window no larger than needed."""
-    window = min(15, max(9, len(body).bit_length()))
-    packer = zlib.compressobj(1, zlib.DEFLATED, window + 16, min(9, max(1, window - 7)))
-    return packer.compress(body) + packer.flush()
+    """``body`` in gzip form."""
+    deflate = packer(len(body))
+    packed: bytes = deflate.compress(body) + deflate.flush()
+    return packed

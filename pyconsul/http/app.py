@@ -58,7 +58,7 @@ def make_site(
     :param wall_time: for the Date header; the clock's seconds if not given.
     :param more: ``add_routes`` of further prefix modules; each gets the Klein application and the agent.
     """
-    surface = make_surface(agent, settings, wall_time or clock.seconds, more, clock.seconds)
+    surface = make_surface(agent, settings, clock, wall_time or clock.seconds, more)
     app = surface.app
     stream.add_routes(app, agent, clock)
     _add_root(app, surface)
@@ -69,15 +69,15 @@ def make_site(
 def make_surface(
     agent: Agent,
     settings: HttpSettings,
+    clock: IReactorTime,
     wall_time: WallTime,
     more: Iterable[AddRoutes] = (),
-    seconds: Callable[[], float] = lambda: 0.0,
 ) -> Surface:
     """What answers for ``agent`` without any connection, with the routes that ask servers, and ``more``."""
     app = App()
     for add_routes in (*MODULES, *more):
         add_routes(app, agent)
-    return Surface(app, agent, settings, Dates(wall_time), seconds)
+    return Surface(app, agent, settings, Dates(wall_time), clock)
 
 
 def _add_root(app: App, surface: Surface) -> None:

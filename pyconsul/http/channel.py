@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import httptools
@@ -28,12 +29,14 @@ from zope.interface import implementer
 from pyconsul.http.answer import REASONS, Answer, not_stored, protocol_error
 from pyconsul.http.crowds import Crowd
 from pyconsul.http.facts import Facts
+from pyconsul.http.large import Flow, Sending
 from pyconsul.http.query import Body, Query
 from pyconsul.interfaces import Later
 
 if TYPE_CHECKING:
     from pyconsul.http.request import LeanRequest
     from pyconsul.http.site import Site
+    from pyconsul.http.surface import Rendered
 
 HELD_BYTES_MAX = 64 * 1024
 BLOCK_BYTES_MAX = 4096
@@ -232,9 +235,7 @@ class Channel(Protocol):
         self.mid = False
         self._parser = self._file = None
 
-    def _enqueue(
-        self, method: bytes, target: bytes, facts: Facts, body: Body, answer: Answer | None
-    ) -> None:
+    def _enqueue(self, method: bytes, target: bytes, facts: Facts, body: Body, answer: Answer | None) -> None:
         if self._queue is None:
             self._queue = deque()
         if not (self._queue and self._queue[-1][4] is not None):  # nothing comes after a refusal
@@ -343,8 +344,10 @@ class Channel(Protocol):
             self.last = True
         if answer is not None:
             self.last = True
-            self.transport.write(site.surface.render(Query(method, target, facts, b""), answer))
-            self._close(linger=True)
+            self.deliver(
+                site.surface.render(Query(method, target, facts, b""), answer), True,
+                lambda: self._close(linger=True),
+            )  # fmt: skip
             return
         lane = site.lane
         result = None
@@ -364,6 +367,9 @@ class Channel(Protocol):
             self.busy = True
             self._crowd = result
             result.join(self, facts)
+        elif isinstance(result, Flow):
+            self.busy = True
+            self.deliver(result, self.last, self._done)
         else:
             self.busy = True
             if not isinstance(result, Later):
@@ -395,19 +401,17 @@ class Channel(Protocol):
         except Exception:
             self.broke(Failure())
             return
-        self.deliver(rendered, answer.close)
-        self._done()
+        self.deliver(rendered, answer.close, self._done)
 
     def _failed(self, failure: Failure) -> None:
         query = self.query
         assert query is not None
         self._answered(self.site.surface.failed_answer(failure, query))
 
-    def settle(self, rendered: bytes, close: bool) -> None:
+    def settle(self, rendered: Rendered, close: bool) -> None:
         """The crowd's answer."""
         self._crowd = None
-        self.deliver(rendered, close)
-        self._done()
+        self.deliver(rendered, close, self._done)
 
     def broke(self, failure: Failure) -> None:
         """What cannot be: all failures of endpoints become answers."""
@@ -507,11 +511,16 @@ class Channel(Protocol):
     def isSecure(self) -> bool:
         return ISSLTransport(self.transport, None) is not None
 
-    def deliver(self, rendered: bytes, close: bool) -> None:
-        """Send a whole answer."""
+    def deliver(self, rendered: Rendered, close: bool, sent: Callable[[], None]) -> None:
+        """Send a whole answer, then call ``sent``, unless the client is gone by then."""
         if close:
             self.last = True
-        self.transport.write(rendered)
+        if isinstance(rendered, bytes):
+            self.transport.write(rendered)
+            sent()
+        else:
+            self.last = self.last or rendered.close
+            self.registerProducer(Sending(self, rendered, self.site.surface.turns, sent), True)
 
     def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
         """The head of an answer that is written piece by piece."""

@@ -22,10 +22,11 @@ from pyconsul.http.query import Query
 if TYPE_CHECKING:
     from pyconsul.http.channel import Channel
     from pyconsul.http.facts import Facts
-    from pyconsul.http.surface import Surface
+    from pyconsul.http.surface import Rendered, Surface
     from pyconsul.interfaces import Joining
 
 ANSWERED_PER_TURN_MAX = 128
+BYTES_PER_TURN_MAX = 1024 * 1024
 """Others have their turn in between: to send to all at once takes long."""
 
 
@@ -80,10 +81,12 @@ class Crowd:
             return
         self._deliver(rendered, answer.close)
 
-    def _deliver(self, rendered: dict[int, bytes], close: bool) -> None:
+    def _deliver(self, rendered: dict[int, Rendered], close: bool) -> None:
         """Answer the next of those that are still there."""
         members = self._members
-        for channel in list(islice(members, ANSWERED_PER_TURN_MAX)):
+        largest = max((len(each) for each in rendered.values() if isinstance(each, bytes)), default=0)
+        count = min(ANSWERED_PER_TURN_MAX, BYTES_PER_TURN_MAX // (largest + 1) + 1)
+        for channel in list(islice(members, count)):
             facts = members.pop(channel, None)
             if facts is not None:  # else lost just now
                 channel.settle(rendered[facts.variant], close)

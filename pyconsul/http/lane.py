@@ -10,12 +10,13 @@ from twisted.internet.interfaces import IReactorTime
 from pyconsul.http import paths
 from pyconsul.http.answer import Answer
 from pyconsul.http.crowds import Crowd, Crowds
+from pyconsul.http.large import AT_ONCE_BYTES_MAX
 from pyconsul.http.query import Query
 
 if TYPE_CHECKING:
     from pyconsul.http.channel import Channel
     from pyconsul.http.facts import Facts
-    from pyconsul.http.surface import Surface
+    from pyconsul.http.surface import Rendered, Surface
     from pyconsul.interfaces import Later
 
 
@@ -28,7 +29,7 @@ class Lane:
 
     def serve(
         self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes
-    ) -> bytes | Deferred[Answer] | Crowd | Later | None:
+    ) -> Rendered | Deferred[Answer] | Crowd | Later | None:
         """The rendered answer, or one that the channel has to wait for and render as ``channel.query``,
         or who waits for the same already.
 
@@ -41,8 +42,10 @@ class Lane:
                 if kept.aging:
                     surface.age(kept)
                 kept.timing.at_once += 1
-                before, after = kept.renderings[facts.variant] or surface.rendering(kept, facts.variant)
-                return b"%b%b%b" % (before, surface.dates.value(), after)
+                rendering = kept.renderings[facts.variant]
+                if rendering is None or len(rendering[1]) > AT_ONCE_BYTES_MAX:
+                    return surface.serve(kept, facts)
+                return b"%b%b%b" % (rendering[0], surface.dates.value(), rendering[1])
             crowd = self._crowds.find(target)
             if crowd is not None:
                 return crowd

@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http import parse_qs
 from twisted.web.server import Request
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pyconsul.http.channel import Channel
     from pyconsul.http.facts import Facts
     from pyconsul.http.query import Body
+    from pyconsul.http.surface import Rendered
 
 
 class LeanRequest(Request):
@@ -55,12 +57,17 @@ class LeanRequest(Request):
         except Exception:
             self.processingFailed(Failure())
 
-    def deliver(self, rendered: bytes, close: bool = False) -> None:
-        """Send a whole answer that is rendered already; ``finish`` is still to be called."""
+    def deliver(self, rendered: Rendered, close: bool = False) -> Deferred[None] | None:
+        """Send a whole answer that is rendered already; ``finish`` is still to be called.
+
+        :returns: what fires when it is sent, if that takes a while.
+        """
         if self._disconnected:
-            return
+            return None
         self.startedWriting = 1
-        self.channel.deliver(rendered, close)
+        sent: Deferred[None] = Deferred()
+        self.channel.deliver(rendered, close, lambda: sent.callback(None))
+        return None if sent.called else sent
 
     def processingFailed(self, reason: Failure) -> Any:
         """A bug: say so without details."""

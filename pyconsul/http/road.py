@@ -113,11 +113,10 @@ class Road:
         query.file = file
         return query
 
-    def write(self, request: IRequest, query: Query, answer: Answer) -> bytes | None:
-        """Write ``answer`` on ``request``; what is returned is for Klein to write and finish."""
+    def write(self, request: IRequest, query: Query, answer: Answer) -> bytes | Deferred[None] | None:
+        """Write ``answer`` on ``request``; what is returned is for Klein to write or await."""
         if isinstance(request, LeanRequest):
-            request.deliver(self._surface.render(query, answer), answer.close)
-            return None
+            return request.deliver(self._surface.render(query, answer), answer.close)
         body = self._surface.renderer.body(answer, query.wants_pretty)
         headers = self._surface.renderer.headers(answer)
         if query.facts.gzip and (smaller := self._surface.renderer.compress(answer, body)) is not None:

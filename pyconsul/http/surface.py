@@ -5,21 +5,25 @@ Klein and the compiled lane are two roads to ``Surface.call``; both leave throug
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from pyconsul.errors import PyconsulError
 from pyconsul.http import paths
 from pyconsul.http.answer import NO_JSON, Answer, Dates, Renderer, from_relayed, refusal, text
 from pyconsul.http.cache import AnswerCache, Kept, Rendering
-from pyconsul.http.facts import GZIP, Facts
+from pyconsul.http.facts import Facts
+from pyconsul.http.large import AT_ONCE_BYTES_MAX, Draft, Flow, Long, chunks, is_large, packed, pieces
 from pyconsul.http.query import Query
 from pyconsul.http.routes import App, Route, Table, allowed
 from pyconsul.http.settings import HttpSettings, is_within
+from pyconsul.http.turns import Turns
 from pyconsul.interfaces import Later, Waiter
 from pyconsul.log import make_logger
 from pyconsul.structs.metrics import Durations
@@ -38,6 +42,7 @@ SMALL_BODY_BYTES = 64 * 1024
 DOCUMENTATION = "https://www.consul.io/docs/agent/options.html"
 
 Result = Answer | Deferred[Answer] | Later
+Rendered = bytes | Flow
 
 
 def _as_it_is(answer: Answer) -> Answer:
@@ -77,7 +82,7 @@ class _Confirmation:
 class Surface:
     """Everything between a parsed request and the bytes of its answer.
 
-    :param seconds: the clock that timings go by.
+    :ivar turns: of those who work on large answers.
     :ivar kept: answers that are still true.
     :ivar timings: how long answers took, by method and rule.
     """
@@ -88,11 +93,12 @@ class Surface:
         agent: Agent,
         settings: HttpSettings,
         dates: Dates,
-        seconds: Callable[[], float] = lambda: 0.0,
+        clock: IReactorTime,
     ) -> None:
         self._log = make_logger("agent.http")
         self.dates = dates
-        self._seconds = seconds
+        self._seconds = clock.seconds
+        self.turns = Turns(clock)
         self.timings: dict[str, Durations] = {}
         self._timing_of: dict[tuple[bytes, str], Durations] = {}
         self.app = app
@@ -215,14 +221,27 @@ class Surface:
             if isinstance(result, Later):
                 return result
             if isinstance(result, Answer):
-                return self._keep(result, query)
+                return self._completed(result, query)
         except Exception:
             return self.failed_answer(Failure(), query)
         deferred: Deferred[Answer]
         deferred = result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
         if query.method == b"GET":  # what is written is never kept
-            deferred.addCallback(self._keep, query)
+            deferred.addCallback(self._completed, query)
         return deferred
+
+    def _completed(self, answer: Answer, query: Query) -> Answer | Deferred[Answer]:
+        """The answer, kept if it may be. A large one comes later, for all that it takes turns to make."""
+        if not is_large(answer.json):
+            return self._keep(answer, query)
+        long = Long(answer.json, query.wants_pretty or self.settings.always_pretty)
+        draft = Draft(self.turns, long.texts(), query.facts.gzip, long.first_share())
+        return draft.done.addCallback(self._drafted, long, answer, query)
+
+    def _drafted(self, made: tuple[bytes, bytes] | None, long: Long, answer: Answer, query: Query) -> Answer:
+        if made is None:
+            return self._unkept(replace(answer, json=NO_JSON, long=long), query)
+        return self._keep(replace(answer, json=NO_JSON, body=made[0], packed=made[1]), query)
 
     def failed_answer(self, failure: Failure, query: Query) -> Answer:
         """What a failure of an endpoint is answered with."""
@@ -274,12 +293,20 @@ class Surface:
         headers = [(b"Host", b"agent")]
         if token:
             headers.append((b"X-Consul-Token", token.encode()))
+
+        def told(answer: Answer) -> tuple[int, int, bytes]:
+            body = answer.body if answer.long is None else b"".join(answer.long.texts())
+            return answer.status, max(0, answer.index), body
+
         result = self.get(target.encode(), Facts(headers))
         deferred = result if isinstance(result, Deferred) else succeed(result)
-        return deferred.addCallback(lambda answer: (answer.status, max(0, answer.index), answer.body))
+        return deferred.addCallback(told)
 
     def get(self, target: bytes, facts: Facts) -> Answer | Deferred[Answer]:
-        """Answer a GET of ``target`` without a connection: an answer whose body is ready, and no failure."""
+        """Answer a GET of ``target`` without a connection.
+
+        :returns: an answer whose body is ready or long, and no failure.
+        """
         query = Query(b"GET", target, facts, b"", node_name=self.settings.node_name)
         path = (paths.decode(paths.split(target)[0]) or "").encode()
         found = self.table.find(b"GET", path)
@@ -299,8 +326,8 @@ class Surface:
 
     # ------------------------------------------------------------ rendering
 
-    def render(self, query: Query, answer: Answer, facts: Facts | None = None) -> bytes:
-        """The bytes of ``answer`` on the wire, for who asked, or for who did so with other headers."""
+    def render(self, query: Query, answer: Answer, facts: Facts | None = None) -> Rendered:
+        """``answer`` on the wire, for who asked, or for who did so with other headers."""
         timing = query.timing
         if timing is not None:
             timing.add((self._seconds() - query.begun) * 1e3)
@@ -308,10 +335,29 @@ class Surface:
         if answer.fixed and facts.variant >= 0 and not query.wants_pretty:
             known = self.renderer.fixed
             key = answer.fixed, facts.variant
-            before, after = known.get(key) or known.setdefault(key, self._parts(query, answer, facts))
+            rendering = known.get(key) or known.setdefault(key, self._parts(query, answer, facts))
+        elif answer.long is not None:
+            long = answer.long
+            return self._flow(answer, facts, lambda: packed(long.texts()) if facts.gzip else long.texts())
+        elif _is_to_be_packed(answer, facts):
+            return self._flow(answer, facts, partial(_pack, answer))
         else:
-            before, after = self._parts(query, answer, facts)
+            rendering = self._parts(query, answer, facts)
+        return self.dated(rendering)
+
+    def dated(self, rendering: Rendering) -> Rendered:
+        """The same, as it goes out now."""
+        before, after = rendering
+        if len(after) > AT_ONCE_BYTES_MAX:
+            return Flow(before + self.dates.value(), partial(pieces, after))
         return b"%b%b%b" % (before, self.dates.value(), after)
+
+    def _flow(self, answer: Answer, facts: Facts, body: Callable[[], Iterator[bytes]]) -> Flow:
+        """An answer whose length nobody knows yet; ``body`` makes it as it is to be sent."""
+        minor, keep = facts.minor, facts.keep and not answer.close
+        before, after = self.renderer.long_parts(answer, packed=facts.gzip, minor=minor, keep=keep)
+        head = b"%b%b%b" % (before, self.dates.value(), after)
+        return Flow(head, (lambda: chunks(body())) if minor else body, close=not minor)
 
     def _parts(self, query: Query, answer: Answer, facts: Facts) -> Rendering:
         """All but the date."""
@@ -325,27 +371,29 @@ class Surface:
                 )
                 answer = text(500, BUG)
                 body = answer.body
-        packed = False
+        is_packed = False
         if facts.gzip and (smaller := self.renderer.compress(answer, body)) is not None:
-            body, packed = smaller, True
+            body, is_packed = smaller, True
         before, after = self.renderer.parts(
-            answer, body, packed=packed, minor=facts.minor, keep=facts.keep and not answer.close
+            answer, body, packed=is_packed, minor=facts.minor, keep=facts.keep and not answer.close
         )
         if query.method == b"HEAD" and body:
             after = after[: -len(body)]
         return before, after
 
-    def rendering(self, kept: Kept, variant: int) -> Rendering:
-        """A rendering of a kept answer for all but the date, made when first asked for."""
-        made = kept.renderings[variant]
+    def serve(self, kept: Kept, facts: Facts) -> Rendered:
+        """A kept answer, rendered when first asked for, to a client whose answers have a variant."""
+        answer = kept.answer
+        assert answer is not None
+        made = kept.renderings[facts.variant]
         if made is None:
-            answer = kept.answer
-            assert answer is not None
-            body, packed = answer.body, False
-            if variant == GZIP and (smaller := self.renderer.compress(answer, body)) is not None:
-                body, packed = smaller, True
-            made = kept.renderings[variant] = self.renderer.parts(answer, body, packed=packed)
-        return made
+            if _is_to_be_packed(answer, facts):
+                return self._flow(answer, facts, partial(_pack, answer))
+            body, is_packed = answer.body, False
+            if facts.gzip and (smaller := self.renderer.compress(answer, body)) is not None:
+                body, is_packed = smaller, True
+            made = kept.renderings[facts.variant] = self.renderer.parts(answer, body, packed=is_packed)
+        return self.dated(made)
 
     # ------------------------------------------------------------ for the channel
 
@@ -376,6 +424,20 @@ class Surface:
         from tempfile import TemporaryFile  # few ever need it
 
         return TemporaryFile()
+
+
+def _is_to_be_packed(answer: Answer, facts: Facts) -> bool:
+    """Whether to compress ``answer`` is still to be done, and takes turns."""
+    return facts.gzip and len(answer.body) > AT_ONCE_BYTES_MAX and not (answer.packed or answer.bare)
+
+
+def _pack(answer: Answer) -> Iterator[bytes]:
+    """Compress ``answer``, and leave what comes of it there for whoever is next."""
+    made = []
+    for piece in packed(pieces(answer.body)):
+        made.append(piece)
+        yield piece
+    answer.packed = b"".join(made)
 
 
 def too_large(route: Route, size: int) -> Answer:

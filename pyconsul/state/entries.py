@@ -28,11 +28,14 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from pyconsul.structs.kv import DirEntry
+from pyconsul.structs.lists import Lists
 
 ROWS_MAX = 682
 """In a block: a dict of so many has 1,024 places, and would take twice the memory with one more."""
 PACK_BYTES = 256 * 1024
-"""What the values in a pack may have in sum; one alone may be larger."""
+"""What the values in a pack, or in a list of a ``Stretch``, may have in sum; one alone may be larger."""
+STRETCH_ROWS_MIN = 1_024
+"""Fewer rows that are not large, either, are as well looked up at once."""
 
 _Rows: TypeAlias = "dict[str, DirEntry]"
 
@@ -80,7 +83,7 @@ _decode = msgspec.msgpack.Decoder(_Columns).decode
 class _Block(Struct, gc=False):
     """Rows of neighbouring keys.
 
-    :ivar owner: of whose ``Entries`` it is; anybody else's may only read it.
+    :ivar owner: of whose ``Entries`` it is; anybody else's may only read it. ``None``: nobody's any more.
     :ivar newest: no row that it has had has a higher index.
     :ivar packs: what has the rows as long as nobody looked for them, else empty.
     :ivar in_order: whether ``rows`` are in the order of their keys.
@@ -162,6 +165,19 @@ class Entries:
             found = [*rows.values()] if is_whole else _within(rows, start, end)
             if found:
                 yield found
+
+    def stretch(self, start: str, end: str | None) -> Sequence[DirEntry]:
+        """The same, whatever becomes of these entries: a list of few rows, else a ``Stretch``."""
+        parts: list[_Block | list[DirEntry]] = []
+        for block, is_whole in self._blocks_between(start, end):
+            part = block if is_whole else _within(block.ordered(), start, end)
+            if len(part):
+                parts.append(part)
+        if sum(map(len, parts)) <= STRETCH_ROWS_MIN:
+            rows = [*chain.from_iterable(map(_rows, parts))]
+            if sum([len(row.value or b"") for row in rows]) <= PACK_BYTES:
+                return rows
+        return Stretch(parts)
 
     def _blocks_between(self, start: str, end: str | None) -> Iterator[tuple[_Block, bool]]:
         """Blocks that may have such rows, and whether they can have no others."""
@@ -353,6 +369,57 @@ class Entries:
         self._size += len(block)
 
 
+class Stretch(Lists[DirEntry]):
+    """Neighbouring rows as they were when this was made.
+
+    It holds blocks, so that it takes no longer to make one of a million rows than of a thousand. Nobody
+    may write to them from then on.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, parts: list[_Block | list[DirEntry]]) -> None:
+        self._parts = parts
+        for part in parts:
+            if isinstance(part, _Block):
+                part.owner = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def lists(self) -> Iterator[list[DirEntry]]:
+        """See ``Lists``."""
+        for part in self._parts:
+            rows = _rows(part)
+            for start, end in _cuts(rows):
+                yield rows[start:end]
+
+    def keys(self) -> Lists[str]:
+        """The keys alone."""
+        return _Keys(self)
+
+
+class _Keys(Lists[str]):
+    """The keys of a stretch."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: Stretch) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def lists(self) -> Iterator[list[str]]:
+        """See ``Lists``."""
+        for rows in self._rows.lists():
+            yield [row.key for row in rows]
+
+
+def _rows(part: _Block | list[DirEntry]) -> list[DirEntry]:
+    return [*part.ordered().values()] if isinstance(part, _Block) else part
+
+
 def _within(rows: _Rows, start: str, end: str | None) -> list[DirEntry]:
     """Those of ``rows``, which are in order, from ``start`` on and before ``end``."""
     keys = [*rows]
@@ -369,16 +436,22 @@ def _newest(rows: Iterable[DirEntry]) -> int:
 
 def _packed(fence: str, rows: list[DirEntry]) -> Iterator[Pack]:
     """The rows of one block, in order, in as few packs as ``PACK_BYTES`` allows."""
+    for start, end in _cuts(rows):
+        yield _pack(fence, rows[start:end], start > 0)
+
+
+def _cuts(rows: list[DirEntry]) -> Iterator[tuple[int, int]]:
+    """Where to cut ``rows`` so that the values of each part have no more than ``PACK_BYTES``."""
     sizes = [len(row.value or b"") for row in rows]
     start = size = 0
     if sum(sizes) > PACK_BYTES:
         for at, more in enumerate(sizes):
             if size and size + more > PACK_BYTES:
-                yield _pack(fence, rows[start:at], start > 0)
+                yield start, at
                 start, size = at, 0
             size += more
     if start < len(rows):
-        yield _pack(fence, rows[start:], start > 0)
+        yield start, len(rows)
 
 
 def _pack(fence: str, rows: Sequence[DirEntry], goes_on: bool) -> Pack:

@@ -16,7 +16,7 @@ one step when graves are collected.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import NamedTuple
@@ -26,7 +26,7 @@ from msgspec.structs import replace
 from sortedcontainers import SortedList
 
 from pyconsul.errors import PyconsulError, Refused
-from pyconsul.state.entries import Entries
+from pyconsul.state.entries import Entries, Stretch
 from pyconsul.state.uuids import session_id_fault
 from pyconsul.state.watches import Watches
 from pyconsul.structs.kv import DirEntry
@@ -116,11 +116,20 @@ class KVTable:
         found = [*self._entries.between(prefix, after_prefix(prefix))]
         return max(self._gone_index(prefix), max(map(_modified, found), default=0)), found
 
-    def names(self, prefix: str, separator: str) -> tuple[int, list[str]]:
+    def listing(self, prefix: str) -> tuple[int, Sequence[DirEntry]]:
+        """The same, but many come as a ``Stretch``."""
+        found = self._entries.stretch(prefix, after_prefix(prefix))
+        if isinstance(found, Stretch):
+            newest = self._entries.newest_between(prefix, after_prefix(prefix))
+        else:
+            newest = max(map(_modified, found), default=0)
+        return max(self._gone_index(prefix), newest), found
+
+    def names(self, prefix: str, separator: str) -> tuple[int, Sequence[str]]:
         """Key names, each cut after the first ``separator`` behind the prefix, without repeats."""
         if not separator:
-            index, found = self.under(prefix)
-            return index, [row.key for row in found]
+            index, found = self.listing(prefix)
+            return index, found.keys() if isinstance(found, Stretch) else [row.key for row in found]
         newest = self._entries.newest_between(prefix, after_prefix(prefix))
         names: list[str] = []
         start: str | None = prefix

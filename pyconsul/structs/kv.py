@@ -1,5 +1,7 @@
 """Key/value entries and the requests about them (KVS.*)."""
 
+from collections.abc import Sequence
+
 import msgspec
 from msgspec import Struct, field
 
@@ -60,12 +62,12 @@ class KeyListRequest(QueryOptions, rename="pascal", kw_only=True):
 
 
 class IndexedDirEntries(QueryMeta, rename="pascal", kw_only=True):
-    """Entries in the order of their keys."""
+    """Entries in the order of their keys; many are ``structs.lists.Lists``."""
 
-    entries: list[DirEntry] = []
+    entries: Sequence[DirEntry] = []
 
 
 class IndexedKeyList(QueryMeta, rename="pascal", kw_only=True):
-    """Key names in order."""
+    """Key names in order; likewise."""
 
-    keys: list[str] = []
+    keys: Sequence[str] = []

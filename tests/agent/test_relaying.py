@@ -226,7 +226,7 @@ class WholeTests(SynchronousTestCase):
         transport.handler = noting
 
     def surface(self, agent: ServerAgent | ClientAgent) -> Surface:
-        return make_surface(agent, HttpSettings(), lambda: 1.0)
+        return make_surface(agent, HttpSettings(), Clock(), lambda: 1.0)
 
     def write(self, key: str, value: bytes) -> None:
         done = self.leader.ask("KVS.Apply", put(key, value))

@@ -297,6 +297,18 @@ class FakeAgent:
             watcher.wake()
 
 
+class TurningClock(Clock):
+    """A clock that takes turns as the reactor does: what is asked for in one is done in the next."""
+
+    def advance(self, amount: float) -> None:
+        self.rightNow += amount
+        for call in [call for call in self.calls if call.getTime() <= self.rightNow]:
+            if call in self.calls:
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+
+
 class Client:
     """One connection to ``site`` by way of a ``StringTransport``."""
 

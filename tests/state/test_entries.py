@@ -14,7 +14,7 @@ from msgspec import UNSET
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.state import entries
-from pyconsul.state.entries import Entries, Pack
+from pyconsul.state.entries import Entries, Pack, Stretch
 from pyconsul.structs.kv import DirEntry
 
 
@@ -211,6 +211,67 @@ class ShareTests(SmallBlocks):
             one.put(row(key, 2))
         same = [a is b for a, b in zip(one._blocks, two._blocks, strict=True)]
         self.assertEqual(same, [False, True, True])
+
+
+class StretchTests(SmallBlocks):
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(entries, "STRETCH_ROWS_MIN", 2)
+
+    def test_all_ranges(self) -> None:
+        """The same rows, one by one, in lists and by their keys; few are a list."""
+        names = [f"k{number:02d}" for number in range(13)]
+        for found in (Entries(map(row, names)), packed(Entries(map(row, names[::-1])))):
+            for start in ("", *names):
+                for end in (*names, "z", None):
+                    rows = [*found.between(start, end)]
+                    stretch = found.stretch(start, end)
+                    self.assertEqual([*stretch], rows)
+                    self.assertEqual(isinstance(stretch, Stretch), len(rows) > 2)
+                    if isinstance(stretch, Stretch):
+                        named = stretch.keys()
+                        self.assertEqual((len(stretch), len(named)), (len(rows), len(rows)))
+                        self.assertEqual(stretch[0], rows[0])
+                        self.assertTrue(all(stretch.lists()))
+                        self.assertEqual([*named], [row.key for row in rows])
+
+    def test_stays(self) -> None:
+        """Whatever becomes of the entries: written, split, cut, dropped, restored."""
+        found = Entries(map(row, "abcdefghijkl"))
+        whole, part = found.stretch("", None), found.stretch("b", "k")
+        found.put(row("b", 2))
+        found.put(row("a1", 2))
+        found.pop("f")
+        middle = found.stretch("a1", "h")
+        found.cut("c", "i")
+        found.put(row("m", 3))
+        found.cut("", None)
+        for text, rows in (("abcdefghijkl", whole), ("bcdefghij", part)):
+            self.assertEqual([*rows], [*map(row, text)])
+        self.assertEqual([*middle], [row("a1", 2), row("b", 2), row("c"), row("d"), row("e"), row("g")])
+        self.check(found)
+
+    def test_copies_what_is_written(self) -> None:
+        """One block, once; a list of few costs no copy at all."""
+        found = Entries(map(row, "abcdefghijkl"))
+        before = found._blocks.copy()
+        found.stretch("a", "c")
+        found.put(row("a", 2))
+        self.assertIs(found._blocks[0], before[0])
+        found.stretch("", None)
+        found.put(row("b", 2))
+        after = found._blocks.copy()
+        found.put(row("b", 3))
+        self.assertEqual([a is b for a, b in zip(after, before, strict=True)], [False, True, True])
+        self.assertEqual([a is b for a, b in zip(after, found._blocks, strict=True)], [True, True, True])
+
+    def test_large_values(self) -> None:
+        """A few large rows are not few, and come in several lists."""
+        self.patch(entries, "PACK_BYTES", 10)
+        found = Entries([row("a", value=b"1" * 6), row("b", value=b"2" * 6), row("c", value=b"3" * 20)])
+        stretch = found.stretch("", "c")
+        assert isinstance(stretch, Stretch)
+        self.assertEqual([len(rows) for rows in stretch.lists()], [1, 1])
 
 
 class PackTests(SmallBlocks):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import PyconsulError
-from pyconsul.state import commands
+from pyconsul.state import commands, entries
 from tests.state.replica import Replica, Waiter
 
 KEYS = ["a", "a/", "a/b", "a/b/c", "a/c", "ab", "b"]
@@ -90,6 +90,10 @@ def shown(row: Any) -> dict[str, Any]:
 
 
 class ModelTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(entries, "ROWS_MAX", 2)
+        self.patch(entries, "STRETCH_ROWS_MIN", 1)
+
     @settings(max_examples=150, deadline=None)
     @given(st.lists(OPERATIONS, max_size=30))
     def test_against_model(self, operations: list[tuple[str, str, bytes, int, str, str]]) -> None:
@@ -113,7 +117,10 @@ class ModelTests(SynchronousTestCase):
     def views(self, replica: Replica) -> dict[Any, tuple[int, Any]]:
         kv = replica.store.kv
         views: dict[Any, tuple[int, Any]] = {("kv", key): kv.get(key) for key in KEYS}
-        views |= {("kvp", prefix): kv.under(prefix) for prefix in PREFIXES}
+        for prefix in PREFIXES:
+            views["kvp", prefix] = kv.under(prefix)
+            index, rows = kv.listing(prefix)
+            self.assertEqual((index, [*rows]), views["kvp", prefix])
         return views
 
     def check(

@@ -1,0 +1,1 @@
+Large answers (``?recurse`` and ``?keys`` over many keys, long lists) are made and sent piece by piece at their client's speed, so that nobody else waits for them, and a client that reads slowly takes hardly any memory.
