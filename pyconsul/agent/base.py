@@ -314,6 +314,10 @@ class BaseAgent(MultiService):
             "acls": "0",
         }
 
+    def datacenter_of(self, address: str) -> str:
+        """Of which datacenter the server at ``address`` is, as far as this agent knows."""
+        return self.datacenter
+
     def _accept_member(self, member: Member) -> str | None:
         """Why ``member`` may not be in this pool, if so (specs of serf, section 11, "Merge rules")."""
         tags = member.tags

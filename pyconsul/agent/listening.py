@@ -21,7 +21,7 @@ from pyconsul.http import snapshot as snapshot_routes
 from pyconsul.http.app import make_site
 from pyconsul.http.settings import HttpSettings
 from pyconsul.log import make_logger
-from pyconsul.net.amp import RpcLimits
+from pyconsul.net.entrance import RpcLimits
 from pyconsul.net.tls import Tls
 
 UNIX_PREFIX = "unix://"

@@ -151,7 +151,7 @@ def _assemble(
     if config.server and config.ports.serf_wan >= 0:
         wan_host = config.serf_wan or config.bind_addr
         wan = UdpTcpGossipTransport(reactor, wan_host, config.ports.serf_wan, WAN.tcp_timeout_s)
-    amp = AmpNetwork(reactor, identity if config.server else "", rpc_limits(config))
+    amp = AmpNetwork(reactor, identity if config.server else "", rpc_limits(config), tls)
     environment = Environment(
         clock=reactor,
         rng=rng,
@@ -180,7 +180,8 @@ def _assemble(
     agent.reloading.parts.append(
         Settings(["limits.rpc_max_conns_per_client"], lambda new: amp.configure(rpc_limits(new)))
     )
-    agent.reloading.parts.append(TlsSettings(tls, lambda: None))
+    amp.datacenter_of = agent.datacenter_of
+    agent.reloading.parts.append(TlsSettings(tls, amp.tls_changed))
     transports = [gossip] if wan is None else [gossip, wan]
     sinks = _sinks(config.telemetry, agent.telemetry.prefix, reactor)
     agent.telemetry.sinks += [sink.push for sink in sinks]

@@ -104,6 +104,13 @@ class Router:
             if not found.servers:
                 del self._known[server.datacenter]
 
+    def datacenter_of(self, address: str) -> str:
+        """Of which datacenter the server at ``address`` is; this one if it is unknown."""
+        for name, found in self._known.items():
+            if any(server.address == address for server in found.servers):
+                return name
+        return self._datacenter
+
     def others(self) -> list[str]:
         """The other datacenters, in the order of their names."""
         return sorted(name for name in self._known if name != self._datacenter)

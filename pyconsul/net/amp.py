@@ -1,9 +1,9 @@
 """Raft and RPC between servers, as AMP over TCP.
 
-Port 8300 tells protocols apart by the first byte, as Consul does; ours is ``AMP_BYTE``, which
-Consul does not use. What follows are AMP boxes of two commands, ``Raft`` (a batch of messages,
-not answered) and ``Call`` (an endpoint). AMP carries at most 65,535 bytes a value, so ``Body``
-spreads over several keys of one box.
+Port 8300 tells protocols apart by the first byte, as Consul does (``pyconsul.net.entrance``); ours is
+``AMP_BYTE``, which Consul does not use. What follows are AMP boxes of two commands, ``Raft`` (a batch
+of messages, not answered) and ``Call`` (an endpoint). AMP carries at most 65,535 bytes a value, so
+``Body`` spreads over several keys of one box.
 
 ``Connection`` speaks AMP on the wire, and a test lets it talk to ``amp.AMP``, but it puts boxes
 together and takes them apart by hand: Twisted's own protocol makes a method call for each string
@@ -16,12 +16,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
@@ -33,7 +32,6 @@ AMP_BYTE = b"P"
 KEY_MAX = 255
 VALUE_MAX = 65_535
 BOX_BYTES_MAX = 64 * 1024 * 1024
-FIRST_BYTE_TIMEOUT_S = 5.0
 CALLS_SERVED_MAX = 50_000
 KEEPALIVE = (
     ("TCP_KEEPIDLE", 5),
@@ -329,8 +327,9 @@ class Connection(Protocol):
         if hasattr(self.transport, "setTcpNoDelay"):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
-            if hasattr(self.transport, "getHandle"):
-                notice_silence(self.transport.getHandle())
+            plain = getattr(self.transport, "plain", self.transport)  # under TLS
+            if hasattr(plain, "getHandle"):
+                notice_silence(plain.getHandle())
         self.transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
@@ -361,109 +360,3 @@ class Connection(Protocol):
 def _error_of(box: dict[bytes, bytes]) -> PyconsulError:
     code, _, text = box.get(amp.ERROR_DESCRIPTION, b"").decode("utf-8", "replace").partition("\n")
     return from_code(code, text) if text or code else PyconsulError("the peer gave no reason")
-
-
-class RpcLimits(NamedTuple):
-    """What others may take of the server port.
-
-    :ivar connections_per_client_max: connections of one address; 0: any number.
-    :ivar first_byte_timeout_s: how long one may wait with its first byte; 0: for ever.
-    """
-
-    connections_per_client_max: int = 0
-    first_byte_timeout_s: float = FIRST_BYTE_TIMEOUT_S
-
-
-class Entrance(Factory):
-    """Makes a ``Doorman`` for each connection, but turns away who has too many.
-
-    :ivar limits: for connections from now on.
-    """
-
-    noisy = False
-
-    def __init__(
-        self, clock: IReactorTime, speakers: dict[bytes, Callable[[], Protocol]], limits: RpcLimits
-    ) -> None:
-        self.limits = limits
-        self._clock = clock
-        self._speakers = speakers
-        self._open: dict[str, int] = {}
-
-    def buildProtocol(self, addr: Any) -> Protocol | None:
-        """See ``IProtocolFactory``."""
-        host = getattr(addr, "host", "")
-        limit = self.limits.connections_per_client_max
-        if limit > 0 and self._open.get(host, 0) >= limit:
-            _log.warn("too many RPC connections from {host}", host=host)
-            return None
-        self._open[host] = self._open.get(host, 0) + 1
-        left = partial(self._left, host)
-        return Doorman(self._clock, self._speakers, self.limits.first_byte_timeout_s, left)
-
-    def _left(self, host: str) -> None:
-        self._open[host] -= 1
-        if not self._open[host]:
-            del self._open[host]
-
-
-class Doorman(Protocol):
-    """Reads the first byte of a connection to the server port and hands it to who speaks that.
-
-    :param speakers: first byte to a function that makes the protocol.
-    :param timeout_s: how long to wait for the byte; 0: for ever.
-    :param left: called when the connection is lost.
-    """
-
-    noisy = False
-
-    def __init__(
-        self,
-        clock: IReactorTime,
-        speakers: dict[bytes, Callable[[], Protocol]],
-        timeout_s: float = FIRST_BYTE_TIMEOUT_S,
-        left: Callable[[], None] = lambda: None,
-    ) -> None:
-        self._clock = clock
-        self._speakers = speakers
-        self._timeout_s = timeout_s
-        self._left = left
-        self._timeout: IDelayedCall | None = None
-        self._inner: Protocol | None = None
-
-    def connectionMade(self) -> None:
-        """Wait for the byte, but not for ever."""
-        if self._timeout_s > 0:
-            self._timeout = self._clock.callLater(self._timeout_s, self._too_late)
-
-    def _in_time(self) -> None:
-        if self._timeout is not None and self._timeout.active():
-            self._timeout.cancel()
-
-    def _too_late(self) -> None:
-        if self._inner is None and self.transport is not None:
-            self.transport.abortConnection()  # type: ignore[attr-defined]
-
-    def dataReceived(self, data: bytes) -> None:
-        """Choose once, then pass everything on."""
-        if self._inner is not None:
-            self._inner.dataReceived(data)
-            return
-        speaker = self._speakers.get(data[:1])
-        assert self.transport is not None
-        if speaker is None:
-            _log.warn("unrecognized RPC byte {byte} from {peer}", byte=data[0], peer=self.transport.getPeer())
-            self.transport.abortConnection()  # type: ignore[attr-defined]
-            return
-        self._in_time()
-        self._inner = speaker()
-        self._inner.makeConnection(self.transport)
-        if len(data) > 1:
-            self._inner.dataReceived(data[1:])
-
-    def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
-        """Tell who speaks."""
-        self._in_time()
-        self._left()
-        if self._inner is not None:
-            self._inner.connectionLost(reason)

@@ -9,17 +9,25 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
 from pyconsul.errors import NotSent, Refused
 from pyconsul.log import make_logger
-from pyconsul.net.amp import AMP_BYTE, Connection, Entrance, RpcLimits
+from pyconsul.net.amp import AMP_BYTE, Connection
+from pyconsul.net.bounded_lines import BoundedLines
+from pyconsul.net.entrance import Doorman, Entrance, RpcLimits, Speakers
+from pyconsul.net.greeting import Greeting, TlsFailed
+from pyconsul.net.tls import RPC, TLS_BYTE, Tls
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.messages import Message
 
 DIAL_TIMEOUT_S = 3.0
+TLS_TIMEOUT_S = 5.0
 DIAL_AGAIN_S = 0.1
+TLS_AGAIN_S = 1.0
+"""A certificate that is no good will hardly be better a moment later, and looking at it is work."""
+
 RAFT_MESSAGES_WAITING_MAX = 1_024
 CALLS_WAITING_MAX = 10_000
 
@@ -40,7 +48,9 @@ _decode_batch = msgspec.msgpack.Decoder(RaftBatch).decode
 class _Link:
     """The connection to one address: none, being dialled, or there."""
 
-    __slots__ = ("address", "connection", "dialling", "flushing", "not_before", "peer", "raft", "waiting")
+    __slots__ = (
+        "address", "connection", "dialling", "flushing", "not_before", "peer", "problem", "raft", "waiting",
+    )  # fmt: skip
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -51,21 +61,26 @@ class _Link:
         self.raft: list[Message] = []
         self.peer = ""
         self.flushing = False
+        self.problem = ""
+        """Why there is no TLS, as it was logged last."""
 
 
 UNLIMITED = RpcLimits()
 
 
 class AmpNetwork:
-    """``RaftTransport`` and ``RpcTransport`` over AMP.
+    """``RaftTransport`` and ``RpcTransport`` over AMP, inside TLS where that is wanted.
 
     Raft has connections of its own, so that a large reply never holds up a heartbeat.
 
+    :ivar datacenter_of: which datacenter the server at an address is of.
     :param server_id: what our Raft messages say they come from; empty on a client agent.
     :param limits: what others may take of the server port.
     """
 
-    def __init__(self, reactor: Any, server_id: str = "", limits: RpcLimits = UNLIMITED) -> None:
+    def __init__(
+        self, reactor: Any, server_id: str = "", limits: RpcLimits = UNLIMITED, tls: Tls | None = None
+    ) -> None:
         self._reactor = reactor
         self._clock: IReactorTime = reactor
         self._server_id = server_id
@@ -76,6 +91,9 @@ class AmpNetwork:
         self._closed = False
         self._limits = limits
         self._entrance: Entrance | None = None
+        self._tls = tls
+        self._refusals = BoundedLines(reactor, lambda text: _log.warn("{text}", text=text))
+        self.datacenter_of: Callable[[str], str] = lambda address: ""
         self.received: Callable[[str, Message], None] = lambda sender, message: None
         self.unreachable: Callable[[str], None] = lambda peer: None
         self.handler: Callable[[str, bytes], Any] = _serves_nothing
@@ -138,24 +156,45 @@ class AmpNetwork:
         host = host.strip("[]")
         kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
         endpoint = kind(self._reactor, host, int(port), timeout=DIAL_TIMEOUT_S)
-        factory = Factory.forProtocol(
-            lambda: Connection(self._clock, self._wheel, self.handler, self._raft_received)
-        )
-        factory.noisy = False
-        link.dialling = endpoint.connect(factory)
+        if self._tls is None or not self._tls.dials:
+            link.dialling = self._dial_plainly(endpoint)
+        else:
+            link.dialling = self._dial_tls(endpoint, link.address, self._tls)
         link.dialling.addCallbacks(
             self._connected, self._not_connected, callbackArgs=(link,), errbackArgs=(link,)
         )
 
+    def _dial_plainly(self, endpoint: Any) -> Deferred[Connection]:
+        def greet(connection: Connection) -> Connection:
+            connection.transport.write(AMP_BYTE)
+            return connection
+
+        dialling: Deferred[Any] = endpoint.connect(_Making(lambda: self._connection(self._raft_received)))
+        return dialling.addCallback(greet)
+
+    def _dial_tls(self, endpoint: Any, address: str, tls: Tls) -> Deferred[Connection]:
+        greeting = Greeting(lambda: self._connection(self._raft_received))
+
+        def protocol() -> Protocol:
+            datacenter = self.datacenter_of(address)
+            return tls.client(RPC, greeting, greeting.failed, datacenter, TLS_BYTE, TLS_TIMEOUT_S)
+
+        dialling: Deferred[Any] = endpoint.connect(_Making(protocol))
+        dialling.addCallback(lambda _: greeting.done)
+        return dialling.addTimeout(DIAL_TIMEOUT_S + TLS_TIMEOUT_S, self._clock)
+
+    def _connection(self, raft: Callable[[bytes], None]) -> Connection:
+        return Connection(self._clock, self._wheel, self.handler, raft)
+
     def _connected(self, connection: Connection, link: _Link) -> None:
         link.dialling = None
+        link.problem = ""
         if self._closed:
             connection.transport.abortConnection()
             return
         link.connection = connection
         connection.on_lost = lambda: self._lost(link)
         connection.on_resumed = lambda: self._flush(link)
-        connection.transport.write(AMP_BYTE)
         self._flush(link)
         waiting, link.waiting = link.waiting, []
         for method, body, timeout_s, deferred in waiting:
@@ -164,11 +203,16 @@ class AmpNetwork:
 
     def _not_connected(self, failure: Failure, link: _Link) -> None:
         link.dialling = None
-        link.not_before = self._clock.seconds() + DIAL_AGAIN_S
+        without_tls = failure.check(TlsFailed) is not None
+        link.not_before = self._clock.seconds() + (TLS_AGAIN_S if without_tls else DIAL_AGAIN_S)
+        problem = failure.getErrorMessage()
+        if without_tls and problem != link.problem and not self._closed:
+            link.problem = problem
+            _log.warn("no TLS with the server at {address}: {why}", address=link.address, why=problem)
         waiting, link.waiting = link.waiting, []
         for *_, deferred in waiting:
             if not deferred.called:
-                deferred.errback(NotSent(f"cannot reach {link.address}: {failure.getErrorMessage()}"))
+                deferred.errback(NotSent(f"cannot reach {link.address}: {problem}"))
         if link.raft:
             link.raft.clear()
             self.unreachable(link.peer)
@@ -195,23 +239,60 @@ class AmpNetwork:
         if link.connection is not None:
             link.connection.transport.abortConnection()
 
+    # ------------------------------------------------------------ the server port
+
     def make_factory(self) -> Any:
         """The factory of the server port."""
-
-        def speaker() -> Connection:
-            connection = Connection(self._clock, self._wheel, self.handler, self._raft_received)
-            self._inbound.add(connection)
-            connection.on_lost = lambda: self._inbound.discard(connection)
-            return connection
-
-        self._entrance = Entrance(self._clock, {AMP_BYTE: speaker}, self._limits)
+        self._entrance = Entrance(self._clock, self._speakers(), self._limits, self._refusals.add)
         return self._entrance
+
+    def _speakers(self) -> Speakers:
+        found: dict[bytes, Callable[[], Protocol]] = {}
+        if self._tls is None or not self._tls.required:
+            found[AMP_BYTE] = lambda: self._accepted(self._raft_received)
+        if self._tls is not None and self._tls.serves:
+            found[TLS_BYTE] = self._accept_tls
+        return found
+
+    def _accepted(self, raft: Callable[[bytes], None]) -> Connection:
+        connection = self._connection(raft)
+        self._inbound.add(connection)
+        connection.on_lost = lambda: self._inbound.discard(connection)
+        return connection
+
+    def _accept_tls(self) -> Protocol:
+        """TLS, and inside it who says by his first byte again what he speaks."""
+        tls = self._tls
+        assert tls is not None
+
+        def taken() -> Connection:
+            transport.write(AMP_BYTE)  # see Greeting
+            may_serve = tls.may_serve(transport, self.datacenter_of(""))
+            return self._accepted(self._raft_received if may_serve else refuse)
+
+        def refuse(body: bytes) -> None:
+            peer = transport.getPeer().host
+            self._refusals.add(f"Raft messages from {peer} refused: its certificate is not that of a server")
+            transport.abortConnection()
+
+        timeout_s = self._limits.first_byte_timeout_s
+        inner = Doorman(self._clock, {AMP_BYTE: taken}, self._refusals.add, timeout_s)
+        transport = tls.server(RPC, inner, self._no_tls, timeout_s)
+        return transport
+
+    def _no_tls(self, peer: Any, why: str) -> None:
+        self._refusals.add(f"RPC connection from {peer.host} refused: TLS: {why}")
 
     def configure(self, limits: RpcLimits) -> None:
         """Have other limits for what connects from now on."""
         self._limits = limits
         if self._entrance is not None:
             self._entrance.limits = limits
+
+    def tls_changed(self) -> None:
+        """Have what connects from now on use TLS as it now is."""
+        if self._entrance is not None:
+            self._entrance.speakers = self._speakers()
 
     def close(self) -> None:
         """Drop every connection."""
@@ -221,6 +302,19 @@ class AmpNetwork:
         for connection in list(self._inbound):
             connection.transport.abortConnection()
         self._wheel.stop()
+
+
+class _Making(Factory):
+    """Makes protocols, and leaves alone what is their ``factory``, which TLS has another of."""
+
+    noisy = False
+
+    def __init__(self, make: Callable[[], Protocol]) -> None:
+        self._make = make
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        """See ``IProtocolFactory``."""
+        return self._make()
 
 
 def _serves_nothing(method: str, body: bytes) -> bytes:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from OpenSSL import SSL
     from twisted.internet.interfaces import IReactorTime
     from twisted.internet.protocol import Protocol
+    from twisted.python.failure import Failure
 
     from pyconsul.net.tls_transport import TlsTransport
 
@@ -200,6 +201,12 @@ class Tls:
         if not (options.verify_server_hostname and options.verify_incoming_rpc):
             return True
         return not _library().name_problem(transport, server_name(datacenter, options.domain))
+
+
+def why_lost(reason: Failure) -> str:
+    """Why a TLS connection was lost, for people."""
+    text: str = _library().explain(reason.value)
+    return text
 
 
 def _library() -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from OpenSSL import SSL
 from OpenSSL.crypto import X509StoreFlags
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
@@ -26,6 +27,9 @@ RECORD_MAX = 16_384
 SEALED_MAX = RECORD_MAX + 512
 APPLICATION_DATA = 23
 INVALID_PURPOSE = 26
+LINGER_S = 1.0
+"""How long the peer has, after it was told why there is no TLS, to close the connection itself."""
+
 
 UNKNOWN = "x509: certificate signed by unknown authority"
 PROBLEMS = {
@@ -38,11 +42,12 @@ PROBLEMS = {
 }
 """Numbers of OpenSSL's (``X509_V_ERR_*``) in the words of Go programs."""
 
+CLOSED = "the peer closed the connection"
 REASONS = {
     "wrong version number": "the peer does not speak TLS",
     "packet length too long": "the peer does not speak TLS",
     "http request": "the peer speaks HTTP without TLS",
-    "unexpected eof while reading": "the peer closed the connection",
+    "unexpected eof while reading": CLOSED,
     "peer did not return a certificate": "the peer shows no certificate",
     "no shared cipher": "no cipher suite in common",
     "unsupported protocol": "no version of TLS in common",
@@ -79,13 +84,15 @@ def believe(context: SSL.Context, authorities: Sequence[x509.Certificate], any_u
 
 def explain(error: BaseException) -> str:
     """Why a handshake failed, for people."""
+    if isinstance(error, ConnectionClosed):
+        return CLOSED
     if not isinstance(error, SSL.Error):
         return str(error)
     found = error.args[0] if error.args else ()
     reason = found[-1][-1] if found and isinstance(found, list) else ""
     if ALERT in reason:
         return f"the peer refused: {reason.partition(ALERT)[2]}"
-    return REASONS.get(reason, reason or "the peer closed the connection")
+    return REASONS.get(reason, reason or CLOSED)
 
 
 def name_problem(transport: Any, name: str) -> str:
@@ -107,7 +114,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
     """TLS around a protocol, whose transport this is.
 
     :ivar problem: why the peer's certificate was not believed.
-    :ivar established: called once the handshake is done.
+    :ivar plain: the transport below.
     :ivar heard: whether the peer said anything at all that may be TLS.
     """
 
@@ -116,20 +123,21 @@ class TlsTransport(TLSMemoryBIOProtocol):
     first = b""
     name = ""
     name_checked = False
-    _below: Any = None
+    plain: Any = None
+    lingers = False
+    _ending = False
     _limit: IDelayedCall | None = None
     _told = False
 
     def __init__(self, factory: TlsFactory, wrapped: Any, connect: bool = True) -> None:
         super().__init__(factory, wrapped, connect)
-        self.established: Callable[[], None] = lambda: None
         self.failed = factory.failed
 
     # ------------------------------------------------------------ the handshake
 
     def makeConnection(self, transport: Any) -> None:
         """Say what goes before TLS, and begin; the handshake has to be done in time."""
-        self._below = transport
+        self.plain = transport
         if self.first:
             transport.write(self.first)
         factory: Any = self.factory
@@ -151,8 +159,32 @@ class TlsTransport(TLSMemoryBIOProtocol):
                 self._handshakeDone = False
                 self.problem = problem
                 self.abortConnection()
-                return
-            self.established()
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        """There is no handshake: tell the peer why, and let it read that.
+
+        It may have sent more meanwhile. Closing at once would then make the kernel reset the connection,
+        and what we say could be lost.
+        """
+        lingers = self.lingers and not (self._handshakeDone or self._ending or reason is None)
+        if not lingers or not hasattr(self.plain, "loseWriteConnection"):
+            super()._tlsShutdownFinished(reason)
+        elif not self._lostTLSConnection:
+            self._in_time()
+            self._reason = reason
+            self._lostTLSConnection = True
+            self._tell()
+            self._flushSendBIO()
+            factory: Any = self.factory
+            self._limit = factory.clock.callLater(LINGER_S, self.plain.abortConnection)
+            self.plain.loseWriteConnection()
+
+    def _tell(self) -> None:
+        """Say why there was no handshake, if there was none."""
+        if not self._handshakeDone and not self._told:
+            self._told = True
+            cause = self._reason.value if self._reason is not None else SSL.Error()
+            self.failed(self.plain.getPeer(), self.problem or explain(cause))
 
     def _in_time(self) -> None:
         if self._limit is not None and self._limit.active():
@@ -160,19 +192,18 @@ class TlsTransport(TLSMemoryBIOProtocol):
         self._limit = None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Say why there was no handshake, if there was none; then tell the protocol."""
+        """It is over; the protocol hears it."""
         self._in_time()
-        if not self._handshakeDone and not self._told:
-            self._told = True
-            cause = self._reason.value if self._reason is not None else None
-            why = self.problem or (explain(cause) if cause is not None else explain(SSL.Error()))
-            self.failed(self._below.getPeer(), why)
+        self._ending = True
+        self._tell()
         super().connectionLost(reason)
 
     # ------------------------------------------------------------ bytes
 
     def dataReceived(self, data: bytes) -> None:
         """A whole record is opened and passed on at once; Twisted would look for another one first."""
+        if self._lostTLSConnection:
+            return
         if (
             not self._handshakeDone
             or self._appSendBuffer
@@ -187,8 +218,11 @@ class TlsTransport(TLSMemoryBIOProtocol):
         connection.bio_write(data)
         try:
             plain = connection.recv(RECORD_MAX)
-        except SSL.Error:
+        except (SSL.WantReadError, SSL.ZeroReturnError):
             self._flushReceiveBIO()  # which hears the same again, and knows what to do
+            return
+        except SSL.Error:
+            self._tlsShutdownFinished(Failure())
             return
         if not self._aborted:
             self.wrappedProtocol.dataReceived(plain)
@@ -203,11 +237,13 @@ class TlsTransport(TLSMemoryBIOProtocol):
         connection: Any = self._tlsConnection
         try:
             connection.send(data)
-            sealed = connection.bio_read(SEALED_MAX)
-        except SSL.Error:
-            super()._write(data)
+        except SSL.WantReadError:
+            self._bufferedWrite(data)
             return
-        self._below.write(sealed)
+        except SSL.Error:
+            self._tlsShutdownFinished(Failure())
+            return
+        self.plain.write(connection.bio_read(SEALED_MAX))
 
 
 class TlsFactory(TLSMemoryBIOFactory):
@@ -255,7 +291,9 @@ def incoming(
 ) -> TlsTransport:
     """TLS for a connection that came in, around ``inner``."""
     factory = TlsFactory(lambda transport: _side(context, transport, True), None, clock, failed, timeout_s)
-    return TlsTransport(factory, inner)
+    transport = TlsTransport(factory, inner)
+    transport.lingers = True
+    return transport
 
 
 def outgoing(
@@ -283,13 +321,15 @@ def outgoing(
 class HttpsTransport(TlsTransport):
     """TLS for HTTP: who speaks it without is told so."""
 
+    lingers = True
+
     def dataReceived(self, data: bytes) -> None:
         """See ``TlsTransport``; only the first bytes are looked at."""
         if not self.heard and not self._handshakeDone and data[:4] in HTTP_METHODS:
             self.problem = "the peer speaks HTTP without TLS"
             self._aborted = True  # nothing of it is for the protocol
-            self._below.write(NOT_HTTPS)
-            self._below.loseConnection()
+            self.plain.write(NOT_HTTPS)
+            self.plain.loseConnection()
             return
         super().dataReceived(data)
 

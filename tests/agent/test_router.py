@@ -66,6 +66,13 @@ class ListTests(RouterTestCase):
         self.heard(UPDATE, 2)
         self.assertEqual(self.first(), "127.0.0.2:8300")
 
+    def test_whose_server(self) -> None:
+        """An address tells the datacenter; one that nobody has told of counts as the own."""
+        self.heard(JOIN, 1)
+        self.heard(JOIN, 2, dc="dc1")
+        found = [self.router.datacenter_of(f"127.0.0.{number}:8300") for number in (1, 2, 3)]
+        self.assertEqual(found, ["dc2", "dc1", "dc1"])
+
     def test_failed(self) -> None:
         """Who failed and keeps silent is not waited for; of the own servers the other pool knows."""
         self.heard(JOIN, 1, 2)

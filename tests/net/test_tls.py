@@ -226,7 +226,7 @@ class ProtocolTests(TlsTestCase):
         transport: Any = near.transport
         pump.flush()
         written: list[bytes] = []
-        self.patch(transport, "_below", Gathering(written))
+        self.patch(transport, "plain", Gathering(written))
         transport.write(b"one")
         transport.write(b"two")
         data = b"".join(written)

@@ -1,0 +1,136 @@
+"""Servers and clients that speak TLS: turned on step by step, new certificates, strangers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from tests.checks.certificates import CLIENT, Authority
+from tests.cluster.processes import Agent, ClusterTestCase, block, eventually
+
+FULL = "verify_incoming = true verify_outgoing = true verify_server_hostname = true"
+
+
+class TlsTestCase(ClusterTestCase):
+    block = block(63)
+
+    def setUp(self) -> None:
+        self.authority = Authority()
+        super().setUp()
+
+    def make(self, name: str, ip: str, *arguments: str) -> Agent:
+        """An agent that reads ``NAME.hcl``, with a certificate for its role."""
+        agent = super().make(name, ip, *arguments, "-config-file", f"{name}.hcl")
+        server = "-server" in arguments
+        self.certify(agent, "server.dc1.consul" if server else "client.dc1.consul")
+        self.configure(agent, FULL)
+        return agent
+
+    def certify(self, agent: Agent, name: str, by: Authority | None = None, hours: float = 1.0) -> None:
+        """Give an agent a certificate, in the place of the one that it has."""
+        folder = Path(agent.folder)
+        (folder / "ca.pem").write_bytes(self.authority.pem())
+        uses = (CLIENT,) if name.startswith("client") else ()
+        for path in (by or self.authority).write(folder / "new", name, uses=uses, hours=hours):
+            os.replace(path, folder / path.name)
+
+    def configure(self, agent: Agent, text: str) -> None:
+        files = 'ca_file = "ca.pem"\ncert_file = "cert.pem"\nkey_file = "key.pem"\n'
+        Path(agent.folder, f"{agent.name}.hcl").write_text(files + text)
+
+    def works(self) -> None:
+        """A write through the client is seen everywhere."""
+        for agent in self.agents:
+            eventually(lambda agent=agent: agent.put("kv/x", agent.name.encode()) == b"true")  # type: ignore[misc]
+        for agent in self.agents:
+            eventually(lambda agent=agent: agent.request("GET", "kv/x?raw")[1] == b"c5")  # type: ignore[misc]
+
+    def said(self, agent: Agent, text: str) -> None:
+        eventually(lambda: text in agent.log())
+
+
+class ClusterTests(TlsTestCase):
+    def test_everything_verified(self) -> None:
+        """Consensus, calls and gossip work, a leader may die, and nobody complains."""
+        self.start_all()
+        self.works()
+        for agent in self.agents:
+            self.assertNotIn("TLS", agent.log().partition("Log data")[2])
+        tags = self.servers[0].get("agent/self")["Member"]["Tags"]
+        self.assertEqual(tags["use_tls"], "1")
+        leader = self.leader()
+        leader.kill()
+        self.agents.remove(leader)
+        eventually(lambda: self.client.get("status/leader").partition(":")[0] != leader.ip)
+        self.works()
+
+    def test_turned_on_step_by_step(self) -> None:
+        """Certificates, then TLS outward, then nothing else inward: by reloads, without an outage."""
+        for agent in self.agents:
+            self.configure(agent, "")
+        self.start_all()
+        self.works()
+        for text in ("verify_outgoing = true", "verify_outgoing = true verify_incoming = true", FULL):
+            for agent in self.agents:
+                self.configure(agent, text)
+                agent.put("agent/reload")
+                self.works()
+        for agent in self.agents[:1]:
+            agent.kill()
+            agent.start()
+        self.works()
+
+    def test_new_certificates(self) -> None:
+        """All get new ones, while everything goes on."""
+        self.start_all()
+        leader = self.leader().ip
+        for agent in self.agents:
+            self.certify(agent, "server.dc1.consul" if agent in self.servers else "client.dc1.consul")
+            os.kill(agent.pid, signal.SIGHUP)
+            self.said(agent, "Configuration reloaded")
+            self.works()
+        self.assertEqual(self.leader().ip, leader)
+
+    def stranger(self, name: str, by: Authority | None = None, hours: float = 1.0, text: str = FULL) -> Agent:
+        """A client agent with another certificate, which gossip lets in."""
+        agent = self.make("c6", f"{self.block}.6", "-retry-join", self.servers[0].ip)
+        self.certify(agent, name, by, hours)
+        self.configure(agent, text)
+        self.agents.append(agent)
+        return agent.start()
+
+    def test_strangers(self) -> None:
+        """Who has no good certificate is refused; both sides say with whom and why."""
+        self.start_all()
+        self.refused(self.stranger("client.dc1.consul", hours=-1), "x509: certificate has expired")
+        self.refused(self.stranger("x", Authority()), "x509: certificate signed by unknown authority")
+        plain = self.stranger("client.dc1.consul", text="")
+        said = "refused: it does not speak TLS, which verify_incoming demands"
+        eventually(lambda: plain.request("GET", "kv/x")[0] == 500)
+        eventually(lambda: any(said in server.log() for server in self.servers))
+
+    def refused(self, agent: Agent, why: str) -> None:
+        eventually(lambda: agent.request("GET", "kv/x")[0] == 500)
+        said = f" refused: TLS: {why}"  # from 127.0.0.1, whatever the agent's address is
+        eventually(lambda: any(said in server.log() for server in self.servers))
+        self.said(agent, "no TLS with the server at ")
+        self.said(agent, ":8300: the peer refused: ")
+        agent.kill()
+        self.agents.remove(agent)
+
+    def test_servers_with_the_wrong_name(self) -> None:
+        """A client's certificate does not make a server."""
+        self.start_all()
+        leader = self.leader()
+        wrong = next(server for server in self.servers if server is not leader)
+        wrong.kill()
+        self.certify(wrong, "client.dc1.consul")
+        wrong.start()
+        self.agents.remove(wrong)
+        why = f"no TLS with the server at {wrong.ip}:8300: x509: certificate specifies an incompatible key"
+        self.said(leader, why)
+        self.works()
+        self.certify(wrong, "server.dc1.consul")
+        eventually(lambda: wrong.put("agent/reload") == b"")
+        eventually(lambda: wrong.get("status/leader"))
