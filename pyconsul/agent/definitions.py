@@ -6,16 +6,15 @@ Source: specs of the HTTP API, section 7; texts of Consul 1.8.7 as it was seen t
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
-from msgspec import UNSET, to_builtins
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from pyconsul.errors import BadRequest, Refused
-from pyconsul.structs.agent import CheckDefinition, ProxyDefinition, ServiceDefinition, Upstream
+from pyconsul.structs.agent import CheckDefinition, ProxyDefinition, ServiceDefinition
 from pyconsul.structs.canonical import canonical_service, is_anywhere, weights_fault, with_ip_addresses
-from pyconsul.structs.catalog import CONNECT_PROXY, WEIGHTS, NodeService, Proxy
-from pyconsul.structs.mesh import mesh_faults, several
+from pyconsul.structs.catalog import CONNECT_PROXY, WEIGHTS, NodeService
+from pyconsul.structs.mesh import mesh_faults, proxy_of, several
 from pyconsul.structs.metadata import metadata_fault
 
 CHECKS_PER_SERVICE_MAX = 1_000
@@ -43,7 +42,7 @@ def node_service(definition: ServiceDefinition) -> NodeService:
         port=definition.port,
         weights=weights,
         enable_tag_override=definition.enable_tag_override,
-        proxy=_proxy(definition.proxy or ProxyDefinition()),
+        proxy=proxy_of(definition.proxy or ProxyDefinition(), "service"),
         connect={"Native": True} if native else {},
     )
     wants_sidecar = definition.connect is not None and definition.connect.sidecar_service is not None
@@ -130,26 +129,3 @@ def _check_address(address: str) -> None:
 def _check_meta(meta: dict[str, str]) -> None:
     if fault := metadata_fault(meta):
         raise BadRequest(f"Invalid Service Meta: {fault}")
-
-
-def _proxy(definition: ProxyDefinition) -> Proxy:
-    """As the catalog has it, with what upstreams have unless told."""
-    upstreams = [
-        replace(upstream, destination_type=upstream.destination_type or "service")
-        for upstream in definition.upstreams or ()
-    ]
-    return Proxy(
-        destination_service_name=definition.destination_service_name,
-        destination_service_id=definition.destination_service_id,
-        local_service_address=definition.local_service_address,
-        local_service_port=definition.local_service_port,
-        config=definition.config,
-        upstreams=[{**to_builtins(upstream), "MeshGateway": _gateway(upstream)} for upstream in upstreams],
-        mesh_gateway=_gateway(definition),
-        expose=to_builtins(definition.expose),
-    )
-
-
-def _gateway(of: Upstream | ProxyDefinition) -> dict[str, Any]:
-    gateway: dict[str, Any] = to_builtins(of.mesh_gateway)
-    return gateway

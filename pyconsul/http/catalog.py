@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec import to_builtins
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
@@ -15,17 +16,23 @@ from pyconsul.http.reads import as_json, ask, done, read, write
 from pyconsul.http.routes import App, hot
 from pyconsul.http.surface import HIT, MISS
 from pyconsul.interfaces import Agent, Later
-from pyconsul.structs.bodies import decode
+from pyconsul.structs.agent import ProxyDefinition
+from pyconsul.structs.bodies import convert, decode
 from pyconsul.structs.catalog import (
     CheckDefinition,
     DeregisterRequest,
+    NodeService,
     NodeSpecificRequest,
+    Proxy,
     RegisterRequest,
     ServiceSpecificRequest,
 )
+from pyconsul.structs.mesh import proxy_of
 from pyconsul.structs.query import DCSpecificRequest, QuerySource
 
 Result = Answer | Deferred[Answer] | Later
+
+NO_PROXY = Proxy()
 
 
 def add_routes(app: App, agent: Agent) -> None:
@@ -44,6 +51,8 @@ def add_routes(app: App, agent: Agent) -> None:
     def _write(query: Query, method: str, kind: type[RegisterRequest | DeregisterRequest]) -> Result:
         query.refuse_namespace()
         request = decode(query.body, kind, open_structs=(CheckDefinition,))
+        if isinstance(request, RegisterRequest) and request.service is not None:
+            request.service = _understood(request.service)
         options = query.write_options()
         options.pop("datacenter", None)  # only the body's counts
         return write(agent, query, method, replace(request, **options), done)
@@ -109,6 +118,13 @@ def add_routes(app: App, agent: Agent) -> None:
     def gateway_services(query: Query, gateway: str) -> Result:
         """What a gateway serves."""
         return read(agent, query, "Catalog.GatewayServices", of_gateway(query, gateway), _gateway_services)
+
+
+def _understood(service: NodeService) -> NodeService:
+    """With its proxy as the catalog has it; raises ``BadRequest`` for what is none."""
+    if service.proxy == NO_PROXY:
+        return service
+    return replace(service, proxy=proxy_of(convert(to_builtins(service.proxy), ProxyDefinition)))
 
 
 # ---------------------------------------------------------------- requests, shared with health

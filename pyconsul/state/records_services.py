@@ -16,9 +16,6 @@ _PLAIN_DEFINITION = CheckDefinition()
 _EXACT = 1 << 53
 """Below it every whole number is a float."""
 
-_ALWAYS_SHOWN = ("Datacenter",)
-"""Fields of an upstream that Consul's JSON shows when they are empty, too."""
-
 
 # ---------------------------------------------------------------- to records
 
@@ -126,16 +123,10 @@ def stored_proxy(proxy: Proxy) -> Proxy:
     return replace(
         proxy,
         config=_plain(proxy.config) or UNSET,
-        upstreams=[_upstream(upstream) for upstream in upstreams] if upstreams else UNSET,
+        upstreams=[{name: _plain(value) for name, value in upstream.items()} for upstream in upstreams]
+        if upstreams
+        else UNSET,
     )
-
-
-def _upstream(fields: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: _plain(value) for name, value in fields.items() if value or name in _ALWAYS_SHOWN}
-    gateway = fields.get("MeshGateway")
-    if isinstance(gateway, dict):
-        kept["MeshGateway"] = {name: value for name, value in gateway.items() if value}
-    return kept
 
 
 def _plain(value: Any) -> Any:

@@ -23,6 +23,12 @@ from pyconsul.structs.catalog import (
 from pyconsul.structs.durations import format_ns, parse_ns
 
 WEIGHT_MAX = 65535  # DNS has 16 bits for it
+_UPSTREAM: dict[str, Any] = {
+    "DestinationType": "", "DestinationNamespace": "", "DestinationName": "", "Datacenter": "",
+    "LocalBindAddress": "", "LocalBindPort": 0, "Config": None,
+}  # fmt: skip
+_LEFT_OUT = ("DestinationNamespace", "LocalBindAddress")
+"""Of an upstream, if it is empty."""
 
 
 def canonical_service(service: NodeService) -> NodeService:
@@ -34,9 +40,7 @@ def canonical_service(service: NodeService) -> NodeService:
         id=service.id or service.service,
         tags=service.tags or [],
         tagged_addresses=service.tagged_addresses or UNSET,
-        weights=WEIGHTS
-        if weights is None or weights_fault(weights.passing, weights.warning)
-        else weights,
+        weights=WEIGHTS if weights is None or weights_fault(weights.passing, weights.warning) else weights,
         proxy=_proxy(service.proxy),
         connect=_without_empty(service.connect),
     )
@@ -95,10 +99,37 @@ def _proxy(proxy: Proxy) -> Proxy:
         local_service_address=proxy.local_service_address or UNSET,
         local_service_port=proxy.local_service_port or UNSET,
         config=proxy.config or UNSET,
-        upstreams=proxy.upstreams or UNSET,
+        upstreams=[_upstream(row) for row in rows_of(proxy.upstreams)] or UNSET,
         mesh_gateway=_without_empty(proxy.mesh_gateway),
-        expose=_without_empty(proxy.expose),
+        expose=_expose(proxy.expose),
     )
+
+
+def _upstream(given: dict[str, Any]) -> dict[str, Any]:
+    """With all that Consul always shows, in its order, and without what it leaves out."""
+    shown = {
+        name: given.get(name) or empty
+        for name, empty in _UPSTREAM.items()
+        if given.get(name) or name not in _LEFT_OUT
+    }
+    gateway = given.get("MeshGateway")
+    shown["MeshGateway"] = _without_empty(gateway) if isinstance(gateway, dict) else {}
+    return shown
+
+
+def _expose(given: dict[str, Any] | None) -> dict[str, Any]:
+    shown = _without_empty(given)
+    if "Paths" in shown:
+        told = "ParsedFromCheck"
+        shown["Paths"] = [
+            {**_without_empty(path), told: path.get(told) or False} for path in rows_of(shown["Paths"])
+        ]
+    return shown
+
+
+def rows_of(value: Any) -> list[dict[str, Any]]:
+    """Those in a list that nobody has looked at."""
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
 def _without_empty(mapping: dict[str, Any] | None) -> dict[str, Any]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pyconsul.structs.catalog import CONNECT_PROXY, NodeService
+from msgspec import to_builtins
+from msgspec.structs import replace
+
+from pyconsul.structs.agent import ProxyDefinition
+from pyconsul.structs.canonical import rows_of
+from pyconsul.structs.catalog import CONNECT_PROXY, NodeService, Proxy
 
 WITH_PORT = ("mesh-gateway", "terminating-gateway")
 GATEWAYS = (*WITH_PORT, "ingress-gateway")
@@ -29,6 +34,27 @@ def mesh_faults(service: NodeService, *, sidecar: bool = False) -> list[str]:
     return []
 
 
+def proxy_of(definition: ProxyDefinition, upstream_type: str = "") -> Proxy:
+    """A definition as the catalog has it.
+
+    :param upstream_type: of upstreams that do not say.
+    """
+    upstreams = [
+        replace(upstream, destination_type=upstream.destination_type or upstream_type)
+        for upstream in definition.upstreams or ()
+    ]
+    return Proxy(
+        destination_service_name=definition.destination_service_name,
+        destination_service_id=definition.destination_service_id,
+        local_service_address=definition.local_service_address,
+        local_service_port=definition.local_service_port,
+        config=definition.config,
+        upstreams=[to_builtins(upstream) for upstream in upstreams],
+        mesh_gateway=to_builtins(definition.mesh_gateway),
+        expose=to_builtins(definition.expose),
+    )
+
+
 def several(faults: Sequence[str]) -> str:
     """Errors as Consul lists them; empty if there are none."""
     if not faults:
@@ -46,8 +72,8 @@ def _proxy_faults(service: NodeService) -> Iterator[str]:
         yield "Port must be set for a Connect proxy"
     if service.connect and service.connect.get("Native"):
         yield "A Proxy cannot also be Connect Native, only typical services"
-    yield from _upstream_faults(proxy.upstreams or ())
-    yield from _path_faults((proxy.expose or {}).get("Paths") or ())
+    yield from _upstream_faults(rows_of(proxy.upstreams))
+    yield from _path_faults(rows_of((proxy.expose or {}).get("Paths")))
 
 
 def _gateway_faults(service: NodeService, sidecar: bool) -> Iterator[str]:
@@ -96,7 +122,7 @@ def _upstream_faults(upstreams: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _path_faults(paths: Sequence[dict[str, Any]]) -> Iterator[str]:
     """What is wrong with the paths that a proxy lets through from outside the mesh."""
-    ports: set[int] = set()
+    ports: set[Any] = set()
     for path in paths:
         port, protocol = path.get("ListenerPort") or 0, path.get("Protocol") or ""
         if not path.get("Path"):
@@ -104,7 +130,7 @@ def _path_faults(paths: Sequence[dict[str, Any]]) -> Iterator[str]:
         if port in ports:
             yield "expose.paths: duplicate listener ports exposed"
         ports.add(port)
-        if not 0 < port < 1 << 16:
+        if not isinstance(port, int) or not 0 < port < 1 << 16:
             yield f"expose.paths: invalid listener port: {port}"
         if protocol not in _PROTOCOLS:
             where = path.get("Path") or ""

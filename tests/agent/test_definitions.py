@@ -109,8 +109,8 @@ class ServiceTests(Base):
         found = node_service(web(kind="connect-proxy", port=1, proxy=definition)).proxy
         self.assertEqual(
             found.upstreams,
-            [{"DestinationType": "service", "DestinationName": "cache", "LocalBindPort": 9,
-              "MeshGateway": {}}],
+            [{"DestinationType": "service", "DestinationName": "cache", "Datacenter": "", "LocalBindPort": 9,
+              "Config": None, "MeshGateway": {}}],
         )  # fmt: skip
         self.assertEqual(found.expose["Checks"], True)
         self.assertEqual((found.expose["Paths"][0]["Path"], found.mesh_gateway), ("/h", {}))

@@ -155,6 +155,22 @@ class CatalogTests(Base):
         self.assertEqual((request.token, request.datacenter), ("t", ""))  # only the body's counts
         self.assertEqual(request.check.definition.interval, "10s")
 
+    def test_proxies(self) -> None:
+        """Their settings are read like all else in a body."""
+        proxy = {
+            "destinationServiceName": "web",
+            "upstreams": [{"destinationname": "db"}],
+            "MeshGateway": None,
+        }
+        body = msgspec.json.encode({"Node": "n", "Service": {"Service": "p", "Proxy": proxy}})
+        self.assertEqual(self.ask("/v1/catalog/register", "PUT", body), (200, b"true"))
+        found = self.asked()[1].service.proxy
+        self.assertEqual(found.destination_service_name, "web")
+        self.assertEqual(found.upstreams[0]["DestinationName"], "db")
+        for wrong in ({"Upstreams": 5}, {"Upstreams": [5]}, {"Expose": {"Paths": [{"Path": 5}]}}, {"Foo": 1}):
+            body = msgspec.json.encode({"Node": "n", "Service": {"Service": "p", "Proxy": wrong}})
+            self.assertEqual(self.ask("/v1/catalog/register", "PUT", body)[0], 400)
+
     def test_datacenter_of_the_body(self) -> None:
         self.ask("/v1/catalog/deregister?dc=nowhere", "PUT", b'{"Node": "n", "Datacenter": "dc1"}')
         method, request = self.asked()

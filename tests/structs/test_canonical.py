@@ -86,8 +86,10 @@ class CanonicalTests(SynchronousTestCase):
         body = (
             b'{"Service":"p","Kind":"connect-proxy","Weights":{"Passing":3},"Meta":{},'
             b'"TaggedAddresses":{"lan":{"Address":"192.0.2.4","Port":5}},"Connect":{"Native":true},'
-            b'"Proxy":{"DestinationServiceName":"web","Config":{"a":1},"Upstreams":[{"b":2}],'
-            b'"LocalServicePort":7,"MeshGateway":{"Mode":"local"}}}'
+            b'"Proxy":{"DestinationServiceName":"web","Config":{"a":1},"Upstreams":['
+            b'{"LocalBindPort":2,"LocalBindAddress":"192.0.2.5","MeshGateway":{"Mode":""}}],'
+            b'"LocalServicePort":7,"MeshGateway":{"Mode":"local"},'
+            b'"Expose":{"Checks":false,"Paths":[{"Path":"/h","Protocol":""},5]}}}'
         )
         kept = ("Kind", "Weights", "Meta", "TaggedAddresses", "Connect", "Proxy")
         found = shown(canonical_service(msgspec.json.decode(body, type=NodeService)))
@@ -100,8 +102,14 @@ class CanonicalTests(SynchronousTestCase):
                 "TaggedAddresses": {"lan": {"Address": "192.0.2.4", "Port": 5}},
                 "Connect": {"Native": True},
                 "Proxy": {
-                    "DestinationServiceName": "web", "Config": {"a": 1}, "Upstreams": [{"b": 2}],
-                    "LocalServicePort": 7, "MeshGateway": {"Mode": "local"}, "Expose": {},
+                    "DestinationServiceName": "web", "Config": {"a": 1},
+                    "Upstreams": [
+                        {"DestinationType": "", "DestinationName": "", "Datacenter": "",
+                         "LocalBindAddress": "192.0.2.5", "LocalBindPort": 2, "Config": None,
+                         "MeshGateway": {}},
+                    ],
+                    "LocalServicePort": 7, "MeshGateway": {"Mode": "local"},
+                    "Expose": {"Paths": [{"Path": "/h", "ParsedFromCheck": False}]},
                 },
             },
         )  # fmt: skip
