@@ -143,6 +143,7 @@ def _computed(config: AgentConfig, node_id: str, addresses: dict[str, str]) -> d
         "ACLDisabledTTL": _duration(ACL_DISABLED_S),
         "AEInterval": _duration(antientropy.FULL_SYNC_S),
         "CheckDeregisterIntervalMin": _duration(DEREGISTER_MIN_S),
+        "EnableLocalScriptChecks": config.enable_script_checks or config.enable_local_script_checks,
         "CheckReapInterval": _duration(reaping.INTERVAL_S),
         "ConsulCoordinateUpdateBatchSize": coordinates.BATCH_ROWS,
         "ConsulCoordinateUpdateMaxBatches": coordinates.BATCHES_MAX,

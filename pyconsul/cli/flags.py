@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 HELP = frozenset(("-h", "-help", "--help"))
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+TRUTH = _TRUE | _FALSE
+"""All spellings of a truth value."""
 UINT_MAX = 2**64 - 1
 
 
@@ -76,6 +78,18 @@ def _unsigned(text: str) -> int:
     return value
 
 
+def duration(name: str, doc: str, default: str = "") -> Flag:
+    """A flag whose value is a duration such as ``1m30s``; it stays text."""
+    return Flag(name, doc, default=default, read=_duration, shown="duration")
+
+
+def _duration(text: str) -> str:
+    from pyconsul.structs.durations import parse_ns
+
+    parse_ns(text)
+    return text
+
+
 def repeated(name: str, doc: str, shown: str = "value") -> Flag:
     """A flag that may be given several times."""
     return Flag(name, doc, default=(), many=True, shown=shown)
@@ -123,7 +137,7 @@ def parse(flags: Iterable[Flag], arguments: Sequence[str]) -> tuple[dict[str, An
 
 
 def _truth(name: str, text: str) -> bool:
-    if text in _TRUE or text in _FALSE:
+    if text in TRUTH:
         return text in _TRUE
     raise UsageError(f'invalid boolean value "{text}" for -{name}: parse error')
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyconsul.cli.command import Command, Failed, Invocation
-from pyconsul.cli.flags import Flag, boolean
+from pyconsul.cli.flags import Flag, boolean, duration
 from pyconsul.client import session
 from pyconsul.client.locks import Lock, Semaphore
 from pyconsul.errors import PyconsulError
@@ -288,7 +288,7 @@ COMMAND = Command(
         Flag("n", "How many may hold it at a time; more than one makes it a semaphore.", **_count(1)),
         Flag("name", "Name of the session; one is made of child and prefix if this is not given."),
         Flag("try", "Give up after this time without the lock. Same as -timeout.", shown="duration"),
-        Flag("timeout", "Give up after this time without the lock; by default never.", shown="duration"),
+        duration("timeout", "Give up after this time without the lock; by default never."),
         Flag(
             "monitor-retry",
             "How often in a row asking whether the lock is still held may fail, a second apart.",

@@ -19,6 +19,7 @@ COMMANDS = {
     "agent": "Run an agent",
     "catalog": "Look at what is registered",
     "configtest": "Check configuration files (see validate)",
+    "debug": "Record what an agent says of itself",
     "event": "Fire a user event",
     "exec": "Run a command on many nodes",
     "force_leave": "Take a failed member for one that left",
@@ -43,6 +44,9 @@ COMMANDS = {
     "watch": "Print data, or run a program whenever it changes",
 }
 """Modules of this package, each with a ``COMMAND``, and what their commands do."""
+EARLY_FLAGS = """Invalid flags before the subcommand. If these flags are for
+the subcommand, please put them after the subcommand.
+"""
 
 NOT_FOUND = 127
 
@@ -73,6 +77,10 @@ def main(arguments: Sequence[str], terminal: Terminal) -> int:
     if arguments and arguments[0] in HELP:
         terminal.out(overview())
         return 0
+    if arguments and arguments[0][:1] == "-" and (named := _named(arguments)):
+        terminal.err(EARLY_FLAGS)
+        terminal.err(load(named).help())
+        return 1
     name = arguments[0].replace("-", "_") if arguments and arguments[0][:1] != "-" else ""
     if name not in COMMANDS or "_" in arguments[0]:
         terminal.err(overview())
@@ -87,6 +95,12 @@ def main(arguments: Sequence[str], terminal: Terminal) -> int:
             return 0 if wanted else 1
         found, rest = below, rest[1:]
     return perform(found, rest, terminal)
+
+
+def _named(arguments: Sequence[str]) -> str:
+    """The first of ``arguments`` that is no flag, if it is a command."""
+    first = next((argument for argument in arguments if argument[:1] != "-"), "")
+    return first.replace("-", "_") if first in overview_names() else ""
 
 
 def load(name: str) -> Command | Group:
@@ -122,9 +136,14 @@ def perform(command: Command, arguments: Sequence[str], terminal: Terminal) -> i
         invocation.close()
 
 
+def overview_names() -> dict[str, str]:
+    """Commands as they are typed, with what they do."""
+    return {name.replace("_", "-"): about for name, about in COMMANDS.items()}
+
+
 def overview() -> str:
     """What there is, for somebody who named no command."""
-    names = {name.replace("_", "-"): about for name, about in COMMANDS.items()}
+    names = overview_names()
     width = max(map(len, names))
     lines = [f"    {name:<{width}}    {about}" for name, about in sorted(names.items())]
     usage = "Usage: pyconsul [--version] [--help] <command> [<args>]"

@@ -49,12 +49,12 @@ def _status(row: dict[str, Any]) -> str:
 def _matches(expression: str, row: dict[str, Any]) -> bool:
     if expression == ".*":
         return True
-    import re
+    from pyconsul.regexp.expressions import BadExpression, Expression
 
     try:
-        return re.search(expression, _status(row)) is not None
-    except re.error as error:
-        raise Failed(f"Failed to compile status regexp: error parsing regexp: {error}") from None
+        return Expression(expression).search(_status(row))
+    except BadExpression as error:
+        raise Failed(f"Failed to compile status regexp: {error}") from None
 
 
 def _address(row: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyconsul.cli.command import Command, Failed, Invocation
-from pyconsul.cli.flags import Flag, boolean, repeated
+from pyconsul.cli.flags import TRUTH, Flag, boolean, repeated
 from pyconsul.client.call import WAIT_MAX_S, Call, blocking_timeout
 from pyconsul.errors import PyconsulError
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pyconsul.client.call import Response
     from pyconsul.structs.watch import Follower
 
+ELSEWHERE = ("connect_roots", "connect_leaf", "agent_service")
+"""Types of watches that Consul has in programs only."""
 PARAMETERS = ("type", "key", "prefix", "service", "tag", "state", "name", "passingonly", "datacenter")
 
 
@@ -26,6 +28,12 @@ def run(invocation: Invocation) -> int:
         raise Failed("Watch type must be specified", usage=True)
     given: dict[str, Any] = {name: values[name] for name in PARAMETERS if values[name]}
     given["stale"] = values["stale"]
+    passing = given.get("passingonly", "true")
+    if passing not in TRUTH:
+        why = f'strconv.ParseBool: parsing "{passing}": invalid syntax'
+        raise Failed(f"Failed to parse passingonly flag: {why}")
+    if values["type"] in ELSEWHERE:
+        raise Failed(f"Type {values['type']} is not supported in the CLI tool")
     if "tag" in given and len(given["tag"]) == 1:
         given["tag"] = given["tag"][0]
     parameters = Parameters(given)

@@ -75,6 +75,12 @@ class DebugConfigTests(SynchronousTestCase):
         infinite = self.show(limits=Limits(rpc_rate=float("inf")))
         self.assertEqual(infinite["RPCRateLimit"], -1)
 
+    def test_scripts(self) -> None:
+        """Who allows scripts from anywhere allows those in files."""
+        for everywhere, local in ((True, False), (False, True), (False, False)):
+            shown = self.show(enable_script_checks=everywhere, enable_local_script_checks=local)
+            self.assertEqual(shown["EnableLocalScriptChecks"], everywhere or local)
+
     def test_sockets(self) -> None:
         """Sockets stand as they are given."""
         shown = self.show(addresses=Addresses(http=("unix:///run/x", "192.0.2.1")))

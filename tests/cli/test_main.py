@@ -23,6 +23,15 @@ class DispatchTests(SynchronousTestCase):
             result = run(*arguments)
             self.assertEqual((result.status, result.out, result.err), (127, "", overview() + "\n"))
 
+    def test_flags_before_the_command(self) -> None:
+        """They belong behind it."""
+        for command in (("kv", "get", "a"), ("force-leave", "x"), ("members",)):
+            result = run("-stale", "-http-addr=x", *command)
+            self.assertEqual((result.status, result.out), (1, ""))
+            self.assertTrue(result.err.startswith("Invalid flags before the subcommand. "), result.err)
+            self.assertIn(f"Usage: pyconsul {command[0]}", result.err)
+        self.assertEqual(run("-stale", "nonsense").status, 127)
+
     def test_help(self) -> None:
         """The list again, but as it was asked for, on standard output."""
         for flag in ("-h", "-help", "--help"):

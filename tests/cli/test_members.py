@@ -60,7 +60,8 @@ class MembersTests(SynchronousTestCase):
         self.assertEqual((result.status, result.out, result.err), (2, "", ""))
         result = self.members("-status=(")
         self.assertEqual(result.status, 1)
-        self.assertIn("Failed to compile status regexp: error parsing regexp: ", result.err)
+        reason = "error parsing regexp: missing closing ): `(`"
+        self.assertEqual(result.err, f"Failed to compile status regexp: {reason}\n")
 
     def test_nobody(self) -> None:
         """No members at all end like none that match."""

@@ -32,7 +32,11 @@ class PrintTests(SynchronousTestCase):
             ((), "Watch type must be specified\n\nUsage: pyconsul watch"),
             (("-type=zzz",), "Unsupported watch type: zzz\n"),
             (("-type=nodes", "-key=a"), "Invalid parameters: [key]\n"),
-            (("-type=service", "-service=a", "-passingonly=x"), "Expecting passingonly to be a boolean\n"),
+            (("-type=connect_roots",), "Type connect_roots is not supported in the CLI tool\n"),
+            (
+                ("-type=service", "-service=a", "-passingonly=x"),
+                'Failed to parse passingonly flag: strconv.ParseBool: parsing "x": invalid syntax\n',
+            ),
         ):
             result = run("watch", *arguments)
             self.assertEqual(result.status, 1)
