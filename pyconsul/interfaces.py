@@ -114,6 +114,10 @@ class Disk(Protocol):
         """Run ``job`` off the reactor (one thread, in the order submitted), then ``done`` on it."""
         ...
 
+    def soon(self, call: Callable[[], None]) -> None:
+        """Run ``call`` on the reactor in its next turn, after it has looked for news of any kind."""
+        ...
+
     def close(self) -> None:
         """End the thread after the jobs that are queued, each of which gets its ``done``."""
         ...

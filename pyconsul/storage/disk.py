@@ -7,9 +7,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -91,10 +91,11 @@ class RealDisk:
     ``callFromThread``, and many completions need one wake-up. Thread and eventfd are made with the
     first job, since ``twistd`` forks after the services have been made.
 
+    :param reactor: one with file descriptors and time.
     :raises ConfigurationError: the folder cannot be used, or another agent uses it.
     """
 
-    def __init__(self, root: str, reactor: IReactorFDSet) -> None:
+    def __init__(self, root: str, reactor: Any) -> None:
         self._root = os.path.abspath(root)
         self._reactor = reactor
         self._log = make_logger("storage.disk")
@@ -154,6 +155,10 @@ class RealDisk:
         if self._thread is None:
             self._start()
         self._jobs.put((job, done))
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call it in the reactor, once that has looked for news."""
+        self._reactor.callLater(0, call)
 
     def close(self) -> None:
         """End the thread after the jobs that are queued, then call what waits for them.

@@ -12,6 +12,7 @@ from msgspec import Struct
 from pyconsul.errors import StorageDamaged
 from pyconsul.interfaces import Disk
 from pyconsul.raft.messages import Entry
+from pyconsul.storage.patience import Patience
 from pyconsul.storage.recovery import REJOIN, TEMPORARY_SUFFIX
 from pyconsul.storage.segment import SUFFIX, naming
 from pyconsul.storage.segments import SEGMENT_BYTES, SegmentedLog, allocated
@@ -55,6 +56,7 @@ class SegmentedStorage:
 
     Entries go to the page cache at once, so they can be read at once. While the sync thread has a
     job, all calls are gathered; together they are the next job, with one fdatasync for all entries.
+    It begins after whatever the last one made durable was reported, and may wait a little (``Patience``).
 
     :ivar notes: what ``recover`` wants people to know, one text each.
     :ivar persisted: see ``interfaces.RaftStorage``, as for ``failed``. After a failure nothing is
@@ -78,6 +80,7 @@ class SegmentedStorage:
         self.statistics = StorageStatistics()
         self._seq = self._seq_in_job = self._seq_persisted = 0
         self._running = False
+        self._patience = Patience()
         self._accepting = self._closed = False
         self._broken: BaseException | None = None
 
@@ -174,7 +177,10 @@ class SegmentedStorage:
             statistics.appends += 1
             statistics.entries += len(entries)
             statistics.bytes += size
-        self._gathered(seq)
+        if self._patience.waits and self._patience.lasts(self.statistics.entries):
+            self._seq = seq
+        else:
+            self._gathered(seq)
 
     def truncate(self, seq: int, first_dropped: int) -> None:
         """Drop all entries from ``first_dropped`` to the end."""
@@ -245,6 +251,7 @@ class SegmentedStorage:
     def _start(self) -> None:
         """Make one job of what was gathered."""
         self._running = True
+        self._patience.end()
         self._seq_in_job = self._seq
         self._disk.submit(partial(self._run, self._log.take_steps()), self._ran)
 
@@ -269,12 +276,30 @@ class SegmentedStorage:
             return
         self.statistics.syncs += 1
         self.statistics.segments = self._log.created
-        self._log.synced()
-        if self._log.steps or self._seq > seq:
-            self._start()  # the disk is not to wait for what the reactor makes of the news
-        if seq > self._seq_persisted:
-            self._seq_persisted = seq
-            self.persisted(seq)
+        durable = self._log.synced()
+        if self._patience.begin(self.statistics.entries, durable):
+            self._disk.soon(self._look)
+        try:
+            if seq > self._seq_persisted:
+                self._seq_persisted = seq
+                self.persisted(seq)
+        finally:
+            if not self._patience.waits:
+                self._go_on()
+
+    def _look(self) -> None:
+        """The reactor has looked for news: maybe this was all that the next job is to wait for."""
+        if not self._patience.waits or not self._accepting:
+            return
+        if self._patience.turn(self.statistics.entries):
+            self._disk.soon(self._look)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin the next job if there is anything to do."""
+        if self._accepting and not self._running and (self._log.steps or self._seq > self._seq_persisted):
+            self._start()
 
     def _fail(self, seq: int, error: BaseException) -> None:
         self._accepting = False

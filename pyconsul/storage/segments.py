@@ -219,9 +219,10 @@ class SegmentedLog:
         self._syncing = self.last_index
         return steps
 
-    def synced(self) -> None:
-        """The job whose steps were taken last is done."""
-        self._durable = self._syncing
+    def synced(self) -> int:
+        """The job whose steps were taken last is done; how many more entries are durable now."""
+        before, self._durable = self._durable, self._syncing
+        return self._durable - before
 
     def close(self) -> None:
         """Add the last step: seal the log, so that a later start knows that it is complete."""

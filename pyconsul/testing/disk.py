@@ -380,6 +380,10 @@ class SimDisk:
         if self._timer is None:
             self._wait()
 
+    def soon(self, call: Callable[[], None]) -> None:
+        life = self.life
+        self.clock.callLater(0, lambda: call() if self.life == life else None)
+
     def hurry(self) -> None:
         """The disk is fast again: the job under way takes no longer than one that begins now."""
         if self._timer is not None:

@@ -12,6 +12,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
@@ -25,10 +26,11 @@ WITHIN_S = 30
 FRAME = 40 + len(entry(1).data)
 
 
-class Reactor:
-    """Calls its readers when told to."""
+class Reactor(Clock):
+    """Calls its readers, and whatever is due, when told to."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.readers: list[Any] = []
         self.turns = 0
 
@@ -39,10 +41,13 @@ class Reactor:
         self.readers.remove(reader)
 
     def turn(self) -> None:
-        """Wait for a reader to be ready and call it."""
+        """Do what is due, or else wait for a reader to be ready and call it."""
+        self.turns += 1
+        if self.calls:
+            self.advance(0)
+            return
         ready, _, _ = select.select(self.readers, [], [], WITHIN_S)
         assert ready, "the thread did not report"
-        self.turns += 1
         for reader in ready:
             reader.doRead()
 
@@ -55,7 +60,7 @@ class Case(SynchronousTestCase):
         self.done: list[BaseException | None] = []
 
     def make(self, root: str = "") -> RealDisk:
-        disk = RealDisk(root or self.root, self.reactor)  # type: ignore[arg-type]
+        disk = RealDisk(root or self.root, self.reactor)
         self.addCleanup(disk.close)
         return disk
 

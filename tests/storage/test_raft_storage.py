@@ -7,6 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from pyconsul.errors import StorageDamaged
 from pyconsul.interfaces import RaftStorage, Recovered
 from pyconsul.storage.memory import MemoryStorage
+from pyconsul.storage.patience import TURNS
 from pyconsul.storage.raft_storage import RecoveredLog
 from tests.storage.worlds import World, entries, entry
 
@@ -167,7 +168,7 @@ class GroupCommitTests(SynchronousTestCase):
         self.assertEqual(len(world.segments()), 1)
 
     def test_called_from_persisted(self) -> None:
-        """What the news leads to goes into the next job, after what had gathered."""
+        """What the news leads to goes into the next job, with what had gathered."""
         world = World()
         storage = world.storage
 
@@ -180,7 +181,72 @@ class GroupCommitTests(SynchronousTestCase):
         storage.append(1, [entry(1)])
         storage.append(2, [entry(2)])
         world.settle()
-        self.assertEqual(world.persisted, [1, 2, 3])
+        self.assertEqual(world.persisted, [1, 3])
+
+    def _written_again(self, count: int, turns: int) -> World:
+        """A world whose writers, of four whose entries are durable, write again one a turn, so many of them.
+
+        Two more entries had gathered before.
+        """
+        world = World()
+        world.storage.append(1, entries(1, 4))
+        world.storage.append(2, entries(5, 6))
+
+        def write(left: int) -> None:
+            if left:
+                last = world.storage.statistics.entries
+                world.storage.append(last + 1, [entry(last + 1)])
+                world.disk.soon(lambda: write(left - 1))
+
+        def persisted(seq: int) -> None:
+            world.persisted.append(seq)
+            if seq == 1:
+                later(turns)
+
+        def later(turns: int) -> None:
+            world.disk.soon((lambda: later(turns - 1)) if turns else lambda: write(count))
+
+        world.storage.persisted = persisted
+        return world
+
+    def test_writers_join_again(self) -> None:
+        """After many entries the next job waits until as many have come again."""
+        world = self._written_again(4, turns=1)
+        world.settle()
+        self.assertEqual(world.persisted, [1, 10])
+
+    def test_nobody_joins(self) -> None:
+        """It does not wait for what does not come, or comes late."""
+        self.assertEqual(self._jobs(self._written_again(0, turns=0)), [1, 2])
+        self.assertEqual(self._jobs(self._written_again(4, turns=TURNS)), [1, 2, 10])
+
+    def _jobs(self, world: World) -> list[int]:
+        world.settle()
+        return world.persisted
+
+    def test_all_joined(self) -> None:
+        """Once as many have come, the job begins at once."""
+        world = self._written_again(4, turns=0)
+        world.clock.advance(1)
+        self.assertEqual(world.storage.statistics.syncs, 1)
+        world.storage.append(11, [entry(11)])
+        world.settle()
+        self.assertEqual(world.persisted, [1, 10, 11])
+
+    def test_term_and_vote_join_nothing(self) -> None:
+        """Whoever waits for a vote does not wait for writers, too."""
+        world = self._written_again(0, turns=0)
+        world.storage.persisted = lambda seq: world.storage.save_state(3, 2, "me") if seq == 1 else None
+        world.clock.advance(1)
+        world.clock.advance(1)
+        self.assertEqual(world.storage.statistics.syncs, 2)
+
+    def test_closed_while_it_waits(self) -> None:
+        """Nothing begins any more; what had gathered is made durable."""
+        world = self._written_again(0, turns=0)
+        world.storage.persisted = lambda seq: world.storage.close()
+        world.settle()
+        self.assertEqual(world.restart().last_index, 6)
 
 
 class ChangingTests(SynchronousTestCase):
