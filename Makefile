@@ -9,7 +9,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # Without the compatible way of editable installs Twisted does not find the plugins.
 EDITABLE := --config-settings editable_mode=compat --editable
 # Agents start twice as fast, also where PYTHONDONTWRITEBYTECODE is set.
-COMPILE := $(BIN)/python -m compileall -q pyconsul twisted
+COMPILE := $(BIN)/python -m compileall -q pyconsul twisted && $(BIN)/python -m pyconsul.cli.bundle
 
 .PHONY: run test docs clean
 

@@ -18,16 +18,17 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from pyconsul.errors import ConfigurationError
+from pyconsul.late_patterns import compile_late
 
 DEPTH_MAX = 64
 """How deeply objects and lists may nest."""
 
-_SKIP = re.compile(r"(?:[ \t\r\n\ufeff]+|\#[^\n]*|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
-_IDENT = re.compile(r"[^\W\d][\w.\-]*")
-_NUMBER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)")
-_HEREDOC = re.compile(r"<<(-?)([^\W\d]\w*)[ \t\r]*\n")
-_PLAIN = re.compile(r'[^"\\\n$]+')
-_ESCAPE = re.compile(r"\\(?:([abfnrtv\\\"])|([0-7]{3})|x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8}))")
+_SKIP = compile_late(r"(?:[ \t\r\n\ufeff]+|\#[^\n]*|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+_IDENT = compile_late(r"[^\W\d][\w.\-]*")
+_NUMBER = compile_late(r"-?(?:0[xX][0-9a-fA-F]+|\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)")
+_HEREDOC = compile_late(r"<<(-?)([^\W\d]\w*)[ \t\r]*\n")
+_PLAIN = compile_late(r'[^"\\\n$]+')
+_ESCAPE = compile_late(r"\\(?:([abfnrtv\\\"])|([0-7]{3})|x([\da-fA-F]{2})|u([\da-fA-F]{4})|U([\da-fA-F]{8}))")
 _SIMPLE_ESCAPES = dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True))
 
 _NAMES = {

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 ROOT = Path(__file__).parent.parent
 PACKAGE = "pyconsul"
 
-BASE = {"errors", "structs", "interfaces", "hcl", "late_tls"}
+BASE = {"errors", "structs", "interfaces", "hcl", "late_patterns", "late_tls"}
 PURE = {"raft", "swim", "serf", "state", "dns", "acl", "filters", "regexp"}
 CORES = BASE | PURE
 DRIVERS = {"storage", "net", "checks", "endpoints"}
@@ -19,10 +19,13 @@ DRIVERS = {"storage", "net", "checks", "endpoints"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "interfaces": {"errors", "structs", "raft"},
-    "structs": {"errors", "interfaces"},
-    "hcl": {"errors"},
+    "structs": {"errors", "interfaces", "late_patterns"},
+    "hcl": {"errors", "late_patterns"},
+    "bundle": set(),
     "late": set(),
+    "late_patterns": set(),
     "late_tls": set(),
+    "stand_ins": set(),
     "log": {"errors"},
     **dict.fromkeys(PURE, CORES),
     **{name: CORES | DRIVERS | {"log"} for name in DRIVERS},
@@ -31,7 +34,9 @@ ALLOWED: dict[str, set[str]] = {
     "http": CORES | DRIVERS | {"log"},
     "agent": CORES | DRIVERS | {"log", "config", "http", "client"},
     "testing": CORES | DRIVERS | {"log", "config", "http", "agent", "client"},
-    "cli": CORES | DRIVERS | {"late", "log", "config", "http", "agent", "client", "testing"},
+    "cli": CORES
+    | DRIVERS
+    | {"bundle", "late", "log", "config", "http", "agent", "client", "stand_ins", "testing"},
     "__main__": {"cli"},
     "": set(),
 }

@@ -17,7 +17,6 @@ from pyconsul.agent.discovery import Discovery
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.events import Events
 from pyconsul.agent.forwarding import Forwarder, blocking_time_s, shared_time_s
-from pyconsul.agent.host import describe_host
 from pyconsul.agent.joining import RetryJoin, StartJoin
 from pyconsul.agent.keyring import LAN_FILE, KeyringFile
 from pyconsul.agent.local import LocalState
@@ -29,7 +28,6 @@ from pyconsul.agent.reaping import Reaper
 from pyconsul.agent.registration import Registrations
 from pyconsul.agent.reloading import Definitions, Reloading, Settings
 from pyconsul.agent.remote_checks import RemoteChecks
-from pyconsul.agent.remote_snapshots import ClientSnapshots
 from pyconsul.agent.waiting import ServiceWaits
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import Refused
@@ -48,6 +46,7 @@ from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.timing import LAN
 
 if TYPE_CHECKING:
+    from pyconsul.agent.remote_snapshots import ClientSnapshots
     from pyconsul.agent.snapshots import ServerSnapshots
 
 NETWORK_SEGMENT_META = "consul-network-segment"
@@ -60,7 +59,6 @@ class BaseAgent(MultiService):
 
     is_server = False
     no_segment = 'segment "{}" not found'
-    snapshots: ServerSnapshots | ClientSnapshots
 
     def __init__(
         self,
@@ -458,6 +456,8 @@ class BaseAgent(MultiService):
 
     def describe_host(self) -> dict[str, Any]:
         """See ``pyconsul.interfaces.LocalAgent``."""
+        from pyconsul.agent.host import describe_host  # few ask
+
         return describe_host(self.environment.wall_time)
 
     @property
@@ -553,11 +553,15 @@ class BaseAgent(MultiService):
 
     def snapshot(self, datacenter: str, token: str, allow_stale: bool) -> Deferred[SnapshotStream]:
         """See ``pyconsul.interfaces.LocalAgent``."""
-        return self.snapshots.save(datacenter, token, allow_stale)
+        return self._snapshots().save(datacenter, token, allow_stale)
 
     def restore_snapshot(self, archive: BinaryIO, datacenter: str, token: str) -> Deferred[dict[str, int]]:
         """See ``pyconsul.interfaces.LocalAgent``."""
-        return self.snapshots.restore(archive, datacenter, token)
+        return self._snapshots().restore(archive, datacenter, token)
+
+    def _snapshots(self) -> ServerSnapshots | ClientSnapshots:
+        """What saves and restores the whole state."""
+        raise NotImplementedError
 
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""

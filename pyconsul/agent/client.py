@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
@@ -13,7 +13,6 @@ from pyconsul.agent.environment import Environment
 from pyconsul.agent.rate import RequestRate
 from pyconsul.agent.relaying import Relaying
 from pyconsul.agent.reloading import Settings
-from pyconsul.agent.remote_snapshots import ClientSnapshots
 from pyconsul.agent.servers import ServerChoice, parse, servers_of
 from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Method
@@ -23,6 +22,9 @@ from pyconsul.interfaces import LATER, AnswerWatcher, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.serf.members import FAILED, UPDATE
 from pyconsul.swim.keyring import Keyring
+
+if TYPE_CHECKING:
+    from pyconsul.agent.remote_snapshots import ClientSnapshots
 
 
 class ClientAgent(BaseAgent):
@@ -54,7 +56,6 @@ class ClientAgent(BaseAgent):
         self._batches = Batches(
             self._forwarder, lambda: self._choice.current() or "", self._persist, self._choice.failed
         )
-        self.snapshots = ClientSnapshots(environment.rpc_transport, self._forwarder, self._choice)
 
     def stopService(self) -> Deferred[None]:
         """End at once; requests that wait for a server fail."""
@@ -129,6 +130,11 @@ class ClientAgent(BaseAgent):
     def refused_requests(self) -> int:
         """See ``BaseAgent``."""
         return self._rate.refused
+
+    def _snapshots(self) -> ClientSnapshots:
+        from pyconsul.agent.remote_snapshots import ClientSnapshots  # few ask
+
+        return ClientSnapshots(self.environment.rpc_transport, self._forwarder, self._choice)
 
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""

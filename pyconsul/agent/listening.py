@@ -15,10 +15,8 @@ from pyconsul.agent.watching import Watching
 from pyconsul.config.schema import AgentConfig
 from pyconsul.dns.settings import DnsSettings, Soa
 from pyconsul.http import agent as agent_routes
-from pyconsul.http import event as event_routes
-from pyconsul.http import keyring as keyring_routes
-from pyconsul.http import snapshot as snapshot_routes
 from pyconsul.http.app import make_site
+from pyconsul.http.routes import App
 from pyconsul.http.settings import HttpSettings
 from pyconsul.log import make_logger
 from pyconsul.net.entrance import RpcLimits
@@ -78,6 +76,15 @@ def rpc_limits(config: AgentConfig) -> RpcLimits:
     return RpcLimits(limits.rpc_max_conns_per_client, limits.rpc_handshake_timeout)
 
 
+def add_own_prefixes(app: App, agent: BaseAgent) -> None:
+    """What is answered here beside ``/v1/agent/``."""
+    from pyconsul.http import event, keyring, snapshot
+
+    event.add_routes(app, agent.events)
+    keyring.add_routes(app, agent)
+    snapshot.add_routes(app, agent)
+
+
 class HttpService(Service):
     """The HTTP API on ``addresses.http`` and ``addresses.https``, and the watches, which ask it."""
 
@@ -93,9 +100,7 @@ class HttpService(Service):
             agent.environment.wall_time,
             [
                 lambda app, _: agent_routes.add_routes(app, agent),
-                lambda app, _: event_routes.add_routes(app, agent.events),
-                lambda app, _: keyring_routes.add_routes(app, agent),
-                lambda app, _: snapshot_routes.add_routes(app, agent),
+                lambda app, _: app.later(lambda: add_own_prefixes(app, agent)),
             ],
         )
         agent.telemetry.timings.append(self.site.surface.timings)

@@ -713,6 +713,9 @@ class ServerAgent(BaseAgent):
         """A client's and a server's."""
         return {**super().totals(), **server_figures.totals(self)}
 
+    def _snapshots(self) -> ServerSnapshots:
+        return self.snapshots
+
     def consul_stats(self) -> dict[str, str]:
         """The ``consul`` section."""
         return {

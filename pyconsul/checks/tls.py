@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -109,7 +109,7 @@ class _Unverified:
 
 def _is_address(name: str) -> bool:
     try:
-        ip_address(name)
+        ipaddress.ip_address(name)
     except ValueError:
         return False
     return True

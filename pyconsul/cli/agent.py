@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from pyconsul.config.schema import AgentConfig
 from pyconsul.config.setting import declared
 from pyconsul.config.sources import Sources, load
 from pyconsul.errors import ConfigurationError
+from pyconsul.stand_ins import stand_ins
 
 ATLAS_FLAGS = ("atlas", "atlas-token", "atlas-endpoint")
 
@@ -96,21 +98,31 @@ def run(invocation: Invocation) -> int:
         config = configured(invocation.given)
     except ConfigurationError as error:
         raise Failed(f"==> {error}") from None
-    late_tls.postpone()
-    late.postpone(late.COOKIES)
-    if not config.server:
-        for name in late.TABLES:
-            late.postpone(name)
-    with late.stand_ins():
-        _choose_reactor()
-        from pyconsul import log
-        from pyconsul.agent import maker
+    load_role("server" if config.server else "client")
+    from pyconsul import log
+    from pyconsul.agent import maker
 
     try:
         sinks = log.start(config)
     except ConfigurationError as error:
         raise Failed(f"==> {error}") from None
     return maker.run(config, sinks)
+
+
+def load_role(role: str) -> None:
+    """Load what a client or a server needs, and no more.
+
+    :param role: the name of a module in ``pyconsul.agent``.
+    """
+    late_tls.postpone()
+    if role == "client":
+        for name in late.TABLES:
+            late.postpone(name)
+    with stand_ins():
+        _choose_reactor()
+        from pyconsul.agent import maker  # noqa: F401
+
+        import_module(f"pyconsul.agent.{role}")
 
 
 def _choose_reactor() -> None:

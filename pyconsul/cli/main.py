@@ -12,7 +12,7 @@ from pyconsul.errors import PyconsulError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
 COMMANDS = {
@@ -48,6 +48,9 @@ EARLY_FLAGS = """Invalid flags before the subcommand. If these flags are for
 the subcommand, please put them after the subcommand.
 """
 
+HEAVY = {"agent"}
+"""Those that run for long in a process of their own, and load Twisted."""
+
 NOT_FOUND = 127
 
 
@@ -60,7 +63,7 @@ def run() -> NoReturn:
     gc.disable()
     terminal = Terminal(sys.stdin.buffer, sys.stdout, sys.stderr, os.environ)
     try:
-        status = main(sys.argv[1:], terminal)
+        status = main(sys.argv[1:], terminal, load_lean)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -70,8 +73,30 @@ def run() -> NoReturn:
     sys.exit(status)
 
 
-def main(arguments: Sequence[str], terminal: Terminal) -> int:
-    """Run the command that ``arguments`` name; its exit status."""
+def load(name: str) -> Command | Group:
+    """The command in the module ``name``."""
+    found: Command | Group = __import__(f"pyconsul.cli.{name}", fromlist=["COMMAND"]).COMMAND
+    return found
+
+
+def load_lean(name: str) -> Command | Group:
+    """The same, for a process that does nothing else."""
+    if name not in HEAVY:
+        return load(name)
+    from pyconsul import bundle
+
+    bundle.install()
+    from pyconsul.stand_ins import stand_ins
+
+    with stand_ins():
+        return load(name)
+
+
+def main(arguments: Sequence[str], terminal: Terminal, load: Callable[[str], Command | Group] = load) -> int:
+    """Run the command that ``arguments`` name; its exit status.
+
+    :param load: gives the command of a name.
+    """
     if arguments and arguments[0] in ("-v", "-version", "--version"):
         arguments = ["version"]
     if arguments and arguments[0] in HELP:
@@ -101,12 +126,6 @@ def _named(arguments: Sequence[str]) -> str:
     """The first of ``arguments`` that is no flag, if it is a command."""
     first = next((argument for argument in arguments if argument[:1] != "-"), "")
     return first.replace("-", "_") if first in overview_names() else ""
-
-
-def load(name: str) -> Command | Group:
-    """The command in the module ``name``."""
-    found: Command | Group = __import__(f"pyconsul.cli.{name}", fromlist=["COMMAND"]).COMMAND
-    return found
 
 
 def perform(command: Command, arguments: Sequence[str], terminal: Terminal) -> int:

@@ -6,8 +6,9 @@ import ipaddress
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from pyconsul.config.interfaces import Interface, default_interface, interfaces
 from pyconsul.config.places import Mistake
@@ -24,8 +25,7 @@ def _files_max() -> int:
     return max(0, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """The machine, as far as settings depend on it.
 
     :ivar interfaces: gives all interfaces, each once for every address.

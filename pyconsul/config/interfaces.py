@@ -7,8 +7,9 @@ import socket
 import struct
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 Address: TypeAlias = "ipaddress.IPv4Interface | ipaddress.IPv6Interface"
 
@@ -30,8 +31,7 @@ _ANSWERS_MAX = 1000
 _TIMEOUT_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(Struct, frozen=True):
     """One address of an interface, with its network."""
 
     name: str

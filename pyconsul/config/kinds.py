@@ -8,6 +8,7 @@ program uses of it: durations become seconds, lists tuples.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -147,9 +148,12 @@ def _port(value: Any, where: str) -> Any:
 
 def is_ip(text: str) -> bool:
     """Whether ``text`` is an IPv4 or IPv6 address."""
+    host, mark, zone = text.partition("%")
+    if mark and (":" not in host or not zone or "%" in zone):
+        return False
     try:
-        ipaddress.ip_address(text)
-    except ValueError:
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+    except (OSError, ValueError):
         return False
     return True
 

@@ -7,9 +7,9 @@ lists are joined (those of flags come first) and maps are merged. Source: the re
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field
@@ -197,7 +197,7 @@ def _trees(
     """Name and decoded content of every file, in order."""
     for path in sources.paths:
         for name in _files(path):
-            suffix = sources.format or Path(name).suffix.removeprefix(".")
+            suffix = sources.format or os.path.splitext(name)[1].removeprefix(".")
             if suffix in FORMATS:
                 yield name, _decoded(_text(name), suffix, name, places)
             else:
@@ -209,16 +209,17 @@ def _trees(
 def _files(path: str) -> list[str]:
     """The file itself, or the files of a folder by name, without its subfolders."""
     try:
-        if not stat.S_ISDIR(Path(path).stat().st_mode):
+        if not stat.S_ISDIR(os.stat(path).st_mode):
             return [path]
-        return sorted(f"{path.rstrip('/')}/{item.name}" for item in Path(path).iterdir() if _counts(item))
+        return sorted(f"{path.rstrip('/')}/{name}" for name in os.listdir(path) if _counts(path, name))
     except (OSError, ValueError) as error:
         raise _open_failed(path, error) from None
 
 
-def _counts(item: Path) -> bool:
+def _counts(folder: str, name: str) -> bool:
     """Whether what is in a folder is to be read: a file, or a link to nothing, which is an error then."""
-    return item.is_file() or not item.exists()
+    path = os.path.join(folder, name)
+    return os.path.isfile(path) or not os.path.exists(path)
 
 
 def _text(path: str) -> str:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import cmp_to_key
 from typing import Any, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pyconsul.config.interfaces import Interface
 from pyconsul.config.networks import FORWARDABLE, PRIVATE, RFC, SPECIAL, within
@@ -30,8 +32,7 @@ class BadTemplate(ValueError):
     """A template that cannot be filled in; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What templates may ask for.
 
     :ivar all: all interfaces, in the order of the system.

@@ -9,9 +9,9 @@ Names in records are in wire form, without compression; an empty name stands for
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from collections.abc import Sequence
-from ipaddress import ip_address
 
 from msgspec import Struct
 
@@ -191,7 +191,7 @@ def subnet_address(option: bytes) -> str:
     if len(option) < 9:
         return ""
     size = {1: 4, 2: 16}.get(int.from_bytes(option[4:6], "big"), 0)
-    return str(ip_address(option[8 : 8 + size].ljust(size, b"\0"))) if size else ""
+    return str(ipaddress.ip_address(option[8 : 8 + size].ljust(size, b"\0"))) if size else ""
 
 
 def bare_answer(data: bytes, code: int) -> bytes:

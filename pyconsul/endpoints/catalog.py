@@ -7,14 +7,13 @@ another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from pyconsul.endpoints.base import Read, node, read, write
 from pyconsul.endpoints.coordinate import nearest_first
 from pyconsul.errors import Refused
 from pyconsul.state import commands
-from pyconsul.state.catalog import Catalog as CatalogTable
 from pyconsul.state.shelves import Group, meta_matches
-from pyconsul.state.store import Store
 from pyconsul.state.uuids import node_id_fault
 from pyconsul.structs.canonical import is_anywhere
 from pyconsul.structs.catalog import (
@@ -36,6 +35,10 @@ from pyconsul.structs.dumps import IndexedGatewayServices
 from pyconsul.structs.mesh import mesh_faults, several
 from pyconsul.structs.metadata import metadata_fault
 from pyconsul.structs.query import DCSpecificRequest, Empty, QueryOptions
+
+if TYPE_CHECKING:
+    from pyconsul.state.catalog import Catalog as CatalogTable
+    from pyconsul.state.store import Store
 
 
 class DatacentersRequest(QueryOptions, rename="pascal", kw_only=True):

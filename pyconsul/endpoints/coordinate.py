@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pyconsul.endpoints.base import Answered, Read, node, read, write
 from pyconsul.errors import Refused
 from pyconsul.state.coordinate import ALL, distance_s
-from pyconsul.state.store import Store
 from pyconsul.structs.catalog import NodeSpecificRequest
 from pyconsul.structs.coordinate import (
     DIMENSIONS,
@@ -18,6 +17,9 @@ from pyconsul.structs.coordinate import (
     NodeCoordinate,
 )
 from pyconsul.structs.query import DCSpecificRequest, Empty, QuerySource
+
+if TYPE_CHECKING:
+    from pyconsul.state.store import Store
 
 Row = TypeVar("Row")
 

@@ -7,13 +7,13 @@ another.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 from pyconsul.endpoints.base import Read, read
 from pyconsul.endpoints.catalog import find_group, instances_wanted
 from pyconsul.endpoints.coordinate import nearest_first
 from pyconsul.errors import Refused
 from pyconsul.state.shelves import meta_matches
-from pyconsul.state.store import Store
 from pyconsul.structs.catalog import (
     ChecksInStateRequest,
     HealthCheck,
@@ -22,6 +22,9 @@ from pyconsul.structs.catalog import (
     NodeSpecificRequest,
     ServiceSpecificRequest,
 )
+
+if TYPE_CHECKING:
+    from pyconsul.state.store import Store
 
 
 class Health:

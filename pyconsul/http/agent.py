@@ -5,9 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
-from pyconsul.http import agent_checks, agent_mesh, agent_monitor, agent_services
 from pyconsul.http.answer import Answer, empty, text
-from pyconsul.http.prometheus import CONTENT_TYPE, exposition
 from pyconsul.http.query import Query
 from pyconsul.http.routes import App, hot, route
 from pyconsul.interfaces import LocalAgent
@@ -21,6 +19,12 @@ NO_PROMETHEUS = "Prometheus is not enabled since its retention time is not posit
 def add_routes(app: App, agent: LocalAgent) -> None:
     """Declare the routes of this prefix."""
     _add_node(app, agent)
+    app.later(lambda: _add_rest(app, agent))
+
+
+def _add_rest(app: App, agent: LocalAgent) -> None:
+    from pyconsul.http import agent_checks, agent_mesh, agent_monitor, agent_services
+
     _add_life(app, agent)
     agent_services.add_routes(app, agent)
     agent_checks.add_routes(app, agent)
@@ -45,6 +49,8 @@ def _add_node(app: App, agent: LocalAgent) -> None:
         if query.get("format") == "prometheus" or "openmetrics-text" in query.facts.accept:
             if not agent.serves_prometheus:
                 return text(415, NO_PROMETHEUS)
+            from pyconsul.http.prometheus import CONTENT_TYPE, exposition
+
             return Answer(exposition(agent.metrics()), content_type=CONTENT_TYPE)
         return Answer(json=agent.metrics())
 
@@ -85,8 +91,10 @@ def _add_life(app: App, agent: LocalAgent) -> None:
         agent.reload()
         return empty()
 
+    from pyconsul.http.agent_services import wants
+
     @route(app, "/v1/agent/maintenance", ["PUT"])
     def maintenance(query: Query) -> Result:
         """Take this node out of use, or back into it."""
-        agent.maintain_node(agent_services.wants(query), query.get("reason"), query.token)
+        agent.maintain_node(wants(query), query.get("reason"), query.token)
         return empty()

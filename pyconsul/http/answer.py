@@ -7,7 +7,6 @@ Header names are spelt and ordered as Consul 1.8.7 sends them: sorted, then Date
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from http import HTTPStatus
 from time import gmtime
 from typing import Any
 
@@ -29,9 +28,6 @@ MONTHS = tuple(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
 NO_JSON: Any = msgspec.UNSET
 HEADS_MAX = 64
 CLOSE = b"\r\nConnection: close"
-
-REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-REASONS[413] = b"Request Entity Too Large"
 
 
 class Answer(Struct):
@@ -249,7 +245,7 @@ class Renderer:
         if packed:
             headers.append((b"Content-Encoding", b"gzip"))
             headers.sort()
-        lines = [b"HTTP/1.%d %d %b" % (minor, answer.status, REASONS.get(answer.status, b"Unknown"))]
+        lines = [b"HTTP/1.%d %d %b" % (minor, answer.status, reason(answer.status))]
         lines += [b"%b: %b" % header for header in headers]
         lines.append(b"Date: ")
         return b"\r\n".join(lines)
@@ -259,6 +255,20 @@ _READ = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nVary: Accept-Encoding\r\n%b"
     b"X-Consul-Index: %d\r\nX-Consul-Knownleader: %b\r\nX-Consul-Lastcontact: %d\r\nDate: "
 )
+
+
+def reason(status: int, otherwise: bytes = b"Unknown") -> bytes:
+    """What a status is called."""
+    if status == 200:
+        return b"OK"
+    if status == 413:
+        return b"Request Entity Too Large"
+    from http import HTTPStatus  # takes longer to load than most agents need for all their answers
+
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return otherwise
 
 
 def canonical(name: str) -> bytes:

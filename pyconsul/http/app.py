@@ -6,19 +6,7 @@ from collections.abc import Callable, Iterable
 
 from twisted.internet.interfaces import IReactorTime
 
-from pyconsul.http import (
-    catalog,
-    coordinate,
-    health,
-    internal,
-    kv,
-    operator,
-    prepared,
-    session,
-    status,
-    stream,
-    txn,
-)
+from pyconsul.http import status
 from pyconsul.http.answer import Answer, Dates
 from pyconsul.http.paths import redirect
 from pyconsul.http.query import Query
@@ -29,19 +17,6 @@ from pyconsul.http.surface import Surface
 from pyconsul.interfaces import Agent, WallTime
 
 AddRoutes = Callable[[App, Agent], None]
-
-MODULES: tuple[AddRoutes, ...] = (
-    kv.add_routes,
-    txn.add_routes,
-    session.add_routes,
-    catalog.add_routes,
-    health.add_routes,
-    prepared.add_routes,
-    coordinate.add_routes,
-    status.add_routes,
-    operator.add_routes,
-    internal.add_routes,
-)
 
 NO_UI = b"Consul Agent: UI disabled. To enable, set ui=true in the agent config."
 
@@ -59,9 +34,8 @@ def make_site(
     :param more: ``add_routes`` of further prefix modules; each gets the Klein application and the agent.
     """
     surface = make_surface(agent, settings, clock, wall_time or clock.seconds, more)
-    app = surface.app
-    stream.add_routes(app, agent, clock)
-    _add_root(app, surface)
+    surface.app.later(lambda: _add_stream(surface.app, agent, clock))
+    _add_root(surface.app, surface)
     surface.compile()
     return Site(surface, clock)
 
@@ -75,9 +49,23 @@ def make_surface(
 ) -> Surface:
     """What answers for ``agent`` without any connection, with the routes that ask servers, and ``more``."""
     app = App()
-    for add_routes in (*MODULES, *more):
+    for add_routes in (status.add_routes, *more):
         add_routes(app, agent)
+    app.later(lambda: _add_prefixes(app, agent))
     return Surface(app, agent, settings, Dates(wall_time), clock)
+
+
+def _add_prefixes(app: App, agent: Agent) -> None:
+    from pyconsul.http.prefixes import MODULES
+
+    for add_routes in MODULES:
+        add_routes(app, agent)
+
+
+def _add_stream(app: App, agent: Agent, clock: IReactorTime) -> None:
+    from pyconsul.http import stream
+
+    stream.add_routes(app, agent, clock)
 
 
 def _add_root(app: App, surface: Surface) -> None:

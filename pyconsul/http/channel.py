@@ -26,7 +26,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from pyconsul.http.answer import REASONS, Answer, not_stored, protocol_error
+from pyconsul.http.answer import Answer, not_stored, protocol_error, reason
 from pyconsul.http.crowds import Crowd
 from pyconsul.http.facts import Facts
 from pyconsul.http.large import Flow, Sending
@@ -522,13 +522,13 @@ class Channel(Protocol):
             self.last = self.last or rendered.close
             self.registerProducer(Sending(self, rendered, self.site.surface.turns, sent), True)
 
-    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Any) -> None:
+    def writeHeaders(self, version: bytes, code: bytes, phrase: bytes, headers: Any) -> None:
         """The head of an answer that is written piece by piece."""
         if not isinstance(headers, list):  # Twisted's Headers
             headers = [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
         request = self._request
         assert request is not None
-        lines = [b"HTTP/1.%d %b %b" % (request.facts.minor, code, REASONS.get(int(code), reason))]
+        lines = [b"HTTP/1.%d %b %b" % (request.facts.minor, code, reason(int(code), phrase))]
         lines += [b"%b: %b" % header for header in headers]
         lines.append(b"Date: " + self.site.surface.dates.value())
         if not request.facts.minor and not any(name.lower() == b"content-length" for name, _ in headers):

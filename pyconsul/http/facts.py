@@ -6,15 +6,16 @@ llhttp made of it, and a request whose block is known needs no parser (see ``cha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+
+from pyconsul.late_patterns import compile_late
 
 IDENTITY, GZIP, OTHER = 0, 1, -1
 """Which kept rendering of an answer a client may be sent; ``OTHER``: none, make one."""
 
 _KNOWN = (b"keep-alive", b"close")
 NAMESPACE_HEADER = b"x-consul-namespace"
-_NO_SECONDS = re.compile(rb"(?:^|,)\s*(?:max-age|stale-if-error)=(?![+-]?[0-9]{1,18}\s*(?:,|$))")
+_NO_SECONDS = compile_late(rb"(?:^|,)\s*(?:max-age|stale-if-error)=(?![+-]?[0-9]{1,18}\s*(?:,|$))")
 
 
 class Facts:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from urllib.parse import unquote_plus
 
 from pyconsul.errors import BadRequest, Refused
+from pyconsul.late_patterns import compile_late
 from pyconsul.structs.durations import parse_ns
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ Body: TypeAlias = "bytes | BinaryIO"
 INDEX_MAX = (1 << 64) - 1
 NO_PARAMETERS: Mapping[str, list[str]] = {}
 
-_DIGITS = re.compile(r"[0-9]+", re.ASCII)
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_DIGITS = compile_late(r"[0-9]+", re.ASCII)
+_BAD_ESCAPE = compile_late(rb"%(?![0-9A-Fa-f]{2})")
 _TRUE = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE = {"0", "f", "F", "FALSE", "false", "False"}
 _NO_QUESTION = {"cached", "stale", "max_stale", "index", "wait", "pretty", "passing"}

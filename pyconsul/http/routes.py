@@ -60,24 +60,48 @@ class OwnRoute(Struct, frozen=True):
 
 
 class App:
-    """The routes of an agent.
+    """The routes of an agent, of which few are needed at once.
 
-    :ivar declared: those of plain functions, by name.
-    :ivar own: those that are Klein's alone.
+    :ivar known: those of plain functions that have been declared so far, by name.
     :ivar surface: what runs the endpoints; set by ``Surface``.
     """
 
     surface: Surface
 
     def __init__(self) -> None:
-        self.declared: dict[str, Route] = {}
-        self.own: list[OwnRoute] = []
+        self.known: dict[str, Route] = {}
+        self._own: list[OwnRoute] = []
+        self._rest: list[Callable[[], None]] = []
+
+    def later(self, declare: Callable[[], None]) -> None:
+        """Have ``declare`` called when a path is asked for that no known route leads to.
+
+        It must not add to what such a route's prefix leads to.
+        """
+        self._rest.append(declare)
+
+    def complete(self) -> None:
+        """Declare all that has been put off."""
+        while self._rest:
+            self._rest.pop(0)()
+
+    @property
+    def declared(self) -> dict[str, Route]:
+        """All routes of plain functions, by name."""
+        self.complete()
+        return self.known
+
+    @property
+    def own(self) -> list[OwnRoute]:
+        """All routes that are Klein's alone."""
+        self.complete()
+        return self._own
 
     def route(self, rule: str, methods: Sequence[str] = ()) -> Callable[[E], E]:
         """Declare a route that is Klein's alone."""
 
         def mark(endpoint: E) -> E:
-            self.own.append(OwnRoute(rule, tuple(methods), endpoint))
+            self._own.append(OwnRoute(rule, tuple(methods), endpoint))
             return endpoint
 
         return mark
@@ -131,7 +155,7 @@ def _declare(
 ) -> Callable[[E], E]:
     def mark(endpoint: E) -> E:
         declared = Route(rule, tuple(methods), endpoint, is_hot, body_max, body_doc, narrow, as_file)
-        app.declared[f"{','.join(methods)} {rule}"] = declared
+        app.known[f"{','.join(methods)} {rule}"] = declared
         return endpoint
 
     return mark
@@ -176,9 +200,14 @@ class Table:
     """
 
     def __init__(self, app: App) -> None:
+        self._app = app
         self._exact: dict[bytes, dict[bytes, tuple[Route, str]]] = {}
         self._prefixes: dict[bytes, _Prefix] = {}
-        for declared in app.declared.values():
+        self._read()
+
+    def _read(self) -> None:
+        self._known = len(self._app.known)
+        for declared in self._app.known.values():
             fits = _RULE.fullmatch(declared.rule)
             if fits is not None:
                 self._add(declared, fits["prefix"].encode(), fits["parameter"])
@@ -197,6 +226,7 @@ class Table:
 
     def only_below(self, path: str) -> bool:
         """Whether no route is at ``path`` itself, but one begins with it and a slash."""
+        self._complete()
         raw = path.encode()
         prefix = self._prefixes.get(raw + b"/")
         return prefix is not None and bool(prefix.routes) and raw not in self._exact
@@ -206,6 +236,20 @@ class Table:
 
         :param path: percent-decoded, in UTF-8.
         """
+        found = self._find(method, path)
+        if found is None and self._complete():
+            return self._find(method, path)
+        return found
+
+    def _complete(self) -> bool:
+        """Take in the routes that have been put off; whether there were any."""
+        self._app.complete()
+        if self._known == len(self._app.known):
+            return False
+        self._read()
+        return True
+
+    def _find(self, method: bytes, path: bytes) -> tuple[Route, str, int] | None:
         routes = self._exact.get(path)
         if routes is not None:
             found = routes.get(method)

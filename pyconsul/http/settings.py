@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from msgspec import Struct, field
 
@@ -61,15 +61,15 @@ class HttpSettings(Struct, frozen=True):
             extra["X-Consul-Translate-Addresses"] = "true"
         return extra
 
-    def write_networks(self) -> list[IPv4Network | IPv6Network]:
+    def write_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         """``allow_write_from``, parsed; raises ``ValueError``."""
-        return [ip_network(network, strict=False) for network in self.allow_write_from]
+        return [ipaddress.ip_network(network, strict=False) for network in self.allow_write_from]
 
 
-def is_within(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+def is_within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
     """Whether ``address`` lies in one of ``networks``; a UNIX socket, which has none, counts as inside."""
     if not address:
         return True
-    parsed = ip_address(address.partition("%")[0])
+    parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(parsed, "ipv4_mapped", None)
     return any((mapped or parsed) in network for network in networks)

@@ -2,7 +2,7 @@
 
 A good place to see what a prefix module consists of: ``add_routes`` declares each endpoint as a
 function of the query and gives back what ``reads.ask`` or ``reads.read`` make of a reply. List the
-module in ``app.MODULES`` and it is served.
+module in ``prefixes.MODULES`` and it is served.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -23,7 +23,7 @@ from zope.interface import implementer
 from pyconsul.errors import PyconsulError, Unreachable
 from pyconsul.interfaces import Address
 from pyconsul.log import make_logger
-from pyconsul.swim.address import join_host_port
+from pyconsul.swim.address import is_literal, join_host_port
 from pyconsul.swim.stream import StreamFramer
 from pyconsul.swim.wire import DecodeError
 
@@ -326,6 +326,8 @@ def reactor_resolver(reactor: Any) -> Callable[[str], Deferred[Sequence[str]]]:
     """A resolver of host names for ``GossipPool``, by the reactor's own."""
 
     def resolve(host: str) -> Deferred[Sequence[str]]:
+        if is_literal(host):  # the reactor would start a thread even for these
+            return succeed([host])
         receiver = _Addresses(host)
         reactor.nameResolver.resolveHostName(receiver, host)
         return receiver.done

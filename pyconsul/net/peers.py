@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import ClientCreator, Factory, Protocol
 from twisted.python.failure import Failure
 
 from pyconsul.errors import NotSent, Refused
@@ -154,25 +153,28 @@ class AmpNetwork:
             return
         host, _, port = link.address.rpartition(":")
         host = host.strip("[]")
-        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-        endpoint = kind(self._reactor, host, int(port), timeout=DIAL_TIMEOUT_S)
         if self._tls is None or not self._tls.dials:
-            link.dialling = self._dial_plainly(endpoint)
+            link.dialling = self._dial_plainly(host, int(port))
         else:
-            link.dialling = self._dial_tls(endpoint, link.address, self._tls)
+            link.dialling = self._dial_tls(host, int(port), link.address, self._tls)
         link.dialling.addCallbacks(
             self._connected, self._not_connected, callbackArgs=(link,), errbackArgs=(link,)
         )
 
-    def _dial_plainly(self, endpoint: Any) -> Deferred[Connection]:
+    def _dial_plainly(self, host: str, port: int) -> Deferred[Connection]:
         def greet(connection: Connection) -> Connection:
             connection.transport.write(AMP_BYTE)
             return connection
 
-        dialling: Deferred[Any] = endpoint.connect(_Making(lambda: self._connection(self._raft_received)))
+        making = ClientCreator(self._reactor, self._connection, self._raft_received)
+        dialling: Deferred[Any] = making.connectTCP(host, port, timeout=DIAL_TIMEOUT_S)
         return dialling.addCallback(greet)
 
-    def _dial_tls(self, endpoint: Any, address: str, tls: Tls) -> Deferred[Connection]:
+    def _dial_tls(self, host: str, port: int, address: str, tls: Tls) -> Deferred[Connection]:
+        from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint  # slow to load
+
+        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+        endpoint = kind(self._reactor, host, port, timeout=DIAL_TIMEOUT_S)
         greeting = Greeting(lambda: self._connection(self._raft_received))
 
         def protocol() -> Protocol:

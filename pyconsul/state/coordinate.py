@@ -7,12 +7,15 @@ which a coordinate last went, which it does together with its node.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from pyconsul.state.catalog import Catalog
 from pyconsul.state.watches import Watches
 from pyconsul.structs.coordinate import Coordinate, NodeCoordinate
+
+if TYPE_CHECKING:
+    from pyconsul.state.catalog import Catalog
 
 ALL = ("coordinates",)
 

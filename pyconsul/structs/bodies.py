@@ -8,7 +8,6 @@ Go's, as far as people see it in Consul's answers.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ import msgspec
 from msgspec import inspect
 
 from pyconsul.errors import BadRequest
+from pyconsul.late_patterns import compile_late
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ INT_MIN, INT_MAX = -(1 << 63), (1 << 64) - 1
 """No number outside of these can be stored, or sent to others; some fields are unsigned, most are not."""
 
 _WORDS = {dict: "object", list: "array", str: "string", bool: "bool", int: "number", float: "number"}
-_MALFORMED = re.compile(r"JSON is malformed: (.*) \(byte (\d+)\)")
+_MALFORMED = compile_late(r"JSON is malformed: (.*) \(byte (\d+)\)")
 _NOTHING: Any = object()
 
 

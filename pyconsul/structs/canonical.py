@@ -5,7 +5,7 @@ durations as nanoseconds; JSON leaves fields out and gives texts. Rows have the 
 that Consul 1.8.7 shows. All functions give the same result when applied again.
 """
 
-from ipaddress import ip_address
+import ipaddress
 from typing import Any
 
 from msgspec import UNSET
@@ -68,7 +68,7 @@ def with_ip_addresses(service: NodeService) -> NodeService:
     The catalog itself adds no such tags to what others register.
     """
     try:
-        version = ip_address(service.address).version
+        version = ipaddress.ip_address(service.address).version
     except ValueError:
         return service
     listens = ServiceAddress(service.address, service.port)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+import ipaddress
 
 from pyconsul.swim.wire import DecodeError
 
@@ -19,7 +19,7 @@ def host_of(packed: bytes) -> str:
     if len(packed) == 4:
         return ".".join(map(str, packed))
     if len(packed) == 16:
-        return str(IPv6Address(packed))
+        return str(ipaddress.IPv6Address(packed))
     raise DecodeError(f"an address of {len(packed)} bytes")
 
 
@@ -28,7 +28,15 @@ def packed_of(host: str) -> bytes:
 
     :raises ValueError: if ``host`` is not an IP address.
     """
-    return ip_address(host.partition("%")[0]).packed
+    if host.count(".") == 3:
+        try:
+            packed = bytes(map(int, host.split(".")))
+        except ValueError:
+            pass
+        else:
+            if host_of(packed) == host:  # in the only form that IPv4 has
+                return packed
+    return ipaddress.ip_address(host.partition("%")[0]).packed
 
 
 def is_literal(host: str) -> bool:
@@ -42,8 +50,7 @@ def is_literal(host: str) -> bool:
 
 def is_unspecified(host: str) -> bool:
     """Whether ``host`` means every address of the machine (``0.0.0.0`` or ``::``)."""
-    address: IPv4Address | IPv6Address = ip_address(host.partition("%")[0])
-    return address.is_unspecified
+    return not any(packed_of(host))
 
 
 def join_host_port(host: str, port: int) -> str:

@@ -1,5 +1,6 @@
 """Values of each kind: their shape in files, their conversion, and how layers combine."""
 
+import ipaddress
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -64,6 +65,22 @@ NOT_CONVERTED: list[tuple[Kind, Any, str]] = [
     (kinds.NETWORKS, ["10.0.0.0"], "k: invalid cidr: invalid CIDR address: 10.0.0.0"),
     (kinds.NETWORKS, ["net/8"], "k: invalid cidr: invalid CIDR address: net/8"),
 ]
+
+
+class IpTests(SynchronousTestCase):
+    def test_as_the_library_has_it(self) -> None:
+        """What is an address is told as ``ipaddress`` tells it."""
+        texts = (
+            "1.2.3.4 01.2.3.4 1.2.3 :: ::1% ::1%eth0 fe80::1%a%b 1.2.3.4%e ::ffff:1.2.3.4 1:2:3:4:5:6:7:8 "
+            "12345:: ::g 1.2.3.256 ::ffff:01.2.3.4 1:2:3:4:5:6:7:: ::2:3:4:5:6:7:8 1.2.3.+4 "
+            "00001:: %eth0 1::2::3 \u0661.2.3.4"
+        )
+        for text in ("", "1.2.3.4 ", " ::1", "1.2.3.4\0", *texts.split()):
+            try:
+                expected = bool(ipaddress.ip_address(text))
+            except ValueError:
+                expected = False
+            self.assertEqual(kinds.is_ip(text), expected, text)
 
 
 class KindTests(SynchronousTestCase):

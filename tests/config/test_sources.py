@@ -1,6 +1,7 @@
 """Files, folders, fragments and flags, and how they add up."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,10 @@ class FileTests(SourceTests):
     def test_unreadable_folder(self) -> None:
         """A folder that cannot be listed is one too."""
 
-        def forbidden(path: Path) -> Any:
+        def forbidden(path: str) -> Any:
             raise PermissionError(13, "Permission denied")
 
-        self.patch(Path, "iterdir", forbidden)
+        self.patch(os, "listdir", forbidden)
         self.assertIn("permission denied", self.refused(str(self.folder)))
 
     def test_empty(self) -> None:

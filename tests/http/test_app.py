@@ -207,6 +207,43 @@ class TableTests(SynchronousTestCase):
 
         return find
 
+    def test_later(self) -> None:
+        """Routes are declared when a path is asked for that none leads to, in every table."""
+        app = App()
+        declared: list[str] = []
+
+        def declare(*rules: str) -> None:
+            for rule in rules:
+                declared.append(rule)
+                route(app, rule)(lambda query: Answer())
+
+        declare("/a")
+        app.later(lambda: declare("/b/<path:x>"))
+        app.later(lambda: declare("/c"))
+        tables = [Table(app), Table(app)]
+        for table in tables:
+            self.assertIsNotNone(table.find(b"GET", b"/a"))
+        self.assertEqual(declared, ["/a"])
+        for table in tables:
+            self.assertIsNotNone(table.find(b"GET", b"/c"))
+            self.assertIsNone(table.find(b"GET", b"/d"))
+            self.assertTrue(table.only_below("/b"))
+        self.assertEqual(declared, ["/a", "/b/<path:x>", "/c"])
+
+    def test_all_that_is_declared(self) -> None:
+        """Who looks at all routes, or asks what is below a path, has the rest declared."""
+        app = App()
+
+        def declare(mark: Any) -> None:
+            mark(lambda *given: Answer())
+
+        app.later(lambda: declare(app.route("/own")))
+        self.assertEqual([own.rule for own in app.own], ["/own"])
+        app.later(lambda: declare(route(app, "/b/<path:x>")))
+        self.assertTrue(Table(app).only_below("/b"))
+        app.later(lambda: declare(route(app, "/c")))
+        self.assertEqual([declared.rule for declared in app.declared.values()], ["/b/<path:x>", "/c"])
+
     def test_precedence(self) -> None:
         """Exact before prefix, the longer prefix before the shorter."""
         find = self.find(

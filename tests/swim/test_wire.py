@@ -124,7 +124,8 @@ class AddressTests(SynchronousTestCase):
 
     def test_text(self) -> None:
         self.assertTrue(address.is_literal("10.1.2.3"))
-        self.assertFalse(address.is_literal("host"))
+        for text in ("host", "1.2.3", "1.2.3.04", "1.2.3.256", "1.2.3.-1", "1.2.3. 4", "1.2.3.\u0664"):
+            self.assertFalse(address.is_literal(text), text)
         self.assertTrue(address.is_unspecified("0.0.0.0"))
         self.assertTrue(address.is_unspecified("::"))
         self.assertFalse(address.is_unspecified("127.0.0.1"))
