@@ -368,12 +368,14 @@ class Agent(Protocol):
         """
         ...
 
-    def confirm(self, waiter: Waiter, leased: bool) -> None:
+    def confirm(self, waiter: Waiter, leased: bool) -> Joining:
         """Tell ``waiter`` once all is in this node's store that was acknowledged before the call.
 
-        What it answers from its own store then is linearizable.
+        What it answers from its own store then is linearizable, also to who asks while the question
+        is not sent yet.
 
         :param leased: the word of a leader that surely leads will do.
+        :returns: whether that is still so.
         :raises PyconsulError: ``NoLeader`` if there is nobody to ask; the same may be told later.
         """
         ...

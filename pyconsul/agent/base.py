@@ -31,7 +31,7 @@ from pyconsul.agent.remote_checks import RemoteChecks
 from pyconsul.agent.waiting import ServiceWaits
 from pyconsul.config.schema import AgentConfig
 from pyconsul.errors import Refused
-from pyconsul.interfaces import AnswerWatcher, SnapshotStream, Waiter
+from pyconsul.interfaces import AnswerWatcher, Joining, SnapshotStream, Waiter
 from pyconsul.log import make_logger
 from pyconsul.net.gossip import GossipPool, MemberEvent, Resolver, literals_only
 from pyconsul.net.networks import within
@@ -510,7 +510,7 @@ class BaseAgent(MultiService):
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 
-    def confirm(self, waiter: Waiter, leased: bool) -> None:
+    def confirm(self, waiter: Waiter, leased: bool) -> Joining:
         """See ``pyconsul.interfaces.Agent``."""
         raise NotImplementedError
 

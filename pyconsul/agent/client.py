@@ -18,7 +18,7 @@ from pyconsul.config.schema import AgentConfig
 from pyconsul.endpoints.base import Method
 from pyconsul.endpoints.declared import DeclaredMethods
 from pyconsul.errors import NoLeader, NoServers, Refused, Unreachable
-from pyconsul.interfaces import LATER, AnswerWatcher, Waiter
+from pyconsul.interfaces import LATER, AnswerWatcher, Joining, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.serf.members import FAILED, UPDATE
 from pyconsul.swim.keyring import Keyring
@@ -114,7 +114,7 @@ class ClientAgent(BaseAgent):
 
         return self._forwarder.persist_with(request, attempt, is_read=declared.kind != "write", failed=failed)
 
-    def confirm(self, waiter: Waiter, leased: bool) -> None:
+    def confirm(self, waiter: Waiter, leased: bool) -> Joining:
         """See ``pyconsul.interfaces.Agent``; nothing is kept here that would ask for it."""
         raise NoLeader()
 

@@ -15,62 +15,115 @@ WAITING_MAX = 100_000
 APPLIED_WITHIN_S = 1.0
 
 
+class Question:
+    """Whether the leader still leads, for all who ask in one turn of the reactor.
+
+    :ivar leased: see ``events.ConfirmLeadership``; one who wants more gets it for all.
+    :ivar due: it is sent when a turn ends. :ivar sent: nobody joins any more.
+    """
+
+    __slots__ = ("due", "leased", "sent", "waiters")
+
+    def __init__(self) -> None:
+        self.leased = True
+        self.due = False
+        self.sent = False
+        self.waiters: list[Waiter] = []
+
+    def takes(self, waited_s: float) -> bool:
+        """See ``pyconsul.interfaces.Joining``."""
+        return not self.sent
+
+
 class Confirming:
     """Questions whether the leader still leads; whoever asks in one turn of the reactor shares one.
 
+    Who was answered often asks again at once. So the first question after an answer waits for the end of
+    the next turn instead of this one's: otherwise a few busy clients form groups that never meet again,
+    and each group takes a question of its own.
+
     :param feed: gives the question to the core, unless this server takes no part any more.
+    :param leads: whether this server does. Its core asks a majority one question at a time, so the
+        next one may as well wait here, where others can join.
     """
 
-    def __init__(self, clock: IReactorTime, feed: Callable[[events.ConfirmLeadership], None]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        feed: Callable[[events.ConfirmLeadership], None],
+        leads: Callable[[], bool],
+    ) -> None:
         self._clock = clock
         self._feed = feed
-        self._asked: dict[int, list[Waiter]] = {}
-        self._gathering: list[Waiter] = []
-        self._leased = True
+        self._leads = leads
+        self._asked: dict[int, Question] = {}
+        self._gathering: Question | None = None
+        self._answered = False
         self._count = 0
         self._next_token = 1
 
-    def ask(self, waiter: Waiter, leased: bool) -> None:
+    def ask(self, waiter: Waiter, leased: bool) -> Question:
         """Have ``waiter`` among those that are ``answered`` later.
 
-        :param leased: see ``events.ConfirmLeadership``; one in a turn who wants more gets it for all.
         :raises Refused: if too many wait.
         """
         if self._count >= WAITING_MAX:
             raise Refused("too many reads are waiting; try again later")
-        if not self._gathering:
-            self._leased = True
-            self._clock.callLater(0, self._turn_ends)
-        self._leased = self._leased and leased
-        self._gathering.append(waiter)
+        question = self._gathering
+        if question is None:
+            question = self._gathering = Question()
+            if not (self._asked and self._leads()):
+                self._send_soon(question)
+        if not leased:
+            question.leased = False
+        question.waiters.append(waiter)
         self._count += 1
+        return question
 
     @property
     def asked(self) -> int:
         """How many questions there were."""
         return self._next_token - 1
 
+    def _send_soon(self, question: Question) -> None:
+        question.due = True
+        later, self._answered = self._answered, False
+        self._clock.callLater(0, self._turn_begins if later else self._turn_ends)
+
+    def _turn_begins(self) -> None:
+        self._clock.callLater(0, self._turn_ends)
+
     def _turn_ends(self) -> None:
-        waiting, self._gathering = self._gathering, []
-        if waiting:
+        question, self._gathering = self._gathering, None
+        if question is not None:
+            question.sent = True
             token = self._next_token
             self._next_token += 1
-            self._asked[token] = waiting
-            self._feed(events.ConfirmLeadership(token, self._leased))
+            self._asked[token] = question
+            self._feed(events.ConfirmLeadership(token, question.leased))
 
     def answered(self, token: int) -> list[Waiter]:
         """Those who waited for the answer to ``token``, which are the caller's to tell now."""
-        waiting = self._asked.pop(token, [])
-        self._count -= len(waiting)
-        return waiting
+        question = self._asked.pop(token, None)
+        if question is None:
+            return []
+        self._answered = True
+        next_one = self._gathering
+        if next_one is not None and not next_one.due:
+            self._send_soon(next_one)
+        self._count -= len(question.waiters)
+        return question.waiters
 
     def fail(self, error: Callable[[], PyconsulError]) -> None:
         """Nobody will be answered any more."""
-        asked, self._asked = self._asked, {}
-        gathering, self._gathering = self._gathering, []
+        questions = list(self._asked.values())
+        if self._gathering is not None:
+            questions.append(self._gathering)
+        self._asked, self._gathering = {}, None
         self._count = 0
-        fail_all((waiter for waiting in asked.values() for waiter in waiting), error)
-        fail_all(gathering, error)
+        for question in questions:
+            question.sent = True
+            fail_all(question.waiters, error)
 
 
 class Applied:

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
-from pyconsul.agent.confirming import Applied, Confirming, fail_all
+from pyconsul.agent.confirming import Applied, Confirming, Question, fail_all
 from pyconsul.agent.environment import Environment
 from pyconsul.agent.hearsay import Hearsay
 from pyconsul.agent.machine import StateMachine
@@ -94,7 +94,7 @@ class Replica:
         self._proposing: deque[list[Waiter]] = deque()
         self._waiters: deque[tuple[int, int, Waiter]] = deque()
         """Who waits for an entry to be applied: its index and term."""
-        self._confirming = Confirming(environment.clock, self._feed)
+        self._confirming = Confirming(environment.clock, self._feed, lambda: self.is_leader)
         self._until_applied = Applied(environment.clock)
         self._transfers: deque[Deferred[None]] = deque()
         self._restoring: Restoring | None = None
@@ -345,18 +345,19 @@ class Replica:
             self._clock.callLater(0, self._flush)
         self._gathering.append((command, waiter))
 
-    def confirm(self, waiter: Waiter, leased: bool = False) -> None:
+    def confirm(self, waiter: Waiter, leased: bool = False) -> Question:
         """Tell ``waiter`` when all is applied here that was acknowledged before this call.
 
         For that a majority has to confirm whoever leads, this server or another. Everybody who asks in
         one turn of the reactor shares one question.
 
         :param leased: see ``events.ConfirmLeadership``.
+        :returns: that question.
         :raises PyconsulError: ``NoLeader`` if none is known; ``waiter`` is told nothing.
         """
         if self._stopped or not self.core.leader_id:
             raise self.no_leader()
-        self._confirming.ask(waiter, leased)
+        return self._confirming.ask(waiter, leased)
 
     @property
     def confirmations(self) -> int:

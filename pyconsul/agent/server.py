@@ -52,7 +52,7 @@ from pyconsul.endpoints.session import Sessions
 from pyconsul.endpoints.status import Status, StatusRequest
 from pyconsul.endpoints.txn import Txn
 from pyconsul.errors import BadRequest, NoLeader, PyconsulError, Refused
-from pyconsul.interfaces import LATER, Agent, AnswerWatcher, RaftStorage, Waiter
+from pyconsul.interfaces import LATER, Agent, AnswerWatcher, Joining, RaftStorage, Waiter
 from pyconsul.net.gossip import MemberEvent, Resolver, literals_only
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.configuration import Configuration, Server
@@ -560,9 +560,9 @@ class ServerAgent(BaseAgent):
         """The address of the server that leads, if it is another one."""
         return "" if self.raft.is_leader else self.raft.leader_address
 
-    def confirm(self, waiter: Waiter, leased: bool) -> None:
+    def confirm(self, waiter: Waiter, leased: bool) -> Joining:
         """See ``pyconsul.interfaces.Agent``."""
-        self.raft.confirm(waiter, leased)
+        return self.raft.confirm(waiter, leased)
 
     def holds_lease(self) -> bool:
         """See ``pyconsul.interfaces.Agent``."""

@@ -33,14 +33,15 @@ class Kept:
     :ivar aging: it tells when the leader was last heard of.
     :ivar watch: for ``Agent.ask`` to leave what it registered on, so that ``Agent.forget`` can undo it.
     :ivar stale: what was read has changed.
+    :ivar confirmation: those who wait for the leader to be confirmed; others may join them for a moment.
     :ivar timing: told when this is served without further ado.
     :ivar alike: what Consul's cache would take for the same question; empty where that is not asked for.
     :ivar renderings: by ``facts.IDENTITY`` and ``facts.GZIP``; ``None`` until first needed.
     """
 
     __slots__ = (
-        "aging", "alike", "answer", "armed", "cache", "confirm", "leased", "renderings", "size_bytes",
-        "stale", "target", "timing", "watch",
+        "aging", "alike", "answer", "armed", "cache", "confirm", "confirmation", "leased", "renderings",
+        "size_bytes", "stale", "target", "timing", "watch",
     )  # fmt: skip
 
     def __init__(self, cache: AnswerCache, target: bytes) -> None:
@@ -48,6 +49,7 @@ class Kept:
         self.target = target
         self.armed: Any = False
         self.confirm = False
+        self.confirmation: Any = None
         self.leased = False
         self.aging = False
         self.alike = ""

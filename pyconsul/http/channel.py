@@ -27,13 +27,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pyconsul.http.answer import Answer, not_stored, protocol_error, reason
-from pyconsul.http.crowds import Crowd
+from pyconsul.http.crowds import Confirmation, Crowd
 from pyconsul.http.facts import Facts
-from pyconsul.http.large import Flow, Sending
+from pyconsul.http.large import Sending
 from pyconsul.http.query import Body, Query
 from pyconsul.interfaces import Later
 
 if TYPE_CHECKING:
+    from pyconsul.http.lane import Lane, Result
     from pyconsul.http.request import LeanRequest
     from pyconsul.http.site import Site
     from pyconsul.http.surface import Rendered
@@ -101,7 +102,7 @@ class Channel(Protocol):
     _held = b""
     _queue: deque[Item] | None = None
     _pending: Deferred[Answer] | None = None
-    _crowd: Crowd | None = None
+    _crowd: Confirmation | Crowd | None = None
     _request: LeanRequest | None = None
     _producer: Any = None
     _linger: Any = None
@@ -357,24 +358,30 @@ class Channel(Protocol):
             self.transport.write(result)
             if self.last:
                 self._close()
-        elif result is None:
+        else:
             self.busy = True
+            self._await(result, method, target, facts, body)
+
+    def _await(self, result: Result, method: bytes, target: bytes, facts: Facts, body: Body) -> None:
+        """An answer will come, or is not sent at once."""
+        if isinstance(result, Confirmation | Crowd):
+            self._crowd = result
+            result.join(self, facts)
+        elif result is None:
             from pyconsul.http.request import LeanRequest
 
             self._request = LeanRequest(self, method, target, facts, body)
             self._request.begin()
-        elif isinstance(result, Crowd):
-            self.busy = True
-            self._crowd = result
-            result.join(self, facts)
-        elif isinstance(result, Flow):
-            self.busy = True
-            self.deliver(result, self.last, self._done)
-        else:
-            self.busy = True
-            if not isinstance(result, Later):
-                self._pending = result
-                result.addCallbacks(self._answered, self._failed)
+        elif isinstance(result, Deferred):
+            self._pending = result
+            result.addCallbacks(self._answered, self._failed)
+        elif not isinstance(result, Later):
+            self.settle(result, self.last)
+
+    def ask_anew(self, lane: Lane, target: bytes, facts: Facts) -> None:
+        """The kept answer that was waited for cannot be given."""
+        self._crowd = None
+        self._await(lane.ask(self, b"GET", target, facts, b"", anew=True), b"GET", target, facts, b"")
 
     def callback(self, reply: Any) -> None:
         """What the endpoint asked for has come (``interfaces.Waiter``)."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from pyconsul.http import paths
 from pyconsul.http.answer import Answer
-from pyconsul.http.crowds import Crowd, Crowds
+from pyconsul.http.crowds import Confirmation, Crowd, Crowds
 from pyconsul.http.large import AT_ONCE_BYTES_MAX
 from pyconsul.http.query import Query
 
@@ -19,33 +19,51 @@ if TYPE_CHECKING:
     from pyconsul.http.surface import Rendered, Surface
     from pyconsul.interfaces import Later
 
+Result: TypeAlias = "Rendered | Deferred[Answer] | Crowd | Confirmation | Later | None"
+
 
 class Lane:
     """Calls the endpoints of hot routes directly, and serves kept answers before that."""
 
     def __init__(self, surface: Surface, clock: IReactorTime) -> None:
-        self._surface = surface
+        self.surface = surface
+        self.clock = clock
         self._crowds = Crowds(surface, clock)
 
-    def serve(
-        self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes
-    ) -> Rendered | Deferred[Answer] | Crowd | Later | None:
+    def serve(self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes) -> Result:
+        """As ``ask``, or a kept answer, or who waits to have that."""
+        if method == b"GET" and facts.variant >= 0:
+            surface = self.surface
+            kept = surface.kept.entries.get(target)
+            if kept is not None:
+                if surface.is_sure(kept):
+                    if kept.aging:
+                        surface.age(kept)
+                    kept.timing.at_once += 1
+                    rendering = kept.renderings[facts.variant]
+                    if rendering is None or len(rendering[1]) > AT_ONCE_BYTES_MAX:
+                        return surface.serve(kept, facts)
+                    return b"%b%b%b" % (rendering[0], surface.dates.value(), rendering[1])
+                confirmation: Confirmation | None = kept.confirmation
+                if confirmation is not None and confirmation.takes(0.0):
+                    return confirmation
+                confirmation = Confirmation(self, kept)
+                if confirmation.ask():
+                    return confirmation
+        return self.ask(channel, method, target, facts, body)
+
+    def ask(
+        self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes, anew: bool = False
+    ) -> Result:
         """The rendered answer, or one that the channel has to wait for and render as ``channel.query``,
         or who waits for the same already.
 
         ``None`` if the request has to go to Klein.
+
+        :param anew: see ``Surface.call``.
         """
-        surface = self._surface
+        surface = self.surface
         if method == b"GET" and facts.variant >= 0:
-            kept = surface.kept.entries.get(target)
-            if kept is not None and surface.is_sure(kept):
-                if kept.aging:
-                    surface.age(kept)
-                kept.timing.at_once += 1
-                rendering = kept.renderings[facts.variant]
-                if rendering is None or len(rendering[1]) > AT_ONCE_BYTES_MAX:
-                    return surface.serve(kept, facts)
-                return b"%b%b%b" % (rendering[0], surface.dates.value(), rendering[1])
             crowd = self._crowds.find(target)
             if crowd is not None:
                 return crowd
@@ -62,7 +80,8 @@ class Lane:
         route, parameter, begin = found
         query = Query(method, target, facts, body, channel.peer, surface.settings.node_name)
         query.waiter = channel
-        answer = surface.call(route, query, {parameter: path[begin:].decode()} if parameter else {})
+        parameters = {parameter: path[begin:].decode()} if parameter else {}
+        answer = surface.call(route, query, parameters, anew=anew)
         if not isinstance(answer, Answer):
             joining = query.joining
             if joining and facts.variant >= 0 and isinstance(answer, Deferred) and not answer.called:

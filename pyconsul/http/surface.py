@@ -45,12 +45,8 @@ Result = Answer | Deferred[Answer] | Later
 Rendered = bytes | Flow
 
 
-def _as_it_is(answer: Answer) -> Answer:
-    return answer
-
-
 class _Confirmation:
-    """A kept answer that may be given once the leader is confirmed.
+    """A kept answer that may be given once the leader is confirmed, to who asks by another way than the lane.
 
     :param ask: makes the answer anew if not.
     """
@@ -133,10 +129,14 @@ class Surface:
 
     # ------------------------------------------------------------ running an endpoint
 
-    def call(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
+    def call(
+        self, route: Route, query: Query, parameters: Mapping[str, str], *, anew: bool = False
+    ) -> Result:
         """Answer ``query``; never raises, but the Deferred may fail: ``failed_answer`` is for that.
 
         ``LATER`` only if the query has a waiter.
+
+        :param anew: a kept answer will not do, nor one of another agent.
         """
         query.rule = route.rule
         query.timing = timing = self._timing_of.get((query.method, route.rule)) or self._timed(query)
@@ -149,7 +149,7 @@ class Surface:
                 return not_allowed(query.method, methods, options=False)
         if query.body and len(query.body) > route.body_max():
             return too_large(route, len(query.body))
-        if query.method == b"GET" and query.facts.plain:
+        if query.method == b"GET" and query.facts.plain and not anew:
             entry = self.kept.entries.get(query.target)
             if entry is not None and entry.answer is not None:
                 if not self.is_sure(entry):
@@ -201,18 +201,13 @@ class Surface:
 
     def _confirm(self, entry: Kept, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
         """The kept answer once the leader is confirmed, unless one of them has changed by then."""
-        confirmed: Deferred[Answer] | None = None
-        waiter = query.waiter
-        if waiter is None:
-            waiter = confirmed = Deferred()
-        else:
-            query.shape = _as_it_is
-        confirmation = _Confirmation(waiter, entry, lambda: self.run(route, query, parameters))
+        confirmed: Deferred[Answer] = Deferred()
+        confirmation = _Confirmation(confirmed, entry, lambda: self.run(route, query, parameters))
         try:
             self.agent.confirm(confirmation, entry.leased)
         except PyconsulError:
             return self.run(route, query, parameters)
-        return Later.LATER if confirmed is None else confirmed
+        return confirmed
 
     def run(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
         try:

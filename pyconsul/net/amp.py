@@ -194,8 +194,8 @@ class Connection(Protocol):
                 self.transport.write(b"".join(out))
 
     def send_raft(self, body: bytes) -> None:
-        """Send a batch of messages."""
-        self._send((amp.COMMAND, b"Raft"), body=body)
+        """Send a batch of messages, at once."""
+        self.transport.write(serialize(((amp.COMMAND, b"Raft"),), body))
 
     def call(self, method: str, body: bytes, timeout_s: float) -> Deferred[bytes]:
         """Call an endpoint; fails with ``PyconsulError`` in every case."""

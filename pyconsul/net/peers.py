@@ -19,7 +19,7 @@ from pyconsul.net.entrance import Doorman, Entrance, RpcLimits, Speakers
 from pyconsul.net.greeting import Greeting, TlsFailed
 from pyconsul.net.tls import RPC, TLS_BYTE, Tls
 from pyconsul.net.wheel import Wheel
-from pyconsul.raft.messages import Message
+from pyconsul.raft.messages import Heartbeat, HeartbeatResponse, Message, ReadIndex, ReadIndexResponse
 
 DIAL_TIMEOUT_S = 3.0
 TLS_TIMEOUT_S = 5.0
@@ -29,6 +29,9 @@ TLS_AGAIN_S = 1.0
 
 RAFT_MESSAGES_WAITING_MAX = 1_024
 CALLS_WAITING_MAX = 10_000
+
+AT_ONCE = frozenset((Heartbeat, HeartbeatResponse, ReadIndex, ReadIndexResponse))
+"""Small messages that reads wait for, one at a time: they do not wait for others of their turn."""
 
 _log = make_logger("agent.server.rpc")
 
@@ -100,7 +103,7 @@ class AmpNetwork:
     # ------------------------------------------------------------ raft
 
     def send(self, to: str, address: str, message: Message) -> None:
-        """Send ``message`` with the others of this turn of the reactor; drop it rather than wait."""
+        """Send ``message``, mostly with the others of this turn of the reactor; drop it rather than wait."""
         if self._closed:
             return
         link = self._raft_links.get(address)
@@ -112,12 +115,17 @@ class AmpNetwork:
         link.raft.append(message)
         if link.connection is None:
             self._dial(link)
+        elif type(message) in AT_ONCE:
+            self._flush(link)
         elif not link.flushing:
             link.flushing = True
-            self._clock.callLater(0, self._flush, link)
+            self._clock.callLater(0, self._turn_ends, link)
+
+    def _turn_ends(self, link: _Link) -> None:
+        link.flushing = False
+        self._flush(link)
 
     def _flush(self, link: _Link) -> None:
-        link.flushing = False
         if link.connection is None or not link.raft or link.connection.paused:
             return
         messages, link.raft = link.raft, []

@@ -155,14 +155,24 @@ class Leader:
         self._serve_reads()
 
     def asked_for_index(self, sender: ServerId, message: ReadIndex) -> None:
-        """A follower has reads to answer: as ``confirm``, unless the lease will do and is held."""
+        """A follower has reads to answer: as ``confirm``, unless the lease will do and is held.
+
+        Nor is a majority to be asked where this server and the follower are one: that was in our term
+        still when it asked, which was after its reads came.
+        """
         s = self._s
         address = message.address or s.membership.address_of(sender)
-        if message.leased and s.now < self.reads_until and s.commit_index >= self.barrier:
+        is_sure = message.leased and s.now < self.reads_until or self._is_majority_with(sender)
+        if is_sure and s.commit_index >= self.barrier:
             s.send(sender, address, ReadIndexResponse(s.term, message.context, s.commit_index))
         else:
             self.reads.add(Question(sender, address, message.context))
             self._serve_reads()
+
+    def _is_majority_with(self, sender: ServerId) -> bool:
+        membership = self._s.membership
+        voters = membership.voters
+        return membership.quorum == 2 and sender in voters and self._s.server_id in voters
 
     def hand_over(self, target: ServerId) -> None:
         """Begin to hand leadership over to ``target`` or to whoever is most up to date."""

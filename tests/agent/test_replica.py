@@ -270,6 +270,14 @@ class ReadTests(Base):
                 self.receive(HeartbeatResponse(message.term, message.context, last, last))
         return mine
 
+    def one_turn(self) -> None:
+        """One turn, as a reactor has it: what is asked for in it waits for the next."""
+        calls = [call for call in self.clock.calls if call.getTime() <= self.clock.seconds()]
+        for call in calls:
+            self.clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+
     def receive(self, message: Any) -> None:
         self.transport.received("b", message)
 
@@ -284,6 +292,29 @@ class ReadTests(Base):
             self.assertNoResult(read)
         self.answer()
         self.assertEqual([self.successResultOf(read) for read in reads], [None] * 3)
+
+    def test_one_question_at_a_time(self) -> None:
+        """A leader's next question takes along all who come until the first is answered, and a turn more."""
+        self.lead()
+        first = self.confirm()
+        self.one_turn()
+        meanwhile = self.confirm()
+        self.one_turn()
+        self.answer()
+        self.successResultOf(first)
+        self.one_turn()
+        again = self.confirm()
+        self.assertEqual(self.transport.sent, [])
+        self.one_turn()
+        late = self.confirm()
+        self.assertEqual([type(m) for m in self.answer()], [Heartbeat])
+        self.successResultOf(meanwhile)
+        self.successResultOf(again)
+        self.assertNoResult(late)
+        self.turn()
+        self.answer()
+        self.successResultOf(late)
+        self.assertEqual(self.replica.confirmations, 3)
 
     def test_confirm_bound(self) -> None:
         """Only so many reads may wait; those that were answered do not count."""
@@ -387,6 +418,17 @@ class ReadTests(Base):
             self.receive(ReadIndexResponse(asked.term, asked.context, 2))
             for read in reads:
                 self.successResultOf(read)
+
+    def test_follower_does_not_wait_for_answers(self) -> None:
+        """The leader may be far away."""
+        self.follow()
+        reads = []
+        for _ in range(2):
+            reads.append(self.confirm())
+            self.turn()
+            self.asked()
+        for read in reads:
+            self.assertNoResult(read)
 
     def test_follower_loses_its_leader(self) -> None:
         """Before it answered, and after, when nobody sends what is to be applied."""

@@ -55,8 +55,8 @@ class FakeAgent:
     def ask(self, method: str, request: Any, watcher: Any = None, waiter: Any = None) -> Any:
         return succeed(self.reply) if self.later else self.reply
 
-    def confirm(self, waiter: Any, leased: bool) -> None:
-        pass
+    def confirm(self, waiter: Any, leased: bool) -> Any:
+        return None
 
     def relay(self, target: bytes) -> Any:
         return None

@@ -93,7 +93,7 @@ class FakeAgent:
         self.queries: dict[str, Any] = {}
         self.refused = ""
 
-    def confirm(self, waiter: Any, leased: bool) -> None:
+    def confirm(self, waiter: Any, leased: bool) -> Any:
         raise AssertionError("DNS does not ask for it")
 
     def relay(self, target: bytes) -> Any:

@@ -220,6 +220,15 @@ def replies() -> dict[str, Any]:
     }
 
 
+class Unsent:
+    """A question that others may share until it is sent."""
+
+    sent = False
+
+    def takes(self, waited_s: float) -> bool:
+        return not self.sent
+
+
 class FakeAgent:
     """Answers from ``replies``: a value, a function of the request, an error to raise, a Deferred, ``LATER``.
 
@@ -263,11 +272,18 @@ class FakeAgent:
             raise reply
         return reply(request) if callable(reply) and not isinstance(reply, Deferred) else reply
 
-    def confirm(self, waiter: Any, leased: bool) -> None:
+    def confirm(self, waiter: Any, leased: bool) -> Unsent:
         self.confirming += 1
         self.leases.append(leased)
         confirmed, self.confirmed = self.confirmed or succeed(None), None
-        self.soon.append(lambda: confirmed.addCallbacks(waiter.callback, waiter.errback))
+        question = Unsent()
+
+        def tell() -> None:
+            question.sent = True
+            confirmed.addCallbacks(waiter.callback, waiter.errback)
+
+        self.soon.append(tell)
+        return question
 
     def turn(self) -> None:
         """The next turn of the reactor: who waits is told."""

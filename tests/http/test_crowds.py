@@ -5,14 +5,14 @@ from __future__ import annotations
 import gzip
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import NoLeader
 from pyconsul.http import crowds as module
 from pyconsul.structs.kv import IndexedDirEntries
-from tests.http.fakes import Client, FakeAgent, entry, meta, site
+from tests.http.fakes import Client, FakeAgent, entry, meta, request, site
 
 TARGET = "/v1/kv/a?index=5&wait=600s"
 
@@ -184,3 +184,103 @@ class CrowdTests(SynchronousTestCase):
         self.answer()
         self.assertEqual([client.transport.disconnected for client in clients], [True, True])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+
+class ConfirmationTests(SynchronousTestCase):
+    """Those who are given a kept answer once the leader is confirmed."""
+
+    TARGET = "/v1/kv/a?consistent"
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.agent = FakeAgent()
+        self.site = site(self.agent, self.clock)
+        for _ in range(2):  # then it is kept
+            Client(self.site).get(self.TARGET)
+
+    def clients(self, number: int, headers: str = "") -> list[Client]:
+        """They ask in one turn."""
+        made = [Client(self.site) for _ in range(number)]
+        for client in made:
+            client.channel.dataReceived(request(self.TARGET, headers=headers))
+            self.assertEqual(client.received(), b"")
+        return made
+
+    def test_one_question(self) -> None:
+        """All of a turn share one, and their connections go on; who comes later has another."""
+        clients = self.clients(3)
+        confirmed = self.agent.confirmed = Deferred()
+        others = self.clients(1)
+        self.assertEqual(self.agent.confirming, 1)
+        self.agent.turn()
+        first, *rest = [client.received() for client in clients + others]
+        self.assertIn(b'"Key":"a"', first)
+        self.assertEqual(rest, [first] * 3)
+        for client in self.clients(2) + [clients[0]]:
+            client.channel.dataReceived(request(self.TARGET))
+        self.assertEqual(self.agent.confirming, 2)
+        self.agent.turn()
+        late = self.clients(1)
+        self.assertEqual((self.agent.confirming, clients[0].received()), (3, b""))
+        confirmed.callback(None)
+        self.assertEqual(clients[0].received(), first)
+        self.agent.turn()
+        self.assertEqual(late[0].received(), first)
+        self.assertEqual(len(self.agent.asked), 2)
+
+    def test_each_as_he_takes_it(self) -> None:
+        (plain,) = self.clients(1)
+        (packed,) = self.clients(1, "Accept-Encoding: gzip\r\n")
+        self.agent.turn()
+        body = plain.received().partition(b"\r\n\r\n")[2]
+        head, _, small = packed.received().partition(b"\r\n\r\n")
+        self.assertIn(b"Content-Encoding: gzip\r\n", head)
+        self.assertEqual(gzip.decompress(small), body)
+
+    def test_changed_meanwhile(self) -> None:
+        """Each is given what is there now, which takes no kept answer."""
+        clients = self.clients(2)
+        self.agent.wake()
+        self.agent.turn()
+        for client in clients:
+            self.assertIn(b'"Key":"a"', client.received())
+        self.assertEqual((len(self.agent.asked), self.agent.confirming), (4, 1))
+
+    def test_changed_meanwhile_and_that_takes_long(self) -> None:
+        waiting: Deferred[Any] = Deferred()
+        self.agent.replies["KVS.Get"] = waiting
+        (client,) = self.clients(1)
+        self.agent.wake()
+        self.agent.turn()
+        self.assertEqual(client.received(), b"")
+        waiting.callback(IndexedDirEntries(entries=[entry()], **meta()))
+        self.assertIn(b'"Key":"a"', client.received())
+
+    def test_no_leader(self) -> None:
+        """Found now or later: it is for the usual way to find another, or to say so."""
+        self.agent.replies["KVS.Get"] = NoLeader()
+        self.agent.confirmed = fail(NoLeader())
+        (client,) = self.clients(1)
+        self.agent.turn()
+        self.assertIn(b"No cluster leader", client.received())
+
+        def refuse(waiter: Any, leased: bool) -> Any:
+            raise NoLeader()
+
+        self.patch(self.agent, "confirm", refuse)
+        self.assertIn(b"No cluster leader", client.get(self.TARGET))
+
+    def test_gone(self) -> None:
+        """Who is lost gets nothing, be it by the answer to another."""
+        first, second, third = self.clients(3)
+        third.lose()
+        write = first.transport.write
+
+        def written(data: bytes) -> None:
+            write(data)
+            second.lose()
+
+        first.transport.write = written  # type: ignore[method-assign]
+        self.agent.turn()
+        self.assertIn(b'"Key":"a"', first.received())
+        self.assertEqual((second.received(), third.received()), (b"", b""))

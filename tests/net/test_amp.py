@@ -249,14 +249,26 @@ class PiecesTests(SynchronousTestCase):
         connection.makeConnection(transport)
         written: list[bytes] = []
         self.patch(transport, "write", written.append)
-        for _ in range(3):
-            connection.send_raft(b"x")
+        calls = [connection.call("A", b"x", 5.0) for _ in range(3)]
         self.assertEqual(len(written), 1)
         clock.advance(0)
         self.assertEqual([len(data) // len(written[0]) for data in written], [1, 2])
-        connection.send_raft(b"x")
+        calls.append(connection.call("A", b"x", 5.0))
         connection.connectionLost()
         clock.advance(0)
+        self.assertEqual(len(written), 3)
+        for call in calls:
+            self.failureResultOf(call, Unreachable)
+
+    def test_raft_goes_at_once(self) -> None:
+        """Its messages were gathered before."""
+        clock, transport = Clock(), StringTransport()
+        connection = Connection(clock, Wheel(clock), lambda method, body: b"", lambda body: None)
+        connection.makeConnection(transport)
+        written: list[bytes] = []
+        self.patch(transport, "write", written.append)
+        for _ in range(3):
+            connection.send_raft(b"x")
         self.assertEqual(len(written), 3)
 
 

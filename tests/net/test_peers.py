@@ -59,6 +59,37 @@ class AmpNetworkTests(TestCase):
         self.assertEqual([message for _, message in self.got], sent)
 
     @inlineCallbacks
+    def test_heartbeats_go_at_once(self) -> Any:
+        """They take along what waits for the end of the turn."""
+        all_there = self.expect(4)
+        sent: list[Message] = [
+            Heartbeat(1, 1, 0),
+            AppendEntries(1, 1, 1, 1, []),
+            Heartbeat(1, 2, 0),
+            AppendEntries(1, 1, 1, 2, []),
+        ]
+        self.one.send("two", self.address, sent[0])
+        yield deferLater(reactor, 0.05)
+        written: list[bytes] = []
+        connection: Any = self.one._raft_links[self.address].connection
+        write = connection.transport.write
+
+        def noted(data: bytes) -> None:
+            written.append(data)
+            write(data)
+
+        self.patch(connection.transport, "write", noted)
+        self.one.send("two", self.address, sent[1])
+        self.assertEqual(len(written), 0)
+        self.one.send("two", self.address, sent[2])
+        self.assertEqual(len(written), 1)
+        self.one.send("two", self.address, sent[3])
+        self.assertEqual(len(written), 1)
+        yield all_there
+        self.assertEqual(len(written), 2)
+        self.assertEqual([message for _, message in self.got], sent)
+
+    @inlineCallbacks
     def test_pieces_of_a_snapshot(self) -> Any:
         """More than the buffers hold at once: the rest follows as soon as there is room."""
         configuration = Configuration([Server("one", self.address)])

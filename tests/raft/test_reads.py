@@ -198,18 +198,46 @@ class AskedByFollowersTests(SynchronousTestCase):
     """The leader's side of reads at followers."""
 
     def setUp(self) -> None:
-        self.one = Single("abc")
+        self.one = Single("abcde", "n")
         self.one.lead_and_commit()
 
     def ask(self, leased: bool, term: int = 0, sender: str = "b") -> list[Any]:
         return self.one.receive(sender, ReadIndex(term or self.one.core.term, 7, leased, f"{sender}:8300"))
 
+    def answered(self, effects: list[Any]) -> list[str]:
+        """Who has an answer."""
+        return [to for to, _ in sent(effects, ReadIndexResponse)]
+
     def test_majority_confirms(self) -> None:
         """As for reads of its own."""
-        [(asked, heartbeat)] = sent(self.ask(leased=False), Heartbeat)
-        effects = self.one.beat(asked, heartbeat.context)
+        first, second = sent(self.ask(leased=False), Heartbeat)
+        self.assertEqual(self.answered(self.one.beat(first[0], first[1].context)), [])
+        effects = self.one.beat(second[0], second[1].context)
         self.assertEqual(sent(effects, ReadIndexResponse), [("b", ReadIndexResponse(2, 7, 2))])
         self.assertEqual(of(effects, LeadershipConfirmed), [])
+
+    def test_who_asks_is_the_majority(self) -> None:
+        """With two or three voters one that asks is enough, for itself."""
+        for voters in ("ab", "abc"):
+            self.one = Single(voters, "n")
+            self.one.lead_and_commit()
+            [(_, heartbeat)] = sent(self.one.feed(ConfirmLeadership(1)), Heartbeat)
+            effects = self.ask(leased=False)
+            self.assertEqual(sent(effects, ReadIndexResponse), [("b", ReadIndexResponse(2, 7, 2))])
+            self.assertEqual(of(effects, LeadershipConfirmed), [])
+            self.assertEqual(self.answered(self.ask(leased=False, sender="n")), [])
+            effects = self.one.beat("b", heartbeat.context)
+            self.assertEqual(of(effects, LeadershipConfirmed), [LeadershipConfirmed(1, 2)])
+
+    def test_who_asks_is_the_majority_but_the_leader_may_be_behind(self) -> None:
+        """What an earlier leader acknowledged, it has, but does not know to be committed."""
+        self.one = Single("abc")
+        self.one.lead()
+        self.assertEqual(self.answered(self.ask(leased=False)), [])
+        self.assertEqual(self.answered(self.ask(leased=True)), [])
+        effects = self.one.ack("b")
+        [(asked, heartbeat)] = sent(effects, Heartbeat)
+        self.assertEqual(self.answered(self.one.beat(asked, heartbeat.context)), ["b", "b"])
 
     def test_lease(self) -> None:
         """While nobody else can lead the leader's word will do, if that is enough; then it will not."""
