@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
@@ -86,19 +87,14 @@ def snapshot_settings(config: AgentConfig) -> SnapshotSettings:
     )
 
 
-class _Proposal:
+class _Proposal(Struct, eq=False):
     """A write that this leader was asked for; if it loses leadership before, the next leader is asked."""
 
-    __slots__ = ("_agent", "_begun", "_method", "_request", "_waiter")
-
-    def __init__(
-        self, agent: ServerAgent, method: Method, request: Any, waiter: Waiter, begun: float
-    ) -> None:
-        self._agent = agent
-        self._method = method
-        self._request = request
-        self._waiter = waiter
-        self._begun = begun
+    _agent: ServerAgent
+    _method: Method
+    _request: Any
+    _waiter: Waiter
+    _begun: float
 
     def callback(self, reply: Any) -> None:
         """It is written."""
@@ -615,11 +611,10 @@ class ServerAgent(BaseAgent):
     def _write(self, method: Method, request: Any, waiter: Waiter | None) -> Any:
         """As ``_propose``; if this server stops leading before it did anything, the next leader may do it."""
         begun = self.clock.seconds()
+        if waiter is not None:
+            waiter = _Proposal(self, method, request, waiter, begun)
         try:
-            if waiter is not None:
-                reply = self._propose(method, request, _Proposal(self, method, request, waiter, begun))
-            else:
-                reply = self._propose(method, request)
+            reply = self._propose(method, request, waiter)
         except NoLeader:
             return self.persist(method, request)
         if reply is LATER or not isinstance(reply, Deferred):

@@ -103,14 +103,14 @@ def declarations(family: object) -> Iterator[Method]:
 
 
 class Registry:
-    """All endpoints of a server by name."""
+    """All endpoints of a server by name.
+
+    :ivar get: the declaration of a name, or ``None``.
+    """
 
     def __init__(self, families: Iterable[object]) -> None:
         self._methods = {m.name: m for family in families for m in declarations(family)}
-
-    def get(self, name: str) -> Method | None:
-        """The declaration of ``name``."""
-        return self._methods.get(name)
+        self.get: Callable[[str], Method | None] = self._methods.get
 
     def methods(self) -> Iterable[Method]:
         """All of them."""

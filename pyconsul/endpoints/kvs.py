@@ -34,9 +34,10 @@ class KVS:
 
         :raises PyconsulError: if the operation is unknown or lacks a key.
         """
-        if not request.dir_ent.key and request.op != "delete-tree":
+        key = request.dir_ent.key
+        if not key and request.op != "delete-tree":
             raise Refused("Must provide key")
-        if request.op == "lock" and self._delayed(request.dir_ent.key):
+        if request.op == "lock" and self._delayed(key):
             return Answered(False)
         return commands.encode_kv(request)
 

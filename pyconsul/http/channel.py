@@ -3,8 +3,8 @@
 llhttp (in C, by way of httptools) parses. Clients repeat their header blocks byte for byte, so what
 llhttp and ``Facts`` made of a block is remembered by the site; a request that arrives whole, with a
 plain request line and a known block, needs no parser, and one that was there before just so needs no
-look. A block is only remembered if its meaning cannot depend on anything around it: no chunks, no
-``Expect``, no upgrade, one ``Host``, HTTP/1.1.
+look. Request lines that come again are known, too. A block is only remembered if its meaning cannot
+depend on anything around it: no chunks, no ``Expect``, no upgrade, one ``Host``, HTTP/1.1.
 ``tests/http/test_channel_fuzz.py`` compares both ways.
 
 One request is answered at a time. Whatever arrives meanwhile is held as bytes, up to a bound beyond
@@ -13,7 +13,6 @@ which the socket is not read.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -31,7 +30,7 @@ from pyconsul.http.crowds import Confirmation, Crowd
 from pyconsul.http.facts import Facts
 from pyconsul.http.large import Sending
 from pyconsul.http.query import Body, Query
-from pyconsul.interfaces import Later
+from pyconsul.interfaces import LATER, Later
 
 if TYPE_CHECKING:
     from pyconsul.http.lane import Lane, Result
@@ -44,8 +43,6 @@ BLOCK_BYTES_MAX = 4096
 REMEMBERED_BODY_BYTES_MAX = 64 * 1024
 LINGER_S = 5.0
 LINGER_BYTES_MAX = 64 * 1024 * 1024
-
-REQUEST_LINE = re.compile(rb"(GET|PUT|DELETE|POST) (/[A-Za-z0-9/_.~%?&=:@!$'()*+,;-]*) HTTP/1\.1")
 
 MALFORMED = protocol_error(400, "400 Bad Request")
 HEAD_TOO_LARGE = protocol_error(431, "431 Request Header Fields Too Large")
@@ -193,18 +190,22 @@ class Channel(Protocol):
     def _step(self, data: bytes) -> bytes:
         """Take one request off ``data``, or give all of it to llhttp; returns what is left."""
         if not self.mid:
+            site = self.site
             head_end = data.find(b"\r\n\r\n")
             line_end = data.find(b"\r\n") if head_end > 0 else 0
-            line = REQUEST_LINE.fullmatch(data, 0, line_end) if line_end else None
-            if line is not None:
+            line = data[:line_end]
+            known = site.lines.get(line) or site.learn_line(line)
+            if known is not None:
                 block = data[line_end:head_end]
-                facts = self.site.blocks.get(block)
+                facts = site.blocks.get(block)
                 if facts is not None:
-                    stop = head_end + 4 + facts.length
+                    method, target = known
+                    begin = head_end + 4
+                    stop = begin + facts.length
                     if len(data) >= stop:
-                        if len(data) == stop and not facts.length and line[1] == b"GET":
-                            self.site.remember_request(data, line[1], line[2], facts)
-                        self._begin(line[1], line[2], facts, data[head_end + 4 : stop])
+                        if stop == begin and len(data) == stop and method == b"GET":
+                            site.remember_request(data, method, target, facts)
+                        self._begin(method, target, facts, data[begin:stop])
                         return data[stop:]
                 elif len(block) <= BLOCK_BYTES_MAX and b"\n " not in block and b"\n\t" not in block:
                     self._learning = block
@@ -354,7 +355,9 @@ class Channel(Protocol):
         result = None
         if lane is not None and isinstance(body, bytes):
             result = lane.serve(self, method, target, facts, body)
-        if isinstance(result, bytes):
+        if result is LATER:
+            self.busy = True
+        elif isinstance(result, bytes):
             self.transport.write(result)
             if self.last:
                 self._close()

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
@@ -21,6 +22,7 @@ Result = Answer | Deferred[Answer] | Later
 
 RULE = "/v1/kv/<path:key>"
 _LIMIT = re.compile(r"[1-9][0-9]{0,8}")
+NO_KEY = "Missing key name"
 RAW_HEADERS = ((b"Content-Security-Policy", b"sandbox"), (b"X-Content-Type-Options", b"nosniff"))
 
 
@@ -62,7 +64,8 @@ def add_routes(app: App, agent: Agent) -> None:
         if query.has_parameters:
             query.options()  # what only reads need has to be right here, too
         query.refuse_namespace()
-        _require(key)
+        if not key:
+            raise BadRequest(NO_KEY)
         operation, flags, index = "set", 0, 0
         session: str | UnsetType = UNSET
         if query.has_parameters:
@@ -94,13 +97,15 @@ def add_routes(app: App, agent: Agent) -> None:
         return _apply(query, operation, DirEntry(key=key, modify_index=index))
 
     def _apply(query: Query, operation: str, entry: DirEntry) -> Result:
-        request = KVSRequest(op=operation, dir_ent=entry, **query.write_options())
+        request = KVSRequest(op=operation, dir_ent=entry)
+        if options := query.write_options():
+            request = replace(request, **options)
         return write(agent, query, "KVS.Apply", request, _applied)
 
 
 def _require(key: str) -> None:
     if not key:
-        raise BadRequest("Missing key name")
+        raise BadRequest(NO_KEY)
 
 
 def _page(query: Query) -> dict[str, Any]:

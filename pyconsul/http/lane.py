@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from twisted.internet.defer import Deferred
@@ -12,12 +13,21 @@ from pyconsul.http.answer import Answer
 from pyconsul.http.crowds import Confirmation, Crowd, Crowds
 from pyconsul.http.large import AT_ONCE_BYTES_MAX
 from pyconsul.http.query import Query
+from pyconsul.http.routes import Route
+from pyconsul.interfaces import LATER
 
 if TYPE_CHECKING:
     from pyconsul.http.channel import Channel
     from pyconsul.http.facts import Facts
     from pyconsul.http.surface import Rendered, Surface
     from pyconsul.interfaces import Later
+
+KNOWN_MAX = 2048
+KNOWN_BYTES_MAX = 256
+"""Of a target without a query that is remembered."""
+
+Known = tuple[bytes, Route, Mapping[str, str]]
+"""Where a target leads: the method, its route, and the parameters of the path."""
 
 Result: TypeAlias = "Rendered | Deferred[Answer] | Crowd | Confirmation | Later | None"
 
@@ -29,6 +39,7 @@ class Lane:
         self.surface = surface
         self.clock = clock
         self._crowds = Crowds(surface, clock)
+        self._known: dict[bytes, Known] = {}
 
     def serve(self, channel: Channel, method: bytes, target: bytes, facts: Facts, body: bytes) -> Result:
         """As ``ask``, or a kept answer, or who waits to have that."""
@@ -67,6 +78,30 @@ class Lane:
             crowd = self._crowds.find(target)
             if crowd is not None:
                 return crowd
+        known = self._known.get(target)
+        if known is None or known[0] != method:
+            known = self._find(method, target)
+            if known is None:
+                return None
+        _, route, parameters = known
+        query = Query(method, target, facts, body, channel.peer, surface.settings.node_name, channel)
+        answer = surface.call(route, query, parameters, anew=anew)
+        if answer is LATER:
+            channel.query = query
+            return LATER
+        if not isinstance(answer, Answer):
+            joining = query.joining
+            if joining and facts.variant >= 0 and isinstance(answer, Deferred) and not answer.called:
+                return self._crowds.gather(query, joining, answer)
+            channel.query = query
+            return answer
+        if answer.close:
+            channel.last = True
+        return surface.render(query, answer)
+
+    def _find(self, method: bytes, target: bytes) -> Known | None:
+        """The hot route that ``target`` leads to; remembered, since clients come back."""
+        surface = self.surface
         path = target.partition(b"?")[0]
         if not paths.PLAIN_PATH.fullmatch(path):
             if not path.startswith(b"/") or paths.screen(target, method, surface.settings.allow_unprintable):
@@ -78,16 +113,9 @@ class Lane:
         if found is None or not found[0].hot:
             return None
         route, parameter, begin = found
-        query = Query(method, target, facts, body, channel.peer, surface.settings.node_name)
-        query.waiter = channel
-        parameters = {parameter: path[begin:].decode()} if parameter else {}
-        answer = surface.call(route, query, parameters, anew=anew)
-        if not isinstance(answer, Answer):
-            joining = query.joining
-            if joining and facts.variant >= 0 and isinstance(answer, Deferred) and not answer.called:
-                return self._crowds.gather(query, joining, answer)
-            channel.query = query
-            return answer
-        if answer.close:
-            channel.last = True
-        return surface.render(query, answer)
+        known = method, route, {parameter: path[begin:].decode()} if parameter else {}
+        if len(target) <= KNOWN_BYTES_MAX and b"?" not in target:
+            if len(self._known) >= KNOWN_MAX:
+                self._known.clear()
+            self._known[target] = known
+        return known

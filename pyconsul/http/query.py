@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from urllib.parse import unquote_plus
 
+from msgspec import Struct
+
 from pyconsul.errors import BadRequest, Refused
 from pyconsul.late_patterns import compile_late
 from pyconsul.structs.durations import parse_ns
@@ -40,7 +42,7 @@ def _not_asked(reply: Any) -> Answer:
     raise AssertionError("nothing was asked")
 
 
-class Query:
+class Query(Struct, eq=False):
     """The parameters of one request.
 
     :ivar target: as received: path and query string.
@@ -56,31 +58,29 @@ class Query:
         ``None`` if that takes a Deferred.
     """
 
-    __slots__ = (
-        "_parameters", "begun", "body", "facts", "file", "has_parameters", "joining", "kept", "may_keep",
-        "method", "node_name", "peer", "rule", "shape", "target", "timing", "waiter",
-    )  # fmt: skip
+    method: bytes
+    target: bytes
+    facts: Facts
+    body: bytes
+    peer: str = ""
+    node_name: str = ""
+    waiter: Waiter | None = None
+    file: BinaryIO | None = None
+    rule: str = ""
+    timing: Durations | None = None
+    begun: float = 0.0
+    kept: Kept | None = None
+    may_keep: bool = False
+    joining: Joining | None = None
+    shape: Shape = _not_asked
+    has_parameters: bool = False
+    _parameters: Mapping[str, list[str]] | None = None
 
-    def __init__(
-        self, method: bytes, target: bytes, facts: Facts, body: bytes, peer: str = "", node_name: str = ""
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.facts = facts
-        self.body = body
-        self.file: BinaryIO | None = None
-        self.peer = peer
-        self.node_name = node_name
-        self.rule = ""
-        self.timing: Durations | None = None
-        self.begun = 0.0
-        self.kept: Kept | None = None
-        self.may_keep = False
-        self.joining: Joining | None = None
-        self.waiter: Waiter | None = None
-        self.shape: Shape = _not_asked
-        self.has_parameters = b"?" in target
-        self._parameters: Mapping[str, list[str]] | None = None if self.has_parameters else NO_PARAMETERS
+    def __post_init__(self) -> None:
+        if b"?" in self.target:
+            self.has_parameters = True
+        else:
+            self._parameters = NO_PARAMETERS
 
     # ------------------------------------------------------------ parameters
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
@@ -18,10 +19,14 @@ from pyconsul.log import make_logger
 if TYPE_CHECKING:
     from twisted.web.resource import Resource
 
+LINES_MAX = 2048
+LINE_BYTES_MAX = 256
 BLOCKS_MAX = 1024
 REQUESTS_MAX = 1024
 REQUEST_BYTES_MAX = 1024
 TICK_S = 5.0
+
+REQUEST_LINE = re.compile(rb"(GET|PUT|DELETE|POST) (/[A-Za-z0-9/_.~%?&=:@!$'()*+,;-]*) HTTP/1\.1")
 
 TOO_MANY = b"Your IP is issuing too many concurrent connections, please rate limit your calls\n"
 
@@ -30,6 +35,7 @@ class Site(ServerFactory):
     """Serves a ``Surface`` on connections; to be given to an endpoint, plain or TLS.
 
     :ivar lane: the short way for hot routes; ``None`` when it is turned off.
+    :ivar lines: method and target of known request lines.
     :ivar blocks: what known header blocks say.
     :ivar requests: what known GETs are as a whole: method, target and headers.
     :ivar tick: counts up while the site runs, every ``TICK_S``.
@@ -42,6 +48,7 @@ class Site(ServerFactory):
         self._log = make_logger("agent.http")
         self.surface = surface
         self.clock = clock
+        self.lines: dict[bytes, tuple[bytes, bytes]] = {}
         self.blocks: dict[bytes, Facts] = {}
         self.requests: dict[bytes, tuple[bytes, bytes, Facts]] = {}
         self.tick = 0
@@ -115,6 +122,18 @@ class Site(ServerFactory):
             self._connections[channel.host] = count
         else:
             self._connections.pop(channel.host, None)
+
+    def learn_line(self, line: bytes) -> tuple[bytes, bytes] | None:
+        """Method and target of a plain request line; that is remembered unless there is a query."""
+        found = REQUEST_LINE.fullmatch(line)
+        if found is None:
+            return None
+        known = found[1], found[2]
+        if len(line) <= LINE_BYTES_MAX and b"?" not in line:
+            if len(self.lines) >= LINES_MAX:
+                self.lines.clear()
+            self.lines[line] = known
+        return known
 
     def remember(self, block: bytes, facts: Facts) -> None:
         """What a header block says."""

@@ -211,7 +211,8 @@ class Surface:
 
     def run(self, route: Route, query: Query, parameters: Mapping[str, str]) -> Result:
         try:
-            query.parse()
+            if query.has_parameters:
+                query.parse()
             result: Any = route.endpoint(query, **parameters)
             if isinstance(result, Later):
                 return result
@@ -327,18 +328,17 @@ class Surface:
         if timing is not None:
             timing.add((self._seconds() - query.begun) * 1e3)
         facts = facts or query.facts
-        if answer.fixed and facts.variant >= 0 and not query.wants_pretty:
+        if answer.fixed and facts.variant >= 0 and not (query.has_parameters and query.wants_pretty):
             known = self.renderer.fixed
             key = answer.fixed, facts.variant
-            rendering = known.get(key) or known.setdefault(key, self._parts(query, answer, facts))
-        elif answer.long is not None:
+            before, after = known.get(key) or known.setdefault(key, self._parts(query, answer, facts))
+            return b"%b%b%b" % (before, self.dates.value(), after)
+        if answer.long is not None:
             long = answer.long
             return self._flow(answer, facts, lambda: packed(long.texts()) if facts.gzip else long.texts())
-        elif _is_to_be_packed(answer, facts):
+        if _is_to_be_packed(answer, facts):
             return self._flow(answer, facts, partial(_pack, answer))
-        else:
-            rendering = self._parts(query, answer, facts)
-        return self.dated(rendering)
+        return self.dated(self._parts(query, answer, facts))
 
     def dated(self, rendering: Rendering) -> Rendered:
         """The same, as it goes out now."""

@@ -80,7 +80,8 @@ class FSM:
         kv = self._store.kv
         op = command.op
         if op == commands.SET:
-            return kv.set(index, command.key, command.value, command.flags)
+            kv.write(index, command.key, command.value, command.flags)
+            return True
         if op == commands.CAS:
             return kv.cas(index, command.key, command.value, command.flags, command.expected)
         if op == commands.DELETE:

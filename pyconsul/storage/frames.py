@@ -80,14 +80,15 @@ def encode(entries: Sequence[Entry], marker: int, durable: int, offset: int, off
     """The frames of ``entries``; appends to ``offsets`` where each will lie, the first at ``offset``."""
     parts: list[bytes] = []
     part, place = parts.append, offsets.append
-    pack_head, pack_rest = _head.pack, _rest.pack
+    pack_head, pack_rest, crc = _head.pack, _rest.pack, crc32
     for entry in entries:
         data = entry.data
-        body = pack_rest(len(data), entry.kind, entry.term, entry.index, durable) + data
-        part(pack_head(marker, crc32(body, marker)))
+        size = len(data)
+        body = pack_rest(size, entry.kind, entry.term, entry.index, durable) + data
+        part(pack_head(marker, crc(body, marker)))
         part(body)
         place(offset)
-        offset += 8 + len(body)
+        offset += FRAME_BYTES + size
     return b"".join(parts)
 
 

@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from pyconsul.errors import NoLeader, NotFound
 from pyconsul.http import channel as module
+from pyconsul.http import lane as lane_module
 from pyconsul.http import site as site_module
 from pyconsul.http.routes import App
 from pyconsul.interfaces import LATER
@@ -180,6 +181,35 @@ class ParsingTests(Base):
         for number in range(5):
             self.client.send(request("/v1/kv/a", headers=f"X-Number: {number}\r\n"))
         self.assertEqual(len(self.site.blocks), 1)
+
+    def test_lines_are_bounded(self) -> None:
+        """Those with a query, which may have a token in it, and long ones are not remembered."""
+        self.patch(site_module, "LINES_MAX", 2)
+        put = request("/v1/kv/a", "PUT", b"hello")
+        self.client.send(put + put)
+        for target in ("/v1/kv/a?token=secret", f"/v1/kv/{'y' * 300}"):
+            self.client.send(request(target, "PUT", b"hello"))
+        self.assertEqual(self.site.lines, {b"PUT /v1/kv/a HTTP/1.1": (b"PUT", b"/v1/kv/a")})
+        for number in range(4):
+            self.client.send(request(f"/v1/kv/{number}", "PUT", b"hello"))
+        self.assertEqual(len(self.site.lines), 1)
+
+    def test_one_target_and_several_methods(self) -> None:
+        """Where a target leads depends on the method, whichever came first."""
+        put = request("/v1/kv/a", "PUT", b"hello")
+        delete = request("/v1/kv/a", "DELETE")
+        for _ in range(2):
+            self.assertEqual(self.client.send(put + delete + GET), TRUE + TRUE + READ)
+        methods = [asked.op for _, asked in self.agent.asked if hasattr(asked, "op")]
+        self.assertEqual(methods, ["set", "delete"] * 2)
+
+    def test_known_targets_are_bounded(self) -> None:
+        self.patch(lane_module, "KNOWN_MAX", 2)
+        lane = self.site.lane
+        assert lane is not None
+        for number in range(5):
+            self.client.send(request(f"/v1/kv/{number}", "PUT", b"hello"))
+        self.assertEqual([*lane._known], [b"/v1/kv/4"])
 
     def test_long_blocks_are_not_remembered(self) -> None:
         self.client.send(request("/v1/kv/a", headers=f"X: {'y' * 5000}\r\n"))
