@@ -280,6 +280,8 @@ class GossipTransport(Protocol):
     packet_received: Callable[[bytes, Address], None]
     stream_received: Callable[[bytes, Address], bytes | None]
     """A whole request that came by TCP; returns the answer's bytes, if there is one."""
+    speaks_tls: Callable[[Address], bool | None]
+    """Whether who gossips at an address takes streams inside TLS; ``None``: nobody knows."""
     address: Address
 
     def send(self, packet: bytes, to: Address) -> None:

@@ -38,6 +38,7 @@ from pyconsul.net.networks import within
 from pyconsul.net.tls_files import NO_CREDENTIALS, Credentials
 from pyconsul.serf.coordinates import CoordinateClient, NoCoordinates
 from pyconsul.serf.members import FAILED, JOIN, LEAVE, REAP, UPDATE, Member, Status
+from pyconsul.serf.tags import TLS_TAG
 from pyconsul.storage.gossip_snapshot import SnapshotFile
 from pyconsul.structs.agent import ALL_SEGMENTS, CheckDefinition, ServiceDefinition
 from pyconsul.structs.catalog import HealthCheck, Node, NodeService
@@ -300,7 +301,9 @@ class BaseAgent(MultiService):
 
     def tags(self) -> dict[str, str]:
         """What this agent tells about itself (specs of serf, section 11)."""
+        tls = self.environment.tls
         return {
+            **({TLS_TAG: "1"} if tls is not None and tls.serves else {}),
             "role": "node",
             "dc": self.config.datacenter,
             "segment": "",
@@ -311,6 +314,10 @@ class BaseAgent(MultiService):
             "build": f"{__version__}:",
             "acls": "0",
         }
+
+    def tls_changed(self) -> None:
+        """Tell the others whether they may speak TLS to this agent."""
+        self.pool.set_tags(self.tags())
 
     def datacenter_of(self, address: str) -> str:
         """Of which datacenter the server at ``address`` is, as far as this agent knows."""

@@ -146,11 +146,12 @@ def _assemble(
 ) -> AgentService:
     """Put an agent together; ``disk`` is for what it has to keep."""
     tls = Tls(RealReader(), reactor, tls_options(config))
-    gossip = UdpTcpGossipTransport(reactor, config.serf_lan or config.bind_addr, config.ports.serf_lan)
+    host = config.serf_lan or config.bind_addr
+    gossip = UdpTcpGossipTransport(reactor, host, config.ports.serf_lan, tls=tls)
     wan: UdpTcpGossipTransport | None = None
     if config.server and config.ports.serf_wan >= 0:
         wan_host = config.serf_wan or config.bind_addr
-        wan = UdpTcpGossipTransport(reactor, wan_host, config.ports.serf_wan, WAN.tcp_timeout_s)
+        wan = UdpTcpGossipTransport(reactor, wan_host, config.ports.serf_wan, WAN.tcp_timeout_s, tls)
     amp = AmpNetwork(reactor, identity if config.server else "", rpc_limits(config), tls)
     environment = Environment(
         clock=reactor,
@@ -181,7 +182,12 @@ def _assemble(
         Settings(["limits.rpc_max_conns_per_client"], lambda new: amp.configure(rpc_limits(new)))
     )
     amp.datacenter_of = agent.datacenter_of
-    agent.reloading.parts.append(TlsSettings(tls, amp.tls_changed))
+
+    def tls_changed() -> None:
+        amp.tls_changed()
+        agent.tls_changed()
+
+    agent.reloading.parts.append(TlsSettings(tls, tls_changed))
     transports = [gossip] if wan is None else [gossip, wan]
     sinks = _sinks(config.telemetry, agent.telemetry.prefix, reactor)
     agent.telemetry.sinks += [sink.push for sink in sinks]

@@ -347,13 +347,20 @@ class ServerAgent(BaseAgent):
         tags.update(role="consul", port=str(config.ports.server), raft_vsn="3", ft_fs="1")
         if self.environment.wan_transport is not None:
             tags["wan_join_port"] = str(config.ports.serf_wan)
-        if config.ca_file or config.ca_path:
+        tls = self.environment.tls
+        if tls is not None and tls.state.credentials.authorities:
             tags["use_tls"] = "1"
         if config.bootstrap or (config.bootstrap_expect == 1 and not config.dev):
             tags["bootstrap"] = "1"
         elif config.bootstrap_expect > 1:
             tags["expect"] = str(config.bootstrap_expect)
         return tags
+
+    def tls_changed(self) -> None:
+        """See ``BaseAgent``."""
+        super().tls_changed()
+        if self.federation.wan is not None:
+            self.federation.wan.tell(self.tags())
 
     def datacenter_of(self, address: str) -> str:
         """See ``BaseAgent``."""

@@ -115,6 +115,10 @@ class WanPool:
         self._flood_no_more()
         self.pool.stop()
 
+    def tell(self, tags: Mapping[str, str]) -> None:
+        """This server tells something else of itself in its own datacenter now, and so it does here."""
+        self.pool.set_tags(wan_tags(tags))
+
     def leave(self) -> Deferred[None]:
         """Leave the pool; fires when the others should know."""
         self._flood_no_more()

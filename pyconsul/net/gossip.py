@@ -39,7 +39,7 @@ from pyconsul.serf.members import Member, MemberEvent, Status
 from pyconsul.serf.messages import QueryResponse, UserEvent
 from pyconsul.serf.queries import INTERNAL
 from pyconsul.serf.snapshot import GossipSnapshot, Previous
-from pyconsul.serf.tags import encode_tags
+from pyconsul.serf.tags import TLS_TAG, encode_tags
 from pyconsul.swim.address import is_unspecified
 from pyconsul.swim.core import VERSIONS
 from pyconsul.swim.events import (
@@ -227,6 +227,7 @@ class GossipPool:
         )
         self._transport.packet_received = self._packet_received
         self._transport.stream_received = self._stream_received
+        self._transport.speaks_tls = self.speaks_tls
         self._driver = Driver(_Core(core, self.tags, self._snapshot), self._perform, self._clock, Tick())
         self._driver.feed(_Begin())
         self._joins.start()
@@ -276,6 +277,13 @@ class GossipPool:
         """The member called ``name``."""
         record = self._core.roster.records.get(name) if self._core is not None else None
         return record.member if record is not None else None
+
+    def speaks_tls(self, address: Address) -> bool | None:
+        """Whether the member at an address takes streams inside TLS; ``None`` if none is known there."""
+        for member in self.members():
+            if (member.addr, member.port) == address and member.status in (Status.ALIVE, Status.LEAVING):
+                return TLS_TAG in member.tags
+        return None
 
     @property
     def local(self) -> Member:

@@ -1,4 +1,7 @@
-"""Gossip over real sockets: one UDP socket and one TCP listener on the same address and port."""
+"""Gossip over real sockets: one UDP socket and one TCP listener on the same address and port.
+
+What its streams are is in ``pyconsul.net.gossip_streams``.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet import error
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IHostResolution,
     IListeningPort,
     IResolutionReceiver,
 )
-from twisted.internet.protocol import ClientFactory, DatagramProtocol, Factory, Protocol, connectionDone
-from twisted.python.failure import Failure
+from twisted.internet.protocol import DatagramProtocol
 from zope.interface import implementer
 
-from pyconsul.errors import PyconsulError, Unreachable
+from pyconsul.errors import Unreachable
 from pyconsul.interfaces import Address
 from pyconsul.log import make_logger
+from pyconsul.net.bounded_lines import BoundedLines
+from pyconsul.net.gossip_streams import IncomingFactory, IncomingStream, StreamExchange
+from pyconsul.net.tls import Tls
 from pyconsul.swim.address import is_literal, join_host_port
-from pyconsul.swim.stream import StreamFramer
-from pyconsul.swim.wire import DecodeError
 
 _PACKET_MAX = 65536
 _RECEIVE_BUFFER = 2 << 20
@@ -43,11 +44,18 @@ class UdpTcpGossipTransport:
     :ivar packet_received: what takes packets.
     :ivar stream_received: what answers stream requests.
     :param port: 0 for any that is free.
+    :ivar speaks_tls: see ``GossipTransport``.
+    :ivar tls: the agent's.
     :param stream_timeout_s: how long an incoming stream may take.
     """
 
-    def __init__(self, reactor: Any, host: str, port: int, stream_timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, reactor: Any, host: str, port: int, stream_timeout_s: float = 10.0, tls: Tls | None = None
+    ) -> None:
         self._log = make_logger("gossip")
+        self.tls = tls
+        self.speaks_tls: Callable[[Address], bool | None] = lambda to: False
+        self._refusals = BoundedLines(reactor, lambda text: self._log.warn("{text}", text=text))
         self._reactor = reactor
         self._stream_timeout_s = stream_timeout_s
         self.address: Address = (host, port)
@@ -55,8 +63,8 @@ class UdpTcpGossipTransport:
         self.stream_received: Callable[[bytes, Address], bytes | None] = lambda request, source: None
         self._packets = _Packets(self)
         self._ports: list[IListeningPort] = []
-        self._incoming: set[_IncomingStream] = set()
-        self._outgoing: set[_Exchange] = set()
+        self._incoming: set[IncomingStream] = set()
+        self._outgoing: set[StreamExchange] = set()
 
     # ------------------------------------------------------------ life
 
@@ -69,7 +77,7 @@ class UdpTcpGossipTransport:
         tries = 1 if port else _PORT_TRIES
         while True:
             tries -= 1
-            tcp = self._reactor.listenTCP(port, _IncomingFactory(self), backlog=_INCOMING_MAX, interface=host)
+            tcp = self._reactor.listenTCP(port, IncomingFactory(self), backlog=_INCOMING_MAX, interface=host)
             found = port or tcp.getHost().port
             try:
                 udp = self._reactor.listenUDP(found, self._packets, interface=host, maxPacketSize=_PACKET_MAX)
@@ -124,12 +132,16 @@ class UdpTcpGossipTransport:
 
         It fails with ``Unreachable``, or ``DecodeError`` if the answer cannot be followed.
         """
-        exchange = _Exchange(self._reactor, request, to, answer)
+        tls = self.tls if self.tls is not None and self.tls.dials else None
+        speaks = self.speaks_tls(to) if tls is not None else False
+        exchange = StreamExchange(
+            self._reactor, request, to, answer, None if speaks is False else tls, not speaks
+        )
         self._outgoing.add(exchange)
         exchange.start(timeout_s, self._outgoing.discard)
         return exchange.done
 
-    def serve(self, stream: _IncomingStream, request: bytes) -> bytes | None:
+    def serve(self, stream: IncomingStream, request: bytes) -> bytes | None:
         """The answer to a request that came in; errors are logged and give none."""
         try:
             return self.stream_received(request, stream.peer)
@@ -144,14 +156,23 @@ class UdpTcpGossipTransport:
         except Exception:
             self._log.failure("a gossip packet broke the node's state")
 
-    def opened(self, stream: _IncomingStream) -> None:
+    def opened(self, stream: IncomingStream) -> None:
         """A stream came in."""
         self._incoming.add(stream)
         stream.limit(self._reactor.callLater(self._stream_timeout_s, stream.abort))
 
-    def closed(self, stream: _IncomingStream) -> None:
+    def closed(self, stream: IncomingStream) -> None:
         """It is gone."""
         self._incoming.discard(stream)
+
+    def refuse(self, stream: IncomingStream, why: str) -> None:
+        """A stream is closed without an answer; say so."""
+        self._refusals.add(f"gossip stream from {join_host_port(*stream.peer)} refused: {why}")
+
+    @property
+    def stream_timeout_s(self) -> float:
+        """How long an incoming stream may take."""
+        return self._stream_timeout_s
 
     @property
     def full(self) -> bool:
@@ -169,157 +190,8 @@ class _Packets(DatagramProtocol):
         self._owner.deliver(datagram, (addr[0], addr[1]))
 
 
-class _IncomingFactory(Factory):
-    noisy = False
-
-    def __init__(self, owner: UdpTcpGossipTransport) -> None:
-        self._owner = owner
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        if self._owner.full:
-            return None
-        assert isinstance(addr, (IPv4Address, IPv6Address))
-        return _IncomingStream(self._owner, (addr.host, addr.port))
-
-
-class _IncomingStream(Protocol):
-    """One request and its answer."""
-
-    def __init__(self, owner: UdpTcpGossipTransport, peer: Address) -> None:
-        self._owner = owner
-        self.peer = peer
-        self._framer: StreamFramer | None = StreamFramer()
-        self._limit: IDelayedCall | None = None
-
-    def limit(self, call: IDelayedCall) -> None:
-        """``call`` ends the stream; it is cancelled when the stream ends by itself."""
-        self._limit = call
-
-    def connectionMade(self) -> None:
-        self._owner.opened(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        if self._framer is None:
-            return
-        try:
-            request = self._framer.feed(data)
-        except DecodeError:
-            self._framer = None
-            self.abort()
-            return
-        if request is None:
-            return
-        self._framer = None
-        answer = self._owner.serve(self, request)
-        assert self.transport is not None
-        if answer:
-            self.transport.write(answer)
-        self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._limit is not None and self._limit.active():
-            self._limit.cancel()
-        self._owner.closed(self)
-
-    def abort(self) -> None:
-        """Close without waiting for anything."""
-        if self.transport is not None:
-            self.transport.abortConnection()  # type: ignore[attr-defined]
-
-
-class _Exchange(ClientFactory):
-    """One request to somebody else, and what becomes of it."""
-
-    noisy = False
-
-    def __init__(self, reactor: Any, request: bytes, to: Address, answer: bool) -> None:
-        self._reactor = reactor
-        self._to = to
-        self.request = request
-        self.answer = answer
-        self.done: Deferred[bytes] = Deferred(lambda _: self.fail(Unreachable("cancelled")))
-        self._finished: Callable[[_Exchange], None] | None = None
-        self._timer: IDelayedCall | None = None
-        self._connector: Any = None
-
-    def start(self, timeout_s: float, finished: Callable[[_Exchange], None]) -> None:
-        """Connect; all of it may take ``timeout_s``."""
-        self._finished = finished
-        host, port = self._to
-        self._timer = self._reactor.callLater(timeout_s, self._timed_out)
-        self._connector = self._reactor.connectTCP(host, port, self, timeout=timeout_s)
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        return _OutgoingStream(self)
-
-    def clientConnectionFailed(self, connector: Any, reason: Failure) -> None:
-        self.fail(Unreachable(f"dial tcp {join_host_port(*self._to)}: {_dial_error(reason)}"))
-
-    def _timed_out(self) -> None:
-        self.fail(Unreachable(f"dial tcp {join_host_port(*self._to)}: i/o timeout"))
-
-    def succeed(self, answer: bytes) -> None:
-        """The answer is there."""
-        if self._settle():
-            self.done.callback(answer)
-
-    def fail(self, problem: PyconsulError) -> None:
-        """There will be no answer."""
-        if self._settle():
-            self.done.errback(problem)
-
-    def _settle(self) -> bool:
-        if self._finished is None:
-            return False
-        finished, self._finished = self._finished, None
-        finished(self)
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        if self._connector is not None:
-            self._connector.disconnect()
-        return True
-
-
-class _OutgoingStream(Protocol):
-    def __init__(self, exchange: _Exchange) -> None:
-        self._exchange = exchange
-        self._framer = StreamFramer()
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(self._exchange.request)
-        if not self._exchange.answer:
-            self.transport.loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        try:
-            answer = self._framer.feed(data)
-        except DecodeError as problem:
-            self._exchange.fail(problem)
-            return
-        if answer is not None:
-            self._exchange.succeed(answer)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._exchange.answer:
-            self._exchange.fail(Unreachable("EOF"))
-        else:
-            self._exchange.succeed(b"")
-
-
 def _nothing(_: object) -> None:
     return None
-
-
-def _dial_error(reason: Failure) -> str:
-    """Why a connection could not be made, as Go programs say it."""
-    if isinstance(reason.value, error.ConnectionRefusedError):
-        return "connect: connection refused"
-    if isinstance(reason.value, error.TimeoutError | error.TCPTimedOutError):
-        return "i/o timeout"
-    if isinstance(reason.value, error.NoRouteError):
-        return "connect: no route to host"
-    return f"connect: {reason.getErrorMessage()}"
 
 
 def reactor_resolver(reactor: Any) -> Callable[[str], Deferred[Sequence[str]]]:

@@ -10,6 +10,9 @@ from pyconsul.swim.messages import META_MAX
 
 _MARK = 255
 
+TLS_TAG = "gossip_tls"
+"""Says that a member takes streams inside TLS. Members of other makes have no such tag, and pass it on."""
+
 
 def encode_tags(tags: Mapping[str, str]) -> bytes:
     """The meta bytes for ``tags``.

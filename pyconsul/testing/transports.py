@@ -312,6 +312,7 @@ class GossipSocket(_Exchanging):
         self.address: Address = (stack.ip, port)
         self.packet_received: Callable[[bytes, Address], None] = lambda packet, source: None
         self.stream_received: Callable[[bytes, Address], bytes | None] = lambda request, source: None
+        self.speaks_tls: Callable[[Address], bool | None] = lambda to: False
         stack.network.gossip[self.address] = self
 
     def send(self, packet: bytes, to: Address) -> None:

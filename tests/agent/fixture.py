@@ -70,6 +70,7 @@ class NoGossip:
         self.address = address
         self.packet_received: Callable[[bytes, Address], None] = lambda packet, source: None
         self.stream_received: Callable[[bytes, Address], bytes | None] = lambda request, source: None
+        self.speaks_tls: Callable[[Address], bool | None] = lambda to: False
 
     def send(self, packet: bytes, to: Address) -> None:
         pass

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import ssl
+import subprocess
 from pathlib import Path
+from typing import Any
 
 from tests.checks.certificates import CLIENT, Authority
+from tests.cluster.peers import missing_peers, peers_folder
 from tests.cluster.processes import Agent, ClusterTestCase, block, eventually
 
 FULL = "verify_incoming = true verify_outgoing = true verify_server_hostname = true"
@@ -134,3 +139,71 @@ class ClusterTests(TlsTestCase):
         self.certify(wrong, "server.dc1.consul")
         eventually(lambda: wrong.put("agent/reload") == b"")
         eventually(lambda: wrong.get("status/leader"))
+
+
+KEY = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
+
+
+class PoolTests(TlsTestCase):
+    """Gossip: streams inside TLS among ours, and everything as ever with others."""
+
+    def theirs(self, number: int, *arguments: str) -> Agent:
+        """A client agent of real Consul: what asks it."""
+        ip = f"{self.block}.{number}"
+        command = [
+            str(peers_folder() / "consul"), "agent", "-node", f"r{number}", "-bind", ip, "-client", ip,
+            "-data-dir", os.path.join(self.folder, f"real{number}"), "-encrypt", KEY, *arguments,
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return Agent(self, self.folder, ip, f"r{number}")
+
+    def members(self, agent: Agent) -> dict[str, Any]:
+        """Those who are alive."""
+        return {m["Name"]: m for m in agent.get("agent/members") if m["Status"] == 1}
+
+    def see(self, wanted: set[str], *agents: Agent) -> None:
+        for agent in agents:
+            eventually(lambda agent=agent: set(self.members(agent)) == wanted)  # type: ignore[misc]
+
+    def test_inside(self) -> None:
+        """The port takes TLS with a certificate of ours, and all members say that they do."""
+        self.start_all()
+        everybody = {agent.name for agent in self.agents}
+        self.see(everybody, *self.agents)
+        for member in self.members(self.client).values():
+            self.assertEqual(member["Tags"]["gossip_tls"], "1")
+        context = ssl.create_default_context(cadata=self.authority.pem().decode())
+        context.check_hostname = False
+        client = Path(self.client.folder)
+        context.load_cert_chain(client / "cert.pem", client / "key.pem")
+        with socket.create_connection((self.servers[0].ip, 8301)) as plain:
+            wrapped = context.wrap_socket(plain)
+            self.assertEqual(wrapped.version(), "TLSv1.3")
+            wrapped.close()
+        stranger = self.make("c6", f"{self.block}.6", "-retry-join", self.servers[0].ip)
+        self.certify(stranger, "client.dc1.consul", Authority())
+        stranger.start()
+        self.said(stranger, f"dial tcp {self.servers[0].ip}:8301: TLS: the peer refused: ")
+        self.said(self.servers[0], " refused: TLS: x509: certificate signed by unknown authority")
+        self.see(everybody, *self.agents)
+
+    def test_with_consul(self) -> None:
+        """Members of real Consul join ours and are joined, plain, encrypted by gossip's key."""
+        for agent in self.agents:
+            self.configure(agent, f'{FULL}\nencrypt = "{KEY}"')
+        self.start_all()
+        joining = self.theirs(7, "-retry-join", self.servers[0].ip)
+        joined = self.theirs(8)
+        eventually(lambda: joined.get("agent/members"))
+        self.client.put(f"agent/join/{joined.ip}")
+        everybody = {*(agent.name for agent in self.agents), "r7", "r8"}
+        self.see(everybody, *self.agents, joining, joined)
+        self.assertEqual(self.members(joining)["c5"]["Tags"]["gossip_tls"], "1")
+        self.assertNotIn("gossip_tls", self.members(self.client)["r7"]["Tags"])
+        self.client.kill()
+        self.agents.remove(self.client)
+        self.see(everybody - {"c5"}, *self.agents, joining, joined)
+
+    test_with_consul.skip = missing_peers("consul")  # type: ignore[attr-defined]

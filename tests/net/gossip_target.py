@@ -9,7 +9,8 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import MemoryReactorClock, StringTransportWithDisconnection
 
 from pyconsul.interfaces import Address
-from pyconsul.net.gossip_transport import UdpTcpGossipTransport, _IncomingFactory, _Packets
+from pyconsul.net.gossip_streams import IncomingFactory
+from pyconsul.net.gossip_transport import UdpTcpGossipTransport, _Packets
 
 SOURCE = ("10.0.0.9", 8301)
 SAMPLES_MAX = 400
@@ -29,7 +30,7 @@ class Target(UdpTcpGossipTransport):
         self.packets: list[bytes] = []
         self.sent = 0
         self.streams: list[bytes] = []
-        self._datagrams, self._factory = _Packets(self), _IncomingFactory(self)
+        self._datagrams, self._factory = _Packets(self), IncomingFactory(self)
 
     def keep(self, samples: list[bytes], data: bytes) -> None:
         """Have ``data`` among the samples, in place of another if there are many."""

@@ -37,6 +37,7 @@ class Socket:
         self.address = address
         self.packet_received: Callable[[bytes, Address], None] = lambda packet, source: None
         self.stream_received: Callable[[bytes, Address], bytes | None] = lambda request, source: None
+        self.speaks_tls: Callable[[Address], bool | None] = lambda to: False
         network.sockets[address] = self
 
     def send(self, packet: bytes, to: Address) -> None:
