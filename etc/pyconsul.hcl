@@ -19,6 +19,14 @@ retry_join = ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 # Encrypt gossip: a key from "pyconsul keygen", the same everywhere.
 # encrypt = "..."
 
+# Encrypt requests, from "pyconsul tls ca create" and "pyconsul tls cert create -server".
+# ca_file   = "/etc/pyconsul/consul-agent-ca.pem"
+# cert_file = "/etc/pyconsul/dc1-server-consul-0.pem"
+# key_file  = "/etc/pyconsul/dc1-server-consul-0-key.pem"
+# verify_incoming        = true
+# verify_outgoing        = true
+# verify_server_hostname = true
+
 performance {
   raft_multiplier = 1
 }

@@ -39,6 +39,7 @@ COMMANDS = {
     "services": "Register and deregister services",
     "simulate": "Run servers in virtual time through faults",
     "snapshot": "Save, restore and inspect the state of the servers",
+    "tls": "Make a CA and certificates",
     "validate": "Check configuration files",
     "version": "Show the version",
     "watch": "Print data, or run a program whenever it changes",
