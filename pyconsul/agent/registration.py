@@ -396,16 +396,16 @@ class Registrations:
             persistence.save_state(state.check_id, state.status, state.output, planned.kind.ttl_s)
 
     def _alias_of(self, node: str, service_id: str) -> list[HealthCheck] | Deferred[Any] | None:
-        """The checks that an alias check of this node stands for."""
+        """The checks that an alias check of this node stands for: also those of the node, as in Consul."""
         if node and node.lower() != self._local.node_name.lower():
             return self._remote_checks(node, service_id)
         if service_id and service_id not in self._local.services:
             return None
-        if service_id:
-            concerned = self._local.checks_of(service_id)
-        else:
-            concerned = [local for local in self._local.checks.values() if not local.check.service_id]
-        found = [local.check for local in concerned if local.check.type != "alias"]
+        found = [
+            local.check
+            for local in self._local.checks.values()
+            if local.check.service_id in ("", service_id) and local.check.type != "alias"
+        ]
         if node and not service_id:  # whoever can run an alias check passes the gossip check of its node
             found.append(HealthCheck(node=node, check_id=SERF_CHECK_ID, status=PASSING))
         return found

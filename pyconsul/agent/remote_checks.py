@@ -26,7 +26,7 @@ class RemoteChecks:
         self._ask = ask
 
     def __call__(self, node: str, service_id: str) -> Deferred[list[HealthCheck] | None]:
-        """The checks of a service of ``node``, or of the node itself if none is named.
+        """The checks of ``node``, and of a service there if one is named.
 
         Fires with ``None`` if there is no such thing.
         """
@@ -35,14 +35,14 @@ class RemoteChecks:
     async def _read(self, node: str, service_id: str) -> list[HealthCheck] | None:
         request = NodeSpecificRequest(datacenter=self._datacenter, node=node, allow_stale=True)
         answer: IndexedHealthChecks = await self._answer("Health.NodeChecks", request)
-        found = [check for check in answer.health_checks or () if check.service_id == service_id]
-        if found:
+        found = [check for check in answer.health_checks or () if check.service_id in ("", service_id)]
+        if any(check.service_id == service_id for check in found):
             return found
         known: IndexedNodeServices = await self._answer("Catalog.NodeServices", request)
         services = known.node_services
         if services is None or (service_id and service_id not in (services.services or {})):
             return None
-        return []
+        return found
 
     async def _answer(self, method: str, request: NodeSpecificRequest) -> Any:
         answer = self._ask(method, request)

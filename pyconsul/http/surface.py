@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 BUG = "Internal error; the agent's log says more"
 BLOCKED = text(403, "Endpoint is blocked by agent configuration")
 RESTRICTED = text(403, "Access is restricted")
+NOBODY = b"[]"
+"""The body of an answer about what is not there."""
 MISS = ((b"X-Cache", b"MISS"),)
 HIT = ((b"Age", b"0"), (b"X-Cache", b"HIT"))
 SMALL_BODY_BYTES = 64 * 1024
@@ -262,6 +264,10 @@ class Surface:
             return self._unkept(answer, query)
         body = self.renderer.body(answer, query.wants_pretty)
         answer = replace(answer, body=body, json=NO_JSON)
+        if body == NOBODY and not query.wants_cached:
+            # Its index moves also when others go, of which nobody is told; with an old one, who waits next
+            # would be answered at once.
+            return self._unkept(answer, query)
         kept = replace(answer, headers=HIT) if answer.headers == MISS else answer
         self.kept.keep(place, kept, body)
         return answer

@@ -12,7 +12,7 @@ _UNITS_NS = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?([^0-9.]*)")
 _NS_MAX = 2**63 - 1
 
 
@@ -32,10 +32,11 @@ def parse_ns(text: str) -> int:
     while at < len(rest):
         part = _PART.match(rest, at)
         if part is None or not (part[1] or part[2]):
-            if re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", rest[at:]):
-                raise ValueError(f'time: missing unit in duration "{text}"')
             raise invalid
-        unit = _UNITS_NS[part[3]]
+        unit = _UNITS_NS.get(part[3])
+        if unit is None:
+            problem = f'unknown unit "{part[3]}"' if part[3] else "missing unit"
+            raise ValueError(f'time: {problem} in duration "{text}"')
         fraction = part[2] or ""
         total += int(part[1] or "0") * unit + int(fraction or "0") * unit // 10 ** len(fraction)
         at = part.end()

@@ -361,10 +361,14 @@ class AliasTests(Base):
         self.alias(alias_service="web")
         self.assertEqual(self.state(), CRITICAL)
         self.made.update_ttl("service:web", PASSING, "")
-        self.made.register_check(CheckDefinition(name="other", ttl="10s"))
+        self.made.register_check(CheckDefinition(name="node", ttl="1h", status=PASSING))
         self.local.checks["service:web"].runner.stop()  # type: ignore[union-attr]
         self.clock.pump([1.0] * 120)
         self.assertEqual(self.state(), PASSING)
+        self.made.update_ttl("node", WARNING, "hot")
+        self.clock.pump([1.0] * 120)
+        self.assertEqual(self.state(), WARNING)
+        self.assertEqual(self.local.checks["alias"].check.output, 'Aliased check "node" failing: hot')
         self.local.stop()
 
     def test_of_its_own_node(self) -> None:

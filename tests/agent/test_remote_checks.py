@@ -42,11 +42,13 @@ class RemoteTests(SynchronousTestCase):
         self.assertEqual(self.read("n2", "", CHECKS, None), CHECKS[:1])
 
     def test_a_service(self) -> None:
-        self.assertEqual(self.read("n2", "web", CHECKS, None), CHECKS[1:])
+        """Its checks and those of the node."""
+        self.assertEqual(self.read("n2", "web", CHECKS, None), CHECKS)
 
     def test_without_checks(self) -> None:
         """What is there and has none is well; what is not there is not."""
-        self.assertEqual(self.read("n2", "quiet", CHECKS, KNOWN), [])
+        self.assertEqual(self.read("n2", "quiet", CHECKS, KNOWN), CHECKS[:1])
+        self.assertEqual(self.read("n2", "quiet", CHECKS[1:], KNOWN), [])
         self.assertEqual(self.read("n2", "", [], KNOWN), [])
         self.assertIsNone(self.read("n2", "none", CHECKS, KNOWN))
         self.assertIsNone(self.read("n9", "", [], None))

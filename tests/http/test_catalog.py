@@ -250,6 +250,15 @@ class CachedTests(Base):
             self.ask("/v1/health/service/web?cached&stale")
             self.assertIn(b"\r\nX-Cache: %b\r\n" % hit, self.head)
 
+    def test_nobody(self) -> None:
+        """An empty list is only kept for who says that it may be old: its index may move unseen."""
+        self.agent.replies["Health.ServiceNodes"] = IndexedCheckServiceNodes(nodes=[], **meta())
+        for target, asked in (("none", 5), ("none?cached", 1)):
+            self.agent.asked.clear()
+            for _ in range(5):
+                self.assertEqual(self.ask(f"/v1/health/service/{target}"), (200, b"[]"))
+            self.assertEqual(len(self.agent.asked), asked, target)
+
     def test_alike(self) -> None:
         """What asks for the same is found, however it is asked for, until that changes."""
         for target, hit in (

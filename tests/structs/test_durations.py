@@ -30,10 +30,13 @@ class DurationTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         """The texts that Go gives."""
-        for text in ("", "-", "abc", "5x", "s", ".s", "1s ", "-.", "9999999999h"):
+        for text in ("", "-", "abc", "s", ".s", "-.", "9999999999h", ":1s"):
             error = self.assertRaises(ValueError, parse_ns, text)
             self.assertEqual(str(error), f'time: invalid duration "{text}"')
-        for text in ("5", "1h30", "2.5"):
+        for text, unit in (("5x", "x"), ("1s ", "s "), ("1d2h", "d")):
+            error = self.assertRaises(ValueError, parse_ns, text)
+            self.assertEqual(str(error), f'time: unknown unit "{unit}" in duration "{text}"')
+        for text in ("5", "1h30", "2.5", "127.0.0.1"):
             error = self.assertRaises(ValueError, parse_ns, text)
             self.assertEqual(str(error), f'time: missing unit in duration "{text}"')
 
