@@ -58,13 +58,15 @@ def texts(rows: Any, is_pretty: bool) -> Iterator[bytes]:
     inner = slice(1, -1)
     if is_pretty:
         inner, after = slice(1, -2), b"\n" + after + b"\n"
-    for part in _parts(rows):
+    parts = _parts(rows)
+    part = next(parts)
+    while part is not None:
         text = encode(part)
         if is_pretty:
             text = msgspec.json.format(text, indent=4)
-        yield b"".join((before, memoryview(text)[inner]))
+        part = next(parts, None)
+        yield b"".join((before, memoryview(text)[inner], after if part is None else b""))
         before = b","
-    yield after
 
 
 def _parts(rows: Any) -> Iterator[Any]:
