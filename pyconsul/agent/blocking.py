@@ -1,17 +1,26 @@
-"""Reads that wait for a change: parked on what they read, with one coarse timer for all."""
+"""Reads that wait for a change: parked on what they read, with one coarse timer for all.
+
+If one write wakes many of them, they look by turns what has become of what they read, so that neither the
+writer nor anybody else waits for them. A look finds whatever is there by then, so none misses a change.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 
 from pyconsul.agent.forwarding import QUERY_TIMES_S, blocking_time_s, shared_time_s
 from pyconsul.endpoints.base import Method, Read
 from pyconsul.net.wheel import Wheel
 from pyconsul.state.watches import Watches
+
+LOOK_AT_ONCE_MAX = 16
+LOOKS_TURN_S = 0.002
 
 
 class Parking:
@@ -28,6 +37,7 @@ class Parking:
         self,
         watches: Watches,
         wheel: Wheel,
+        clock: IReactorTime,
         rng: Random,
         answer: Callable[[Read, Any], Any],
         leave: Callable[[Method, Any, float], Deferred[Any] | None],
@@ -35,20 +45,58 @@ class Parking:
     ) -> None:
         self.watches = watches
         self.wheel = wheel
+        self._clock = clock
         self.rng = rng
         self.answer = answer
         self.leave = leave
         self.times = times
         self.count = 0
         self.releasing = False
+        self._woken: deque[_Parked] = deque()
 
     def release(self) -> None:
         """Answer all that are parked: indexes may have gone back, so that they would wait for ever."""
         self.releasing = True
         try:
-            self.watches.wake_all()
+            self.wake_all()
         finally:
             self.releasing = False
+
+    def wake_all(self) -> None:
+        """Have all look now."""
+        self.watches.wake_all()
+        while self._woken:
+            self._look()
+
+    def woke(self, parked: _Parked) -> None:
+        """Have ``parked`` look, now or when it is its turn."""
+        if self.watches.waking <= LOOK_AT_ONCE_MAX or self.releasing:
+            parked.look()
+            return
+        parked.woken = True
+        self._woken.append(parked)
+        if len(self._woken) == 1:
+            self._clock.callLater(0, self._turn)
+
+    def _look(self) -> None:
+        parked = self._woken[0]
+        try:
+            if parked.woken:
+                parked.woken = False
+                parked.look()
+        finally:
+            self._woken.popleft()
+
+    def _turn(self) -> None:
+        until = self._clock.seconds() + LOOKS_TURN_S
+        try:
+            while self._woken:
+                self._look()
+                if self._clock.seconds() >= until:
+                    return
+        finally:
+            if self._woken:
+                self._clock.callLater(0, self._turn)
 
     def park(self, method: Method, request: Any, read: Read, now: float) -> Deferred[Any]:
         """Wait until the result's index is above ``request.min_query_index``, or the time is over."""
@@ -65,7 +113,7 @@ class _Parked:
     """One parked request. Its identity is what the watches and the wheel know."""
 
     __slots__ = (
-        "deferred", "elsewhere", "lot", "method", "read", "request", "slot", "until", "watch",
+        "deferred", "elsewhere", "lot", "method", "read", "request", "slot", "until", "watch", "woken",
     )  # fmt: skip
 
     def __init__(self, lot: Parking, method: Method, request: Any, read: Read) -> None:
@@ -77,10 +125,15 @@ class _Parked:
         self.until = 0.0
         self.watch: Any = read.watch
         self.elsewhere: Deferred[Any] | None = None
+        self.woken = False
         self.deferred: Deferred[Any] = Deferred(self._gone)
 
     def wake(self) -> None:
         """Something that was read has changed; the watches have forgotten us."""
+        self.lot.woke(self)
+
+    def look(self) -> None:
+        """See what has become of it."""
         answer: Any = None
         try:
             elsewhere = self.lot.leave(self.method, self.request, self.until)
@@ -105,7 +158,12 @@ class _Parked:
 
     def expire(self) -> None:
         """The time is over: the same data again."""
-        if self.deferred.called:  # cancelled by one that expired in the same turn of the wheel
+        if self.woken:  # and its turn has not come
+            self.woken = False
+            self.look()
+            if self.elsewhere is not None:
+                return
+        if self.deferred.called:  # or cancelled by one that expired in the same turn of the wheel
             return
         self.lot.watches.cancel(self.watch, self)
         self.lot.count -= 1
@@ -120,5 +178,6 @@ class _Parked:
         if self.elsewhere is not None:
             self.elsewhere.cancel()
             return
+        self.woken = False
         self.lot.watches.cancel(self.watch, self)
         self._unpark()

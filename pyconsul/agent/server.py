@@ -150,8 +150,9 @@ class ServerAgent(BaseAgent):
         self._wheel = Wheel(environment.clock)
         times = config.default_query_time, config.max_query_time
         self.parking = Parking(
-            self.store.watches, self._wheel, environment.rng, self._complete, self._elsewhere, times
-        )
+            self.store.watches, self._wheel, environment.clock, environment.rng, self._complete,
+            self._elsewhere, times,
+        )  # fmt: skip
         self._forwarder = self._make_forwarder()
         self._last_leader = ""
         self.served = Served(environment.clock.seconds)
@@ -317,7 +318,7 @@ class ServerAgent(BaseAgent):
         self.raft.stop()
         self.federation.stop()
         self._forwarder.stop()
-        self.store.watches.wake_all()  # whoever is parked here is told that there is no leader now
+        self.parking.wake_all()  # whoever is parked here is told that there is no leader now
         self._wheel.stop()
         return super().stopService()
 

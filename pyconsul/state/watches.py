@@ -50,12 +50,15 @@ class Watches:
     While a command is applied, ``touch*`` note what changes; ``fire`` then wakes each watcher
     concerned once. Both cost next to nothing when nobody watches.
 
+    :ivar waking: how many are woken by the ``fire`` that goes on.
     :ivar on_failure: is told of the failure of a watcher, which is forgotten; without it the first failure
         is raised once all are woken. An agent sets it, for what a watcher does wrong must not come out of
         whatever changed the store: that would end this server's part in consensus.
     """
 
-    __slots__ = ("_batch", "_firing", "_keys", "_lengths", "_others", "_prefixes", "on_failure", "pending")
+    __slots__ = (
+        "_batch", "_firing", "_keys", "_lengths", "_others", "_prefixes", "on_failure", "pending", "waking",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._keys: dict[str, _Bucket] = {}
@@ -67,6 +70,7 @@ class Watches:
         """Whom ``fire`` has to wake."""
         self._batch: _Bucket = {}
         self._firing = False
+        self.waking = 0
         self.on_failure: Callable[[Exception], None] | None = None
 
     def __len__(self) -> int:
@@ -171,6 +175,7 @@ class Watches:
             while self.pending:
                 batch, self.pending = self.pending, {}
                 self._batch = batch
+                self.waking = len(batch)
                 for watcher, keys in batch.items():
                     if len(keys) > 1:
                         self._forget(keys, watcher)

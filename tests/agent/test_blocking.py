@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from pyconsul.agent import blocking
 from pyconsul.agent.blocking import Parking
 from pyconsul.agent.forwarding import shared_time_s
 from pyconsul.endpoints.base import Method, Read
@@ -17,9 +18,10 @@ from pyconsul.net.wheel import Wheel
 from pyconsul.state.watches import Watches
 from pyconsul.structs.kv import IndexedDirEntries, KeyRequest
 from tests.agent.fixture import get
+from tests.http.fakes import TurningClock
 
 
-class BlockingTests(SynchronousTestCase):
+class ParkingTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.watches = Watches()
@@ -29,7 +31,9 @@ class BlockingTests(SynchronousTestCase):
         self.trouble: Exception | None = None
         self.elsewhere: Deferred[Any] | None = None
         self.left: list[float] = []
-        self.parking = Parking(self.watches, Wheel(self.clock), Random(1), self.answer, self.leave)
+        self.parking = Parking(
+            self.watches, Wheel(self.clock), self.clock, Random(1), self.answer, self.leave
+        )
         self.method = Method("KVS.Get", "read", KeyRequest, IndexedDirEntries, "", self.read)
 
     def read(self, request: Any) -> Read:
@@ -57,6 +61,8 @@ class BlockingTests(SynchronousTestCase):
         self.assertEqual((self.parking.count, len(self.watches)), (0, 0))
         self.assertEqual(self.parking.wheel._slots, {})
 
+
+class BlockingTests(ParkingTestCase):
     def test_at_once(self) -> None:
         """A read that must not wait any longer is answered on the next wake-up, whatever its index."""
         parked = self.park()
@@ -247,5 +253,116 @@ class BlockingTests(SynchronousTestCase):
             parked.addCallback(answered.append)
         self.index = 6
         self.touch()
+        self.clock.advance(0)
         self.assertEqual(answered, ["reply 6"] * 100)
         self.assert_nothing_left()
+
+
+class ManyTests(ParkingTestCase):
+    """Many that one write wakes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.clock = TurningClock()
+        self.parking = Parking(
+            self.watches, Wheel(self.clock), self.clock, Random(1), self.answer, self.leave
+        )
+        self.patch(blocking, "LOOK_AT_ONCE_MAX", 2)
+        self.patch(blocking, "LOOKS_TURN_S", 0.0)
+
+    def answered(self, parked: list[Deferred[Any]]) -> list[int]:
+        return [number for number, deferred in enumerate(parked) if deferred.called]
+
+    def test_by_turns(self) -> None:
+        """They look one after the other, as they came, each once."""
+        parked = [self.park() for _ in range(4)]
+        self.index = 6
+        self.touch()
+        for number in range(4):
+            self.assertEqual(self.answered(parked), [*range(number)])
+            self.clock.advance(0)
+        self.assertEqual(self.answered(parked), [0, 1, 2, 3])
+        self.assert_nothing_left()
+        self.clock.advance(0)
+        (wheel,) = self.clock.getDelayedCalls()
+        self.assertGreater(wheel.getTime(), 1.0)
+
+    def test_few_at_once(self) -> None:
+        """Meanwhile few others do not wait."""
+        parked = [self.park() for _ in range(4)]
+        self.touch()
+        self.watched = (("kv", "b"),)
+        other = self.park()
+        self.index = 6
+        self.touch("b")
+        self.assertEqual(self.answered([*parked, other]), [4])
+
+    def test_changed_again(self) -> None:
+        """They find what is there when they look, and wait on if that is nothing new."""
+        parked = [self.park() for _ in range(3)]
+        self.touch()
+        self.clock.advance(0)
+        self.index = 7
+        self.touch()  # whoever has looked by now looks again
+        self.assertEqual(self.answered(parked), [0])
+        for _ in range(2):
+            self.clock.advance(0)
+        self.assertEqual([self.successResultOf(one) for one in parked], ["reply 7"] * 3)
+        self.assert_nothing_left()
+
+    def test_gone(self) -> None:
+        """Nobody looks for a client that went away."""
+        parked = [self.park() for _ in range(3)]
+        self.index = 6
+        self.touch()
+        parked[0].cancel()
+        self.failureResultOf(parked[0], CancelledError)
+        looks = len(self.left)
+        for _ in range(3):
+            self.clock.advance(0)
+        self.assertEqual((self.answered(parked), len(self.left)), ([0, 1, 2], looks + 2))
+        self.assert_nothing_left()
+
+    def test_time_is_over(self) -> None:
+        """Who has no time left looks at once: there may be nothing new, or a leader elsewhere."""
+        cases: list[tuple[int, Any]] = [(6, None), (5, None), (5, Deferred())]
+        for index, elsewhere in cases:
+            parked = [self.park(), *(self.park(1000.0) for _ in range(2))]
+            self.touch()
+            self.index, self.elsewhere = index, elsewhere
+            deferred, *others = parked
+            self.parking._woken[0].expire()
+            if elsewhere is not None:
+                self.assertNoResult(deferred)
+                elsewhere.callback("from elsewhere")
+                self.assertEqual(self.successResultOf(deferred), "from elsewhere")
+            else:
+                self.assertEqual(self.successResultOf(deferred), f"reply {index}")
+            self.elsewhere, self.index = None, 5
+            for other in others:
+                other.cancel()
+                self.failureResultOf(other, CancelledError)
+            self.assertEqual((self.parking.count, len(self.watches)), (0, 0))
+            for _ in parked:
+                self.clock.advance(0)
+
+    def test_released(self) -> None:
+        """All that wait for their turn are answered with the others."""
+        parked = [self.park() for _ in range(3)]
+        self.touch()
+        self.watched = (("kv", "b"),)
+        parked += [self.park() for _ in range(3)]
+        self.parking.release()
+        self.assertEqual(self.answered(parked), [*range(6)])
+        self.assert_nothing_left()
+
+    def test_a_bug(self) -> None:
+        """The others have their turns all the same."""
+        parked = [self.park() for _ in range(3)]
+        self.index = 6
+        self.touch()
+        self.trouble = ValueError("a bug")
+        for _ in range(3):
+            self.clock.advance(0)
+        self.failureResultOf(parked[0], ValueError)
+        self.assertEqual([self.successResultOf(one) for one in parked[1:]], ["reply 6"] * 2)
