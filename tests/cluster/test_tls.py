@@ -140,6 +140,33 @@ class ClusterTests(TlsTestCase):
         eventually(lambda: wrong.get("status/leader"))
 
 
+class DatacenterTests(TlsTestCase):
+    def server(self, number: int, datacenter: str, name: str) -> Agent:
+        """The one server of a datacenter."""
+        agent = self.make(
+            f"s{number}", f"{self.block}.{number}", "-server", "-bootstrap-expect=1",
+            "-datacenter", datacenter,
+            "-retry-join-wan", f"{self.block}.2", "-retry-join-wan", f"{self.block}.3",
+        )  # fmt: skip
+        self.certify(agent, name)
+        return agent.start()
+
+    def test_names_of_datacenters(self) -> None:
+        """Each server is asked for by the name of its own datacenter; another name is none."""
+        one = self.server(2, "dc1", "server.dc1.consul")
+        two = self.server(3, "dc2", "server.dc2.consul")
+        self.agents = [one, two]
+        eventually(lambda: one.put("kv/x?dc=dc2", b"v") == b"true")
+        eventually(lambda: two.get("kv/x?dc=dc2")[0]["Key"] == "x")
+        eventually(lambda: two.put("kv/y?dc=dc1", b"v") == b"true")
+        two.kill()
+        self.certify(two, "server.dc1.consul")
+        two.start()
+        why = f"no TLS with the server at {two.ip}:8300: x509: certificate is not valid for server.dc2.consul"
+        eventually(lambda: one.request("GET", "kv/x?dc=dc2")[0] == 500 and why in one.log())
+        eventually(lambda: two.get("kv/y?dc=dc1")[0]["Key"] == "y")
+
+
 KEY = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
 
 
