@@ -187,7 +187,9 @@ def _assemble(
         amp.tls_changed()
         agent.tls_changed()
 
-    agent.reloading.parts.append(TlsSettings(tls, tls_changed))
+    tls_settings = TlsSettings(tls, environment.wall_time, tls_changed)
+    tls_settings.warn()
+    agent.reloading.parts.append(tls_settings)
     transports = [gossip] if wan is None else [gossip, wan]
     sinks = _sinks(config.telemetry, agent.telemetry.prefix, reactor)
     agent.telemetry.sinks += [sink.push for sink in sinks]

@@ -8,8 +8,10 @@ from pyconsul.agent.reloading import Settings
 from pyconsul.config.schema import AgentConfig
 from pyconsul.config.tls import CIPHER_SUITES, cipher_suites
 from pyconsul.errors import ConfigurationError
+from pyconsul.interfaces import WallTime
+from pyconsul.log import make_logger
 from pyconsul.net.tls import Tls, TlsOptions, TlsState
-from pyconsul.net.tls_files import TlsFiles
+from pyconsul.net.tls_files import NO_CREDENTIALS, TlsFiles, age_warnings
 
 SETTINGS = (
     "ca_file", "ca_path", "cert_file", "key_file", "verify_incoming", "verify_incoming_rpc",
@@ -54,8 +56,10 @@ class TlsSettings:
     :param taken: called once there is something new.
     """
 
-    def __init__(self, tls: Tls, taken: Callable[[], object]) -> None:
+    def __init__(self, tls: Tls, wall_time: WallTime, taken: Callable[[], object]) -> None:
+        self._log = make_logger("agent.tls")
         self._tls = tls
+        self._wall_time = wall_time
         self._taken = taken
         self._settings = Settings(SETTINGS, lambda new: None)
 
@@ -72,7 +76,18 @@ class TlsSettings:
     def apply(self, old: AgentConfig, new: AgentConfig) -> None:
         """New connections have it from now on; those that are open go on as they are."""
         self._tls.take(self._read(new))
+        self.warn()
         self._taken()
+
+    def warn(self) -> None:
+        """Say which certificates are out of date, or soon will be."""
+        credentials = self._tls.state.credentials
+        if credentials is NO_CREDENTIALS:
+            return
+        from datetime import UTC, datetime
+
+        for line in age_warnings(credentials, datetime.fromtimestamp(self._wall_time(), UTC)):
+            self._log.warn("{line}", line=line)
 
     def _read(self, config: AgentConfig) -> TlsState:
         try:

@@ -16,7 +16,12 @@ from pyconsul.errors import ConfigurationError
 from pyconsul.late_tls import provide as provide_tls
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cryptography import x509
+
+WARN_DAYS = 14
+"""A certificate that is good for less than this is worth a word."""
 
 NOT_A_PAIR = "Failed to load cert/key pair"
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
@@ -108,6 +113,24 @@ def load_credentials(files: TlsFiles, reader: Reader) -> Credentials:
     if has_pair:
         chain, key = _pair(files, reader, texts)
     return Credentials(tuple(authorities), tuple(chain), key, tuple(texts))
+
+
+def age_warnings(credentials: Credentials, now: datetime) -> list[str]:
+    """Which of our own certificate and those of the authorities are out of date, or soon will be.
+
+    :param now: with its time zone.
+    """
+    found = []
+    for certificate in (*credentials.chain[:1], *credentials.authorities):
+        name = certificate.subject.rfc4514_string()
+        left = certificate.not_valid_after_utc - now
+        if now < certificate.not_valid_before_utc:
+            found.append(f"certificate is not yet valid: {name}")
+        elif left.total_seconds() <= 0:
+            found.append(f"certificate has expired: {name}")
+        elif left.days < WARN_DAYS:
+            found.append(f"certificate expires in {left.days} days: {name}")
+    return found
 
 
 def _authorities(files: TlsFiles, reader: Reader, texts: list[bytes]) -> list[x509.Certificate]:

@@ -8,6 +8,7 @@ import stat
 import sys
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import treq
@@ -33,6 +34,7 @@ from pyconsul.config.sources import Sources
 from pyconsul.errors import ConfigurationError, PyconsulError, StorageDamaged
 from pyconsul.log import LOG, Sink
 from pyconsul.storage import raft_storage
+from tests.checks.certificates import Authority
 
 ID = "0e243a1c-1e48-7a28-0dfb-191c86364e28"
 
@@ -204,6 +206,26 @@ class MakeTests(SynchronousTestCase):
                     self.assertEqual(concerned, [], item.path)
                 else:
                     self.assertEqual(len(concerned), 1, item.path)
+
+    def test_new_certificates(self) -> None:
+        """The others hear that this agent takes TLS from now on, in both pools."""
+        agent = self.make(data_dir=self.mktemp()).agent
+        assert isinstance(agent, ServerAgent)
+        assert agent.federation.wan is not None
+        pools = agent.pool, agent.federation.wan.pool
+        self.assertEqual([pool.tags.get("gossip_tls") for pool in pools], [None, None])
+        folder = Path(os.path.abspath(self.mktemp()))
+        authority = Authority()
+        cert, key = authority.write(folder, "server.dc1.consul")
+        (folder / "ca.pem").write_bytes(authority.pem())
+        new = replaced(
+            agent.config, {"ca_file": str(folder / "ca.pem"), "cert_file": str(cert), "key_file": str(key)}
+        )
+        for part in agent.reloading.parts:
+            if part.changes(agent.config, new):
+                part.apply(agent.config, new)
+        self.assertEqual([pool.tags["gossip_tls"] for pool in pools], ["1", "1"])
+        self.assertEqual([pool.tags["use_tls"] for pool in pools], ["1", "1"])
 
     def test_new_limits(self) -> None:
         """Raft's snapshots and the server port take over theirs."""

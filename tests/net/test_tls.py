@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from msgspec.structs import replace
 from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -314,6 +316,48 @@ class ProtocolTests(TlsTestCase):
         self.assertEqual(explain(ValueError("odd")), "odd")
         self.assertEqual(explain(SSL.Error([("a", "b", "strange thing")])), "strange thing")
         self.assertEqual(explain(SSL.Error()), "the peer closed the connection")
+
+
+class HostileTests(TlsTestCase):
+    def test_mutations(self) -> None:
+        """Whatever somebody sends instead of a handshake, nothing is raised, and the connection ends."""
+        rng = Random(7)
+        client, server = (
+            self.tls(self.files("x"), verify_outgoing=True),
+            self.server(verify_incoming_rpc=True),
+        )
+        flights = self.flights(client, server)
+        for _ in range(300):
+            inner = server.server(RPC, Echo(), self.server_failed, 5.0)
+            wire = FakeTransport(inner, True)
+            inner.makeConnection(wire)
+            for flight in flights:
+                mutated = bytearray(flight)
+                for _ in range(rng.randrange(4)):
+                    mutated[rng.randrange(len(mutated))] = rng.randrange(256)
+                cut = rng.randrange(len(mutated) + 1) if rng.random() < 0.2 else len(mutated)
+                inner.dataReceived(bytes(mutated[:cut]) + rng.randbytes(rng.randrange(2) * 40))
+            self.clock.advance(6.0)
+            self.assertTrue(wire.disconnecting or wire.disconnected or inner._lostTLSConnection)
+            inner.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(len(self.why_server), 300)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def flights(self, client: Tls, server: Tls) -> list[bytes]:
+        """What a client sends in a handshake."""
+        sent: list[bytes] = []
+        outer = client.client(RPC, Listener(), self.client_failed)
+        inner = server.server(RPC, Echo(), self.server_failed)
+        receive = inner.dataReceived
+
+        def note(data: bytes) -> None:
+            sent.append(data)
+            receive(data)
+
+        self.patch(inner, "dataReceived", note)
+        connect(inner, FakeTransport(inner, True), outer, FakeTransport(outer, False)).flush()
+        self.assertGreater(len(sent), 1)
+        return sent
 
 
 class Gathering:

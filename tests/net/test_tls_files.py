@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import ConfigurationError
-from pyconsul.net.tls_files import NO_CREDENTIALS, RealReader, TlsFiles, load_credentials
+from pyconsul.net.tls_files import NO_CREDENTIALS, RealReader, TlsFiles, age_warnings, load_credentials
 from tests.checks.certificates import Authority
 
 
@@ -148,6 +149,24 @@ class PairTests(FilesTestCase):
         self.assertEqual(self.pair_problem(cert=b"x"), "failed to find any PEM data in certificate input (c)")
         self.assertIn("PEM inputs may have been switched (c)", self.pair_problem(cert=key))
         self.assertIn("failed to parse the certificate", self.pair_problem(cert=own.replace(b"MII", b"MMM")))
+
+
+class AgeTests(FilesTestCase):
+    def warnings(self, **later: float) -> list[str]:
+        """What is said of a certificate that is good for an hour and was for two, and of its authority's."""
+        files = TlsFiles(ca_file="ca.pem", cert_file="cert.pem", key_file="key.pem")
+        found = load_credentials(files, self.memory)
+        lines = age_warnings(found, datetime.now(UTC) + timedelta(**later))
+        return [line.partition(":")[0] for line in lines]
+
+    def test_ages(self) -> None:
+        """It has not begun, is over, or soon will be."""
+        self.assertEqual(self.warnings(hours=-3), ["certificate is not yet valid"] * 2)
+        self.assertEqual(self.warnings(), ["certificate expires in 0 days"] * 2)
+        self.assertEqual(self.warnings(hours=2), ["certificate has expired"] * 2)
+        cert, key = self.authority.write(Path(self.mktemp()), "x", hours=24.0 * 100)
+        self.memory.files |= {"cert.pem": cert.read_bytes(), "key.pem": key.read_bytes()}
+        self.assertEqual(self.warnings(), ["certificate expires in 0 days"])
 
 
 class RealReaderTests(SynchronousTestCase):
