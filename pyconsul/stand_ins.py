@@ -106,6 +106,15 @@ def _optional(converter: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else converter(value)
 
 
+def _dataclass(kind: Any = None, /, **options: Any) -> Any:
+    """As ``dataclasses.dataclass``; that of ``incremental`` stays as it is, since only builds use it."""
+    if kind is None:
+        return partial(_dataclass, **options)
+    if kind.__module__ == "incremental":
+        return kind
+    return _call("dataclasses", "dataclass", kind, **options)
+
+
 # ------------------------------------------------------------ typing_extensions
 
 
@@ -159,6 +168,9 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "attrs.converters": {},
     "attrs.filters": {},
     "attrs.validators": {},
+    "array": {},
+    "dataclasses": {"dataclass": _dataclass, **_later("dataclasses", "field")},
+    "decimal": {"Decimal": _Unused},
     "dis": _later("dis", "findlinestarts"),
     "html": _later("html", "escape"),
     "http": {"cookiejar": StandIn("http.cookiejar", {})},
@@ -180,6 +192,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "pathlib": {},
     "pickle": {},
     "platform": {"python_implementation": _implementation, "system": _system},
+    "selectors": {},
     "shlex": {},
     "textwrap": {"dedent": str},
     "traceback": _later("traceback", "format_stack"),

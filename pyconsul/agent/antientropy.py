@@ -104,12 +104,12 @@ class AntiEntropy:
         if output_interval_s > 0:
             local.output_changed = self.output_changed
 
-    def start(self) -> None:
-        """Begin with a full sync."""
+    def start(self, after_s: float = 0.0) -> None:
+        """Begin with a full sync, after some time or when a server turns up."""
         self._stopped = False
-        self._full_due = self._clock.seconds()
+        self._full_due = self._clock.seconds() + after_s
         self._trusting = False
-        self._schedule(0.0)
+        self._schedule(after_s)
 
     def stop(self) -> None:
         """Sync no more; what is on its way is given up."""

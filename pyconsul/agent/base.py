@@ -59,6 +59,8 @@ class BaseAgent(MultiService):
     """An agent of either role; ``ServerAgent`` and ``ClientAgent`` add how requests are answered."""
 
     is_server = False
+    sync_after_s = 0.0
+    """When to sync first, unless a server that turns up is reason to do so before."""
     no_segment = 'segment "{}" not found'
 
     def __init__(
@@ -239,7 +241,7 @@ class BaseAgent(MultiService):
         self._registrations.load(self.config.services, self.config.checks)
         self._start_gossip()
         super().startService()
-        self.sync.start()
+        self.sync.start(self.sync_after_s)
         self._reaper.start()
         self.telemetry.start()
         for joining in self.joins:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
+from pyconsul.agent.antientropy import RECONNECT_S
 from pyconsul.agent.base import BaseAgent
 from pyconsul.agent.batching import Batches
 from pyconsul.agent.doubts import Doubts
@@ -28,7 +29,12 @@ if TYPE_CHECKING:
 
 
 class ClientAgent(BaseAgent):
-    """A client agent."""
+    """A client agent.
+
+    It syncs when it has found a server; of many that start together, one after the other does.
+    """
+
+    sync_after_s = RECONNECT_S
 
     def __init__(
         self,

@@ -16,8 +16,6 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.threads import deferToThreadPool
 
 from pyconsul.agent.joining import Join
-from pyconsul.checks.outcome import Tail
-from pyconsul.checks.script import Running, which
 from pyconsul.errors import ConfigurationError, Refused
 from pyconsul.log import make_logger
 
@@ -67,6 +65,9 @@ async def file(path: str) -> list[str]:
 async def execute(reactor: Any, command: str) -> list[str]:
     """The lines that a program prints; there is no shell."""
     args = shlex.split(command)
+    from pyconsul.checks.outcome import Tail
+    from pyconsul.checks.script import Running, which
+
     program = which(args[0]) if args else None
     if program is None:
         raise Refused(f'exec: "{command}": executable file not found in $PATH')

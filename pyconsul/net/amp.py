@@ -1,7 +1,7 @@
 """Raft and RPC between servers, as AMP over TCP.
 
 Port 8300 tells protocols apart by the first byte, as Consul does (``pyconsul.net.entrance``); ours is
-``AMP_BYTE``, which Consul does not use. What follows are AMP boxes of two commands, ``Raft`` (a batch
+``AMP_BYTE`` there, which Consul does not use. What follows are AMP boxes of two commands, ``Raft`` (a batch
 of messages, not answered) and ``Call`` (an endpoint). AMP carries at most 65,535 bytes a value, so
 ``Body`` spreads over several keys of one box.
 
@@ -28,7 +28,6 @@ from pyconsul.errors import PyconsulError, Unreachable, from_code
 from pyconsul.log import make_logger
 from pyconsul.net.wheel import Wheel
 
-AMP_BYTE = b"P"
 KEY_MAX = 255
 VALUE_MAX = 65_535
 BOX_BYTES_MAX = 64 * 1024 * 1024

@@ -10,9 +10,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
-from pyconsul.net.amp import AMP_BYTE
 from pyconsul.net.tls import TLS_BYTE
 
+AMP_BYTE = b"P"
+"""Ours, as ``pyconsul.net.amp`` speaks it."""
 FIRST_BYTE_TIMEOUT_S = 5.0
 
 Speakers: TypeAlias = Mapping[bytes, Callable[[], Protocol]]

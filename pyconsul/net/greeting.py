@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from pyconsul.errors import NotSent
-from pyconsul.net.amp import AMP_BYTE, Connection
+from pyconsul.net.entrance import AMP_BYTE
 from pyconsul.net.tls import why_lost
+
+if TYPE_CHECKING:
+    from pyconsul.net.amp import Connection
 
 
 class TlsFailed(NotSent):

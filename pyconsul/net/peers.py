@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -13,13 +13,15 @@ from twisted.python.failure import Failure
 
 from pyconsul.errors import NotSent, Refused
 from pyconsul.log import make_logger
-from pyconsul.net.amp import AMP_BYTE, Connection
 from pyconsul.net.bounded_lines import BoundedLines
-from pyconsul.net.entrance import Doorman, Entrance, RpcLimits, Speakers
+from pyconsul.net.entrance import AMP_BYTE, Doorman, Entrance, RpcLimits, Speakers
 from pyconsul.net.greeting import Greeting, TlsFailed
 from pyconsul.net.tls import RPC, TLS_BYTE, Tls
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.messages import Heartbeat, HeartbeatResponse, Message, ReadIndex, ReadIndexResponse
+
+if TYPE_CHECKING:
+    from pyconsul.net.amp import Connection
 
 DIAL_TIMEOUT_S = 3.0
 TLS_TIMEOUT_S = 5.0
@@ -194,6 +196,8 @@ class AmpNetwork:
         return dialling.addTimeout(DIAL_TIMEOUT_S + TLS_TIMEOUT_S, self._clock)
 
     def _connection(self, raft: Callable[[bytes], None]) -> Connection:
+        from pyconsul.net.amp import Connection  # not before somebody is to be spoken to
+
         return Connection(self._clock, self._wheel, self.handler, raft)
 
     def _connected(self, connection: Connection, link: _Link) -> None:

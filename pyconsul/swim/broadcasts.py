@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from math import ceil, log10
-
-from sortedcontainers import SortedList
 
 _Entry = tuple[int, int, int, "Broadcast"]
 
@@ -44,7 +43,7 @@ class BroadcastQueue:
 
     def __init__(self, size_max: int) -> None:
         self.size_max = size_max
-        self._order: SortedList[_Entry] = SortedList()
+        self._order: list[_Entry] = []
         self._by_subject: dict[str, Broadcast] = {}
         self._number = 0
 
@@ -58,10 +57,10 @@ class BroadcastQueue:
         if about:
             older = self._by_subject.get(about)
             if older is not None:
-                self._order.remove(older.key())
+                del self._order[bisect_left(self._order, older.key())]
                 self._finish(older)
             self._by_subject[about] = broadcast
-        self._order.add(broadcast.key())
+        insort(self._order, broadcast.key())
         while len(self._order) > self.size_max:
             self._finish(self._order.pop()[3])
 
@@ -77,7 +76,7 @@ class BroadcastQueue:
         position = 0
         while position < len(order) and free > overhead:
             transmits = order[position][0]
-            position = order.bisect_left((transmits, overhead - free, -self._number))
+            position = bisect_left(order, (transmits, overhead - free, -self._number))
             if position == len(order):
                 break
             if order[position][0] != transmits:  # none that often sent fits
@@ -91,7 +90,7 @@ class BroadcastQueue:
             if broadcast.transmits >= limit:
                 self._finish(broadcast)
             else:
-                order.add(broadcast.key())
+                insort(order, broadcast.key())
         return taken, free
 
     def clear(self) -> None:

@@ -12,7 +12,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import TestCase
 
 from pyconsul.errors import NotSent, Unreachable
-from pyconsul.net import amp, entrance, greeting, peers
+from pyconsul.net import entrance, greeting, peers
 from pyconsul.net.peers import AmpNetwork
 from pyconsul.net.tls import Tls, TlsOptions
 from pyconsul.net.tls_files import RealReader, TlsFiles
@@ -191,7 +191,7 @@ class TlsNetworkTests(TestCase):
         """Inside TLS there is somebody else."""
         self.patch(greeting, "AMP_BYTE", b"Q")
         self.patch(entrance, "MISSING", {})
-        self.assertEqual(amp.AMP_BYTE, b"P")
+        self.assertEqual(entrance.AMP_BYTE, b"P")
         self.serve(self.tls("server.dc1.consul"))
         self.assertIn("the peer closed", await self.refusal(self.tls("x", verify_outgoing=True)))
         self.assertIn("unrecognized RPC byte 81", self.log.lines[0])
