@@ -39,6 +39,8 @@ FULL_SYNC_S = 60.0
 RETRY_S, RETRY_MAX_S = 5.0, 60.0
 RECONNECT_S = 3.0
 """Within this time, times the scale, all agents compare after the servers have come back."""
+FEW = 32
+"""Of fewer nodes, all come sooner."""
 
 SMALL_CLUSTER = 128
 GATHER_S = 0.01
@@ -146,7 +148,7 @@ class AntiEntropy:
         All agents notice that at once; they come one after the other, the sooner the fewer there are.
         """
         members = self._members()
-        spread_s = min(1.0, members / SMALL_CLUSTER) * RECONNECT_S * scale(members)
+        spread_s = min(1.0, members / FEW) * RECONNECT_S * scale(members)
         delay_s = GATHER_S + self._rng.random() * spread_s
         self._full_due = min(self._full_due, self._clock.seconds() + delay_s)
         self._failures = 0

@@ -25,7 +25,9 @@ _PROMPTNESS = 0.05
 _HURRY = 0.2
 """Share of the gossip interval that lies between two hurried rounds."""
 _FRESH_MAX = 64
-"""More news than would fit into one packet is not hurried."""
+"""More news than that is not hurried."""
+_FIRST_HAND_NODES = 64
+"""To how many others a hurried round goes if only we have its news."""
 
 
 class Dissemination:
@@ -37,6 +39,10 @@ class Dissemination:
     after silence comes at once. What a member learns between two rounds it passes on in a hurried one: once,
     to as many others as a round has, and besides what the rounds themselves send. So news is through a pool
     in a few hundredths of a second, where round after round would take a second, and is repeated as before.
+
+    Chance leaves out some with each news, and of much news at once only some fits into a packet. Who starts
+    many members at a time would wait for them all to be seen everywhere. So those who have joined through us,
+    of whom only we know, are told to many others, packet after packet.
     """
 
     def __init__(self, context: Context, nodes: NodeTable, user_queues: Sequence[BroadcastQueue]) -> None:
@@ -47,23 +53,35 @@ class Dissemination:
         self._armed = False
         self._last_round = self._last_hurry = self._due = float("-inf")
         self._fresh: dict[str, bytes] = {}
+        self._first_hand = False
 
-    def broadcast(self, message: bytes, about: str, done: Callable[[], None] | None = None) -> None:
-        """Spread news about the node ``about``, in place of older news about it."""
+    def broadcast(
+        self,
+        message: bytes,
+        about: str,
+        done: Callable[[], None] | None = None,
+        *,
+        first_hand: bool = False,
+    ) -> None:
+        """Spread news about the node ``about``, in place of older news about it.
+
+        :param first_hand: nobody else has it yet.
+        """
         self.queue.add(message, about, done)
         self.wake()
         if self._armed and self._ctx.timing.hurried:
-            self._hurry(message, about)
+            self._hurry(message, about, first_hand)
 
-    def _hurry(self, message: bytes, about: str) -> None:
+    def _hurry(self, message: bytes, about: str, first_hand: bool) -> None:
         """Pass on ``message`` before the next round, unless that is about to come."""
         now, interval = self._ctx.now, self._ctx.timing.gossip_interval_s
         due = max(now + interval * _PROMPTNESS, self._last_hurry + interval * _HURRY)
-        if due >= self._due or len(self._fresh) >= _FRESH_MAX:
+        if (due >= self._due and not first_hand) or len(self._fresh) >= _FRESH_MAX:
             return
         if not self._fresh:
             self._ctx.timers.at(due, self._hurried_round)
         self._fresh[about] = message
+        self._first_hand |= first_hand
 
     def wake(self) -> None:
         """There may be something to say now, or somebody to say it to."""
@@ -122,20 +140,26 @@ class Dissemination:
             self.wake()
 
     def _hurried_round(self) -> None:
-        """Tell a few random nodes what is new, as far as it fits into one packet."""
+        """Tell others what is new, as far as it fits into one packet."""
         ctx = self._ctx
-        fresh, self._fresh = self._fresh, {}
+        others = _FIRST_HAND_NODES if self._first_hand else ctx.timing.gossip_nodes
         self._last_hurry = ctx.now
         room = self.room
         news: list[bytes] = []
-        for message in fresh.values():
+        for about, message in list(self._fresh.items()):
             room -= COMPOUND_ENTRY + len(message)
             if room < 0:
                 break
             news.append(message)
+            del self._fresh[about]
         if news:
-            for node in self._nodes.choose(ctx.timing.gossip_nodes, self._hears_gossip):
+            for node in self._nodes.choose(others, self._hears_gossip):
                 self.send_to(node, news)
+        if not self._first_hand or not news:
+            self._fresh.clear()
+        self._first_hand = bool(self._fresh)
+        if self._fresh:
+            ctx.timers.at(ctx.now + ctx.timing.gossip_interval_s * _HURRY, self._hurried_round)
 
     def _hears_gossip(self, node: Node) -> bool:
         if node.name == self._ctx.name or node.state == messages.STATE_LEFT:

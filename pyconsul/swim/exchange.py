@@ -138,7 +138,7 @@ class Streams:
 
     def _answer_push_pull(self, theirs: PushPull, source: Address) -> None:
         self._ctx.emit(Answer(self._local_state(theirs.join)))
-        error = self._merge(theirs, theirs.join, False)
+        error = self._merge(theirs, theirs.join, False, theirs.join)
         if error:
             self._ctx.problem(f"push/pull with {source[0]} failed: {error}", notable=True)
 
@@ -159,13 +159,13 @@ class Streams:
         """States that would tell us nothing. A suspicion is always news: it may confirm ours."""
         return {node.encode_state() for node in self._nodes if node.state in (STATE_ALIVE, STATE_LEFT)}
 
-    def _merge(self, theirs: PushPull, join: bool, ignore_old: bool) -> str:
+    def _merge(self, theirs: PushPull, join: bool, ignore_old: bool, joining: bool = False) -> str:
         """Take in the other side's state; returns why not, or nothing."""
         error = verify_versions(theirs.nodes, self._nodes)
         if not error:
             error = self._ctx.delegate.refuse_merge(theirs.nodes)
         if not error:
-            self._membership.merge(theirs.nodes)
+            self._membership.merge(theirs.nodes, joining)
             if theirs.user_state:
                 self._ctx.delegate.merge_state(theirs.user_state, join, ignore_old)
         return error

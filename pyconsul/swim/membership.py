@@ -65,6 +65,7 @@ class Membership:
         self._port = port
         self._suspicions: dict[str, tuple[Suspicion, Timer]] = {}
         self._patient_until = 0.0
+        self._first_hand = False
         self._gone: Callable[[], None] | None = None
         self.leaving = False
         self.woken: Callable[[], None] = lambda: None
@@ -180,7 +181,7 @@ class Membership:
 
     def _become_alive(self, node: Node, message: Alive) -> None:
         self._drop_suspicion(node)
-        self._gossip.broadcast(message.encode(), node.name)
+        self._gossip.broadcast(message.encode(), node.name, first_hand=self._first_hand)
         was_gone, old_meta = node.gone, node.meta
         node.addr, node.port = message.addr, message.port
         node.meta, node.versions, node.incarnation = message.meta, message.versions, message.incarnation
@@ -312,8 +313,12 @@ class Membership:
 
     # ------------------------------------------------------------ push/pull
 
-    def merge(self, states: Sequence[NodeState]) -> None:
-        """Take in what another node knows; never its word that a node is dead."""
+    def merge(self, states: Sequence[NodeState], joining: bool = False) -> None:
+        """Take in what another node knows; never its word that a node is dead.
+
+        :param joining: it joins through us, so nobody else knows it yet.
+        """
+        self._first_hand = joining
         for state in states:
             if state.state == STATE_ALIVE:
                 self.alive(Alive(
@@ -324,6 +329,7 @@ class Membership:
                 self.dead(Dead(state.incarnation, state.name, state.name))
             elif state.state in (STATE_SUSPECT, STATE_DEAD):
                 self.suspect(Suspect(state.incarnation, state.name, self._ctx.name))
+        self._first_hand = False
 
 
 def understood(theirs: bytes, ours: bytes) -> bool:

@@ -4,12 +4,14 @@ from random import Random
 
 from msgspec.structs import replace
 
+from pyconsul.interfaces import Address
 from pyconsul.swim.broadcasts import BroadcastQueue
-from pyconsul.swim.core import SwimCore
-from pyconsul.swim.events import PacketReceived, Send
+from pyconsul.swim.core import VERSIONS, SwimCore
+from pyconsul.swim.events import PacketReceived, Send, StreamReceived
 from pyconsul.swim.keyring import Keyring
 from pyconsul.swim.layers import Layers
-from pyconsul.swim.messages import Dead, Ping, Suspect
+from pyconsul.swim.messages import STATE_ALIVE, Dead, NodeState, Ping, PushPull, Suspect
+from pyconsul.swim.stream import encode_stream
 from tests.swim.fixture import ME, CoreTestCase, address_of, alive
 
 
@@ -71,6 +73,23 @@ class GossipTests(CoreTestCase):
             packets += sum(isinstance(effect, Send) for effect in self.advance(0.001))
         self.assertGreater(packets, 3 * 2)
         self.assertLessEqual(packets, 3 * (150 // 40 + 2) + 3)
+
+    def test_first_hand(self) -> None:
+        """Everybody is told at once who has joined through us, in as many packets as it takes."""
+        self.add("abcdefghij")
+        self.quiet()
+        names = [f"new{number}" for number in range(7)]
+        states = [
+            NodeState(name, bytes((10, 0, 7, number)), 7946, bytes(400), 1, STATE_ALIVE, VERSIONS)
+            for number, name in enumerate(names)
+        ]
+        request = encode_stream(self.layers, PushPull(True, states, b"").encode())
+        self.feed(StreamReceived(request, ("10.0.7.1", 40000)))
+        hearing: dict[str, set[Address]] = {name: set() for name in names}
+        for message, to in self.sent(self.advance(0.2)):
+            hearing[message.node].add(to)
+        for name in names:
+            self.assertLessEqual({address_of(other) for other in "abcdefghij"}, hearing[name], name)
 
     def test_no_hurry_right_before_a_round(self) -> None:
         self.add("abcdef")
