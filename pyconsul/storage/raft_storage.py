@@ -15,7 +15,8 @@ from pyconsul.raft.messages import Entry
 from pyconsul.storage.patience import Patience
 from pyconsul.storage.recovery import REJOIN, TEMPORARY_SUFFIX
 from pyconsul.storage.segment import SUFFIX, naming
-from pyconsul.storage.segments import SEGMENT_BYTES, SegmentedLog, allocated
+from pyconsul.storage.segments import SEGMENT_BYTES, SegmentedLog
+from pyconsul.storage.spares import allocated
 from pyconsul.storage.stable import StableState
 
 FOLDER = "raft"

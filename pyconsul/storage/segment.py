@@ -24,14 +24,16 @@ class Segment:
     :ivar offsets: where each entry's frame begins.
     :ivar end: where the frames that count end; in the last segment the next one goes there.
     :ivar full_at: from this size on the next entries go to another file.
+    :ivar has_zeros: there are zeros on the disk where frames will go (see ``spares``).
     """
 
-    __slots__ = ("end", "file", "first", "full_at", "header", "offsets", "path")
+    __slots__ = ("end", "file", "first", "full_at", "has_zeros", "header", "offsets", "path")
 
-    def __init__(self, folder: str, file: DiskFile, header: SegmentHeader) -> None:
+    def __init__(self, folder: str, file: DiskFile, header: SegmentHeader, has_zeros: bool = False) -> None:
         self.path = f"{folder}/{segment_name(header)}"
         self.file = file
         self.header = header
+        self.has_zeros = has_zeros
         self.first = header.first
         self.offsets = array("Q")
         self.end = HEADER_BYTES

@@ -2,8 +2,8 @@
 
 Rules that make it safe at every moment of a crash:
 
-- A file is written from front to back, once. Nothing is overwritten while the log lives, so a file
-  holds no stale frames behind its good ones.
+- A file is written from front to back, once. Nothing but zeros is overwritten while the log lives, so a
+  file holds no stale frames behind its good ones.
 - Segments are named ``<first index>-<sequence>.segment``. One with a higher sequence makes void
   what older ones hold from its first index on. The end of the log is dropped by starting a segment
   there: that is one rename, so a crash leaves the old end or the new one, never a mixture.
@@ -18,26 +18,25 @@ What has to be done in the sync thread is gathered in ``steps``; ``SegmentedStor
 
 from __future__ import annotations
 
-import errno
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from operator import attrgetter
 from random import Random
 
-from pyconsul.interfaces import Disk, DiskFile
+from pyconsul.interfaces import Disk
 from pyconsul.raft.messages import Entry
 from pyconsul.storage import frames
 from pyconsul.storage.frames import HEADER_BYTES, SegmentHeader
 from pyconsul.storage.recent import RecentEntries
-from pyconsul.storage.recovery import TEMPORARY_SUFFIX, Found, find_log, remove
+from pyconsul.storage.recovery import Found, find_log, remove
 from pyconsul.storage.segment import Segment, naming
+from pyconsul.storage.spares import Spares
 
 SEGMENT_BYTES = 16 << 20
 RECENT_BYTES_MAX = 8 << 20
-SMALL_SEGMENTS = 16
-"""On a disk with no room for a whole segment, one of this part of its size has to do."""
+WORTH_ZEROS_BYTES = 256 * 1024
+"""When so much is written to a segment that has no zeros, one that has them is worth its making."""
 
 
 class SegmentedLog:
@@ -71,10 +70,8 @@ class SegmentedLog:
         self.created = 0
         self._sync_is_due = False
         self._next_sequence = 1
-        self._spares: list[tuple[str, DiskFile]] = []
-        self._prepared_for = 0
-        self._temporaries = 0
-        self._closed = False
+        self._spares = Spares(disk, folder, segment_bytes)
+        self._prepared_for = self._prepare_at = 0
 
     def recover(self) -> Found:
         """Find the log in the folder, or begin one. Blocks; raises ``StorageDamaged``."""
@@ -86,6 +83,7 @@ class SegmentedLog:
             for step in self.take_steps():
                 step()
         active = self._segments[-1]
+        self._set_prepare_at(active)
         self.first_index, self.last_index = self._segments[0].first, active.last
         self._last_term = found.terms[-1] if found.terms else active.header.prev_term
         self._durable = self._syncing = self.last_index
@@ -110,7 +108,7 @@ class SegmentedLog:
         :raises OSError: nothing was appended.
         """
         active = self._segments[-1]
-        if active.end >= active.full_at:
+        if active.end >= active.full_at or not active.has_zeros and self._is_given_up(active):
             active = self._begin(SegmentHeader(0, self.last_index + 1, self._last_term, 0))
         offsets = active.offsets
         count = len(offsets)
@@ -129,8 +127,9 @@ class SegmentedLog:
         if not self._sync_is_due:
             self._sync_is_due = True
             self.steps.append(active.sync)
-        if active.end * 2 >= active.full_at and self._prepared_for != self._next_sequence:
-            self._prepare()
+        if active.end >= self._prepare_at and self._prepared_for != self._next_sequence:
+            self._prepared_for = self._next_sequence
+            self._spares.prepare()
         return size
 
     def truncate(self, first_dropped: int) -> None:
@@ -184,7 +183,8 @@ class SegmentedLog:
         for segment in reversed(self._segments):
             if segment.last <= index:
                 break
-            size += segment.end - segment.offsets[max(0, index + 1 - segment.first)]
+            if segment.offsets:  # else the end of the log was dropped, and nothing came since
+                size += segment.end - segment.offsets[max(0, index + 1 - segment.first)]
         return size
 
     def read(self, first: int, end: int, bytes_max: int) -> list[Entry]:
@@ -226,7 +226,7 @@ class SegmentedLog:
 
     def close(self) -> None:
         """Add the last step: seal the log, so that a later start knows that it is complete."""
-        self._closed = True
+        self._spares.close()
         active = self._segments[-1]
         seal = frames.encode_seal(active.header.marker, self.last_index, self._last_term)
         end = active.end
@@ -240,24 +240,24 @@ class SegmentedLog:
 
     def abandon(self) -> None:
         """There is nothing to be sealed: the disk failed, and what is on it has to be found again."""
-        self._closed = True
+        self._spares.close()
 
     def close_files(self) -> None:
         """Give the files back. Runs in the sync thread, which may be using them until then."""
         for segment in self._segments:
             segment.file.close()
-        for _, file in self._spares:
-            file.close()
+        self._spares.close_files()
 
     # ------------------------------------------------------------ files
 
     def _begin(self, header: SegmentHeader) -> Segment:
         """Make a new segment the active one. Sequence and marker are set here."""
-        path, file = self._spares.pop() if self._spares else self._make_file()
+        path, file, has_zeros = self._spares.take()
         header = header._replace(sequence=self._next_sequence, marker=self._rng.getrandbits(32) or 1)
         with naming(path):
             file.write((header.encode(),), 0)
-        segment = Segment(self._folder, file, header)
+        segment = Segment(self._folder, file, header, has_zeros)
+        self._set_prepare_at(segment)
         self._next_sequence += 1
         self.created += 1
         old = self._segments[-1] if self._segments else None
@@ -266,6 +266,16 @@ class SegmentedLog:
         self._sync_is_due = True  # publishing syncs the file
         return segment
 
+    def _set_prepare_at(self, active: Segment) -> None:
+        """Say when the next segment is prepared; soon if it is to take the place of one that has no zeros."""
+        half = active.full_at // 2
+        self._prepare_at = half if active.has_zeros else min(half, active.end + WORTH_ZEROS_BYTES)
+
+    def _is_given_up(self, active: Segment) -> bool:
+        """Whether a segment without zeros, with entries and much room, is to end for one that has them."""
+        room = active.full_at - active.end
+        return self._spares.are_ready and room > WORTH_ZEROS_BYTES and active.end > HEADER_BYTES
+
     def _publish(self, segment: Segment, path: str, old: Segment | None, old_end: int) -> None:
         """Step: give a segment its name. All steps for older ones have been done before."""
         segment.sync()
@@ -273,59 +283,6 @@ class SegmentedLog:
         self._disk.sync_folder(self._folder)
         if old is not None:
             old.file.truncate(old_end)  # give back what was reserved
-
-    def _make_file(self) -> tuple[str, DiskFile]:
-        path = self._temporary()
-        return path, allocated(self._disk, path, self._segment_bytes)
-
-    def _prepare(self) -> None:
-        """Have the sync thread make the file of the next segment, before it is needed."""
-        self._prepared_for = self._next_sequence
-        path = self._temporary()
-        made: list[DiskFile] = []
-
-        def make() -> None:
-            made.append(allocated(self._disk, path, self._segment_bytes))
-            made[0].sync()
-
-        def done(error: BaseException | None) -> None:
-            if error is None and not self._closed:
-                self._spares.append((path, made[0]))
-            elif made:  # if there is something wrong, whoever needs the file will meet it
-                made[0].close()
-
-        self._disk.submit(make, done)
-
-    def _temporary(self) -> str:
-        self._temporaries += 1
-        return f"{self._folder}/{self._temporaries}{TEMPORARY_SUFFIX}"
-
-
-def allocated(disk: Disk, path: str, size: int) -> DiskFile:
-    """A new file of ``size``, or of a part of that if there is not so much room.
-
-    :raises OSError: naming it; nothing is left of it then.
-    """
-    with naming(path):
-        file = disk.open(path, create=True)
-        try:
-            _allocate(file, size)
-        except OSError:
-            file.close()
-            with suppress(OSError):
-                disk.remove(path)
-            raise
-    return file
-
-
-def _allocate(file: DiskFile, size: int) -> None:
-    try:
-        file.allocate(size)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        file.truncate(0)
-        file.allocate(max(size // SMALL_SEGMENTS, 2 * HEADER_BYTES))
 
 
 _first_of = attrgetter("first")

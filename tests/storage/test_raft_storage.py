@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from pyconsul.errors import StorageDamaged
 from pyconsul.interfaces import RaftStorage, Recovered
+from pyconsul.storage import segments, spares
 from pyconsul.storage.memory import MemoryStorage
 from pyconsul.storage.patience import TURNS
 from pyconsul.storage.raft_storage import RecoveredLog
@@ -337,6 +338,95 @@ class ChangingTests(SynchronousTestCase):
         world.restart()
         self.assertEqual([name for name in world.disk.list("raft") if name.endswith(".new")], [])
 
+    def test_zeros_of_a_spare(self) -> None:
+        """They are written step by step, and the log does not wait for all of them."""
+        self.patch(spares, "STEP_BYTES", 512)
+        self.patch(spares, "PIECE_BYTES", 200)
+        world = World(segment_bytes=1200)
+        world.storage.append(1, [entry(1, data=bytes(600))])
+        world.clock.advance(1)  # the entry
+        world.clock.advance(1)  # the file
+        before = world.disk.operations
+        world.clock.advance(1)
+        self.assertEqual(world.disk.operations - before, 3 + 1)
+        world.storage.append(2, [entry(2, data=bytes(320))])
+        world.clock.advance(1)
+        world.clock.advance(1)
+        self.assertEqual(world.persisted, [1, 2])
+        self.assertEqual(world.disk.operations - before, 4 + 2 + 3 + 1)
+        world.settle()
+        self.assertEqual(world.disk.operations - before, 4 + 2 + 4 + 2)
+        [temporary] = [name for name in world.disk.list("raft") if name.endswith(".new")]
+        file = world.disk.open("raft/" + temporary)
+        self.assertEqual(file.read(5000, 0), bytes(1200))
+        world.append(3, [entry(3, data=bytes(300))])
+        self.assertEqual(len(world.segments()), 2)
+
+    def test_file_without_zeros(self) -> None:
+        """The first one is given up soon for one that has zeros, as is the one that a start finds."""
+        self.patch(segments, "WORTH_ZEROS_BYTES", 1000)
+        world = World(segment_bytes=10_000)
+        world.append(1, [entry(1, data=bytes(900))])
+        self.assertEqual(len(world.segments()), 1)
+        world.append(2, [entry(2, data=bytes(100))])
+        world.append(3, [entry(3)])
+        self.assertEqual(len(world.segments()), 2)
+        for index in range(4, 8):
+            world.append(index, [entry(index, data=bytes(900))])
+        self.assertEqual(len(world.segments()), 2)
+        self.assertEqual(world.restart().last_index, 7)
+        for index in range(8, 11):
+            world.append(index, [entry(index, data=bytes(900))])
+        self.assertEqual(len(world.segments()), 3)
+
+    def test_nothing_in_it_yet(self) -> None:
+        """A file that has no entries is kept, whatever it lacks."""
+        self.patch(segments, "WORTH_ZEROS_BYTES", 1000)
+        world = World(segment_bytes=10_000)
+        world.append(1, [entry(1, data=bytes(1000))])
+        world.append(2, [entry(2)])
+        world.storage.append(3, [entry(3, data=bytes(5000))])  # another one is made
+        world.storage.truncate(4, 2)
+        world.storage.truncate(5, 1)
+        world.settle()
+        world.append(6, [entry(1)])
+        self.assertEqual(world.restart().last_index, 1)
+
+    def test_closed_while_a_spare_is_made(self) -> None:
+        """What is left to do is not done."""
+        self.patch(spares, "STEP_BYTES", 64)
+        world = World(segment_bytes=1024)
+        world.storage.append(1, [entry(1, data=bytes(500))])
+        for _ in range(4):
+            world.clock.advance(1)
+        world.storage.close()
+        world.settle()
+        before = world.disk.operations
+        world.settle()
+        self.assertEqual(world.disk.operations, before)
+        self.assertEqual(world.restart().last_index, 1)
+
+    def test_one_spare_is_enough(self) -> None:
+        """The file that was not ready in time is there for the segment after."""
+        world = World(segment_bytes=1024)
+        for number in range(1, 4):  # too fast for the disk
+            world.storage.append(number, [entry(number, data=bytes(900))])
+        world.settle()
+        self.assertEqual(len([name for name in world.disk.list("raft") if name.endswith(".new")]), 1)
+
+    def test_spare_fails(self) -> None:
+        """An error among the zeros is no failure of the log."""
+        world = World(segment_bytes=1024)
+        world.storage.append(1, [entry(1, data=bytes(500))])
+        world.clock.advance(1)
+        world.clock.advance(1)
+        world.disk.faults["write"] = OSError(5, "Input/output error")
+        world.clock.advance(1)
+        world.disk.faults.clear()
+        world.append(2, [entry(2, data=bytes(500))])
+        world.append(3, [entry(3, data=bytes(500))])
+        self.assertEqual((world.persisted, world.failures), ([1, 2, 3], []))
+
     def test_no_room_for_a_spare(self) -> None:
         """That is no failure until the file is needed."""
         world = World(segment_bytes=1024)
@@ -374,6 +464,14 @@ class ReadTests(SynchronousTestCase):
         first = self.world.storage.compact(20)
         self.assertGreater(first, 1)
         self.assertEqual(self.world.storage.bytes_after(0), self.world.storage.bytes_after(first - 1))
+
+    def test_bytes_after_the_end_was_dropped(self) -> None:
+        """The file that began there has no entries yet."""
+        self.world.storage.truncate(31, 3)
+        self.world.settle()
+        for _ in range(2):
+            self.assertEqual(self.world.storage.bytes_after(0), 2 * (40 + len(entry(1).data)))
+            self.world.restart()
 
     def test_limit(self) -> None:
         """As many as fit, at least one."""
