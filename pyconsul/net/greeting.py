@@ -9,16 +9,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from pyconsul.errors import NotSent
 from pyconsul.net.entrance import AMP_BYTE
-from pyconsul.net.tls import why_lost
+from pyconsul.net.tls import TlsFailed, why_lost
 
 if TYPE_CHECKING:
     from pyconsul.net.amp import Connection
-
-
-class TlsFailed(NotSent):
-    """There is no TLS between us and a server; the text says why."""
 
 
 class Greeting(Protocol):

@@ -15,8 +15,7 @@ from pyconsul.errors import NotSent, Refused
 from pyconsul.log import make_logger
 from pyconsul.net.bounded_lines import BoundedLines
 from pyconsul.net.entrance import AMP_BYTE, Doorman, Entrance, RpcLimits, Speakers
-from pyconsul.net.greeting import Greeting, TlsFailed
-from pyconsul.net.tls import RPC, TLS_BYTE, Tls
+from pyconsul.net.tls import RPC, TLS_BYTE, Tls, TlsFailed
 from pyconsul.net.wheel import Wheel
 from pyconsul.raft.messages import Heartbeat, HeartbeatResponse, Message, ReadIndex, ReadIndexResponse
 
@@ -185,6 +184,8 @@ class AmpNetwork:
 
         kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
         endpoint = kind(self._reactor, host, port, timeout=DIAL_TIMEOUT_S)
+        from pyconsul.net.greeting import Greeting
+
         greeting = Greeting(lambda: self._connection(self._raft_received))
 
         def protocol() -> Protocol:

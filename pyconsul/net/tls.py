@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
 
-from pyconsul.errors import ConfigurationError
+from pyconsul.errors import ConfigurationError, NotSent
 from pyconsul.late_tls import provide as provide_tls
 from pyconsul.net.tls_files import NO_CREDENTIALS, Credentials, Reader, TlsFiles, load_credentials
 
@@ -55,6 +55,10 @@ WEAK = ":@SECLEVEL=0"
 """What OpenSSL wants to hear before it speaks versions below 1.2."""
 
 RPC, HTTPS, GOSSIP = "rpc", "https", "gossip"
+
+
+class TlsFailed(NotSent):
+    """There is no TLS between us and a server; the text says why."""
 
 
 class TlsOptions(Struct, frozen=True, kw_only=True):

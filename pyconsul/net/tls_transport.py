@@ -237,10 +237,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
         connection: Any = self._tlsConnection
         try:
             connection.send(data)
-        except SSL.WantReadError:
-            self._bufferedWrite(data)
-            return
-        except SSL.Error:
+        except SSL.Error:  # not that it wants to read first: there is no renegotiation
             self._tlsShutdownFinished(Failure())
             return
         self.plain.write(connection.bio_read(SEALED_MAX))

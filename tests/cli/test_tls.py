@@ -90,6 +90,7 @@ class AuthorityTests(Base):
         trees = [tree.value for tree in constraints.value.permitted_subtrees or ()]
         self.assertEqual(trees, ["x.org", "bar", "localhost"])
         self.assertIn("-days", self.fails("ca", "create", "-days=0"))
+        self.fails("ca", "create", "-domain=ü", "-name-constraint")
         self.assertIn("parse error", self.fails("ca", "create", "-days=abc"))
         self.assertIn("out of range", self.fails("ca", "create", "-days=99999999"))
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -194,3 +196,5 @@ class GossipTlsTests(SynchronousTestCase):
         self.reactor.advance(5.1)
         error = self.failureResultOf(done, Unreachable).value
         self.assertIn("10.0.0.9:8301: ", str(error))
+        dialled.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(len(self.reactor.tcpClients), 1)

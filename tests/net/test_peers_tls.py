@@ -9,12 +9,14 @@ from typing import Any
 from twisted.internet import reactor as any_reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
-from twisted.trial.unittest import TestCase
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from pyconsul.errors import NotSent, Unreachable
 from pyconsul.net import entrance, greeting, peers
+from pyconsul.net.greeting import Greeting
 from pyconsul.net.peers import AmpNetwork
-from pyconsul.net.tls import Tls, TlsOptions
+from pyconsul.net.tls import Tls, TlsFailed, TlsOptions
 from pyconsul.net.tls_files import RealReader, TlsFiles
 from pyconsul.raft.messages import Heartbeat, Message
 from tests.checks.certificates import CLIENT, Authority
@@ -195,3 +197,28 @@ class TlsNetworkTests(TestCase):
         self.serve(self.tls("server.dc1.consul"))
         self.assertIn("the peer closed", await self.refusal(self.tls("x", verify_outgoing=True)))
         self.assertIn("unrecognized RPC byte 81", self.log.lines[0])
+
+
+class GreetingTests(SynchronousTestCase):
+    def greeting(self) -> tuple[Greeting, StringTransportWithDisconnection]:
+        made = Greeting(lambda: self.fail("no connection is to be made"))
+        transport = StringTransportWithDisconnection()
+        transport.protocol = made
+        made.makeConnection(transport)
+        return made, transport
+
+    def test_something_else(self) -> None:
+        """A server that answers with another byte is none of ours."""
+        made, transport = self.greeting()
+        self.assertEqual(transport.value(), entrance.AMP_BYTE)
+        made.dataReceived(b"Q")
+        self.assertTrue(transport.disconnected)
+        error = self.failureResultOf(made.done, TlsFailed).value
+        self.assertEqual(str(error), "the server answers something else")
+
+    def test_given_up(self) -> None:
+        """Who no longer waits closes the connection."""
+        made, transport = self.greeting()
+        made.done.addErrback(lambda failure: None)
+        made.done.cancel()
+        self.assertTrue(transport.disconnected)

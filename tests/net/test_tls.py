@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from msgspec.structs import replace
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
@@ -20,7 +25,7 @@ from pyconsul.errors import ConfigurationError
 from pyconsul.net.tls import GOSSIP, RPC, Tls, TlsOptions
 from pyconsul.net.tls_files import RealReader, TlsFiles
 from pyconsul.net.tls_transport import NOT_HTTPS, explain
-from tests.checks.certificates import CLIENT, SERVER, Authority
+from tests.checks.certificates import CLIENT, SERVER, Authority, pem
 
 
 class Echo(Protocol):
@@ -197,6 +202,14 @@ class HandshakeTests(TlsTestCase):
             self.assertEqual(server.may_serve(far.transport, "dc1"), serves)
             self.assertTrue(self.server().may_serve(far.transport, "dc1"))
 
+    def test_no_role_without_a_certificate(self) -> None:
+        """Whoever shows none is no server."""
+        near, far, pump = self.link(self.clients()["ca"], self.server())
+        pump.flush()
+        verifying = self.server(verify_incoming_rpc=True, verify_outgoing=True, verify_server_hostname=True)
+        self.assertFalse(verifying.may_serve(far.transport, "dc1"))
+        self.assertIsNone(near.lost)
+
     def test_the_authority_in_the_middle(self) -> None:
         """Whoever is listed is believed, whether or not somebody has signed for it."""
         chain = self.files("server.dc1.consul")
@@ -246,6 +259,17 @@ class ProtocolTests(TlsTestCase):
         pump.flush()
         self.assertEqual((far.got, far.lost is not None), ([], True))
         self.assertEqual(self.why_server, [])
+
+    def test_writing_too_late(self) -> None:
+        """What cannot be sealed any more ends the connection."""
+        near, _, pump = self.link(self.client, self.server())
+        pump.flush()
+        transport: Any = near.transport
+        transport._tlsConnection.shutdown()
+        transport.write(b"x")
+        transport.write(b"y")
+        pump.flush()
+        self.assertIsNotNone(near.lost)
 
     def test_closing(self) -> None:
         """Each side hears it when the other has said all."""
@@ -395,6 +419,23 @@ class TakingTests(TlsTestCase):
         Path(before.options.files.key_file).write_bytes(b"no key")
         self.assertRaises(ConfigurationError, server.read, before.options)
         self.assertIs(server.state, before)
+
+    def test_keys_that_openssl_refuses(self) -> None:
+        """They are refused at once, not with the first connection."""
+        files = self.files("x")
+        key = rsa.generate_private_key(65537, 1024)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "x")])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+            .serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(1)).sign(key, SHA256())
+        )  # fmt: skip
+        Path(files.cert_file).write_bytes(pem(certificate))
+        Path(files.key_file).write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+        )
+        error = self.assertRaises(ConfigurationError, self.tls, files)
+        self.assertEqual(str(error), "Failed to load cert/key pair: tls: ee key too small")
 
     def test_what_is_missing(self) -> None:
         """Verifying takes somebody to believe and, for who is connected to, something to show."""
