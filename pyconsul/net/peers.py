@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import ClientCreator, Factory, Protocol
+from twisted.internet.protocol import ClientCreator, Protocol
 from twisted.python.failure import Failure
 
 from pyconsul.errors import NotSent, Refused
@@ -180,19 +180,14 @@ class AmpNetwork:
         return dialling.addCallback(greet)
 
     def _dial_tls(self, host: str, port: int, address: str, tls: Tls) -> Deferred[Connection]:
-        from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint  # slow to load
-
-        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-        endpoint = kind(self._reactor, host, port, timeout=DIAL_TIMEOUT_S)
         from pyconsul.net.greeting import Greeting
 
         greeting = Greeting(lambda: self._connection(self._raft_received))
-
-        def protocol() -> Protocol:
-            datacenter = self.datacenter_of(address)
-            return tls.client(RPC, greeting, greeting.failed, datacenter, TLS_BYTE, TLS_TIMEOUT_S)
-
-        dialling: Deferred[Any] = endpoint.connect(_Making(protocol))
+        datacenter = self.datacenter_of(address)
+        making = ClientCreator(
+            self._reactor, tls.client, RPC, greeting, greeting.failed, datacenter, TLS_BYTE, TLS_TIMEOUT_S
+        )
+        dialling: Deferred[Any] = making.connectTCP(host, port, timeout=DIAL_TIMEOUT_S)
         dialling.addCallback(lambda _: greeting.done)
         return dialling.addTimeout(DIAL_TIMEOUT_S + TLS_TIMEOUT_S, self._clock)
 
@@ -317,19 +312,6 @@ class AmpNetwork:
         for connection in list(self._inbound):
             connection.transport.abortConnection()
         self._wheel.stop()
-
-
-class _Making(Factory):
-    """Makes protocols, and leaves alone what is their ``factory``, which TLS has another of."""
-
-    noisy = False
-
-    def __init__(self, make: Callable[[], Protocol]) -> None:
-        self._make = make
-
-    def buildProtocol(self, addr: Any) -> Protocol:
-        """See ``IProtocolFactory``."""
-        return self._make()
 
 
 def _serves_nothing(method: str, body: bytes) -> bytes:
