@@ -205,14 +205,13 @@ class Renderer:
             not self._extra
             and not answer.headers
             and answer.index >= 0
-            and answer.status == 200
             and not packed
             and minor
             and keep
-            and answer.content_type is JSON
+            and (head := _READS.get((answer.status, answer.content_type))) is not None
         ):
             consistency = answer.consistency
-            before = _READ % (
+            before = head % (
                 b"X-Consul-Effective-Consistency: %b\r\n" % consistency.encode() if consistency else b"",
                 answer.index or 1,
                 b"true" if answer.known_leader else b"false",
@@ -251,10 +250,15 @@ class Renderer:
         return b"\r\n".join(lines)
 
 
-_READ = (
-    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nVary: Accept-Encoding\r\n%b"
+_ABOUT_A_READ = (
+    b"Vary: Accept-Encoding\r\n%b"
     b"X-Consul-Index: %d\r\nX-Consul-Knownleader: %b\r\nX-Consul-Lastcontact: %d\r\nDate: "
 )
+_READS = {
+    (200, JSON): b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + _ABOUT_A_READ,
+    (404, b""): b"HTTP/1.1 404 Not Found\r\n" + _ABOUT_A_READ,
+}
+"""Heads of what most reads give, by status and content type."""
 
 
 def reason(status: int, otherwise: bytes = b"Unknown") -> bytes:
