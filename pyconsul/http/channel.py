@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import httptools
@@ -371,15 +372,24 @@ class Channel(Protocol):
             self._crowd = result
             result.join(self, facts)
         elif result is None:
-            from pyconsul.http.request import LeanRequest
-
-            self._request = LeanRequest(self, method, target, facts, body)
-            self._request.begin()
+            self.site.loading.then(partial(self._inflate, method, target, facts, body))
         elif isinstance(result, Deferred):
             self._pending = result
             result.addCallbacks(self._answered, self._failed)
         elif not isinstance(result, Later):
             self.settle(result, self.last)
+
+    def _inflate(self, method: bytes, target: bytes, facts: Facts, body: Body) -> None:
+        """Have Klein answer."""
+        if self._gone:
+            return
+        try:
+            from pyconsul.http.request import LeanRequest
+
+            self._request = LeanRequest(self, method, target, facts, body)
+            self._request.begin()
+        except Exception:
+            self.broke(Failure())
 
     def ask_anew(self, lane: Lane, target: bytes, facts: Facts) -> None:
         """The kept answer that was waited for cannot be given."""

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from pyconsul.http.channel import Channel
 from pyconsul.http.facts import Facts
 from pyconsul.http.lane import Lane
+from pyconsul.http.loading import Loading
 from pyconsul.http.settings import HttpSettings
 from pyconsul.http.surface import Surface
 from pyconsul.log import make_logger
@@ -38,6 +39,7 @@ class Site(ServerFactory):
     :ivar lines: method and target of known request lines.
     :ivar blocks: what known header blocks say.
     :ivar requests: what known GETs are as a whole: method, target and headers.
+    :ivar loading: of what requests need that no lane serves.
     :ivar tick: counts up while the site runs, every ``TICK_S``.
     """
 
@@ -48,6 +50,7 @@ class Site(ServerFactory):
         self._log = make_logger("agent.http")
         self.surface = surface
         self.clock = clock
+        self.loading = Loading(surface, clock)
         self.lines: dict[bytes, tuple[bytes, bytes]] = {}
         self.blocks: dict[bytes, Facts] = {}
         self.requests: dict[bytes, tuple[bytes, bytes, Facts]] = {}
