@@ -90,7 +90,9 @@ class Replica:
         self.ready = False
         """This server leads and its store is up to date; the default reads may be served."""
         self._barrier = 0
-        self._gathering: list[tuple[bytes, Waiter]] = []
+        self._gathering: list[bytes] = []
+        self._gathered_for: list[Waiter] = []
+        """Who waits for the commands that are being gathered, in the same order."""
         self._proposing: deque[list[Waiter]] = deque()
         self._waiters: deque[tuple[int, int, Waiter]] = deque()
         """Who waits for an entry to be applied: its index and term."""
@@ -343,7 +345,8 @@ class Replica:
             raise Refused("too many writes are waiting; try again later")
         if not self._gathering:
             self._clock.callLater(0, self._flush)
-        self._gathering.append((command, waiter))
+        self._gathering.append(command)
+        self._gathered_for.append(waiter)
 
     def confirm(self, waiter: Waiter, leased: bool = False) -> Question:
         """Tell ``waiter`` when all is applied here that was acknowledged before this call.
@@ -421,10 +424,11 @@ class Replica:
 
     def _flush(self) -> None:
         while self._gathering and not self._stopped:
-            batch = self._gathering[:COMMANDS_PER_PROPOSAL_MAX]
-            del self._gathering[:COMMANDS_PER_PROPOSAL_MAX]
-            self._proposing.append([waiter for _, waiter in batch])
-            self.driver.feed(events.Propose([command for command, _ in batch]))
+            commands, waiters = self._gathering, self._gathered_for
+            self._gathering = commands[COMMANDS_PER_PROPOSAL_MAX:]
+            self._gathered_for = waiters[COMMANDS_PER_PROPOSAL_MAX:]
+            self._proposing.append(waiters[:COMMANDS_PER_PROPOSAL_MAX])
+            self.driver.feed(events.Propose(commands[:COMMANDS_PER_PROPOSAL_MAX]))
 
     def _feed(self, event: object) -> None:
         if not self._stopped:
@@ -602,10 +606,10 @@ class Replica:
 
     def _fail_all(self) -> None:
         self._fail_waiters()
-        gathering, self._gathering = self._gathering, []
+        gathering, self._gathering, self._gathered_for = self._gathered_for, [], []
         proposing, self._proposing = self._proposing, deque()
         transfers, self._transfers = self._transfers, deque()
-        fail_all((waiter for _, waiter in gathering), self.no_leader)
+        fail_all(gathering, self.no_leader)
         fail_all((waiter for batch in proposing for waiter in batch), self._unknown)
         self._confirming.fail(self.no_leader)
         self._until_applied.fail(self.no_leader)

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from pyconsul.errors import BadRequest
@@ -22,7 +21,6 @@ Result = Answer | Deferred[Answer] | Later
 
 RULE = "/v1/kv/<path:key>"
 _LIMIT = re.compile(r"[1-9][0-9]{0,8}")
-NO_KEY = "Missing key name"
 RAW_HEADERS = ((b"Content-Security-Policy", b"sandbox"), (b"X-Content-Type-Options", b"nosniff"))
 
 
@@ -61,11 +59,13 @@ def add_routes(app: App, agent: Agent) -> None:
     )  # fmt: skip
     def put(query: Query, key: str) -> Result:
         """Set an entry: always, if its index is still ``?cas=``, or with a session's lock."""
+        if key and query.facts.plain and not query.has_parameters:  # as most are
+            request = KVSRequest(op="set", dir_ent=DirEntry(key=key, value=query.body or None))
+            return write(agent, query, "KVS.Apply", request, _applied)
         if query.has_parameters:
             query.options()  # what only reads need has to be right here, too
         query.refuse_namespace()
-        if not key:
-            raise BadRequest(NO_KEY)
+        _require(key)
         operation, flags, index = "set", 0, 0
         session: str | UnsetType = UNSET
         if query.has_parameters:
@@ -97,15 +97,13 @@ def add_routes(app: App, agent: Agent) -> None:
         return _apply(query, operation, DirEntry(key=key, modify_index=index))
 
     def _apply(query: Query, operation: str, entry: DirEntry) -> Result:
-        request = KVSRequest(op=operation, dir_ent=entry)
-        if options := query.write_options():
-            request = replace(request, **options)
+        request = KVSRequest(op=operation, dir_ent=entry, **query.write_options())
         return write(agent, query, "KVS.Apply", request, _applied)
 
 
 def _require(key: str) -> None:
     if not key:
-        raise BadRequest(NO_KEY)
+        raise BadRequest("Missing key name")
 
 
 def _page(query: Query) -> dict[str, Any]:

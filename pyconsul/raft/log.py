@@ -136,9 +136,7 @@ class RaftLog:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add ``entries``, which follow the last one; their terms never fall."""
         first = entries[0].index
-        size = ENTRY_OVERHEAD_BYTES * len(entries)
-        for entry in entries:
-            size += len(entry.data)
+        size = ENTRY_OVERHEAD_BYTES * len(entries) + sum([len(entry.data) for entry in entries])
         if self._cache_bytes > self._cache_bytes_max:
             self._evict()
         if entries[-1].term != self.last_term or not self._run_starts:
