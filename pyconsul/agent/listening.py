@@ -19,6 +19,7 @@ from pyconsul.http.app import make_site
 from pyconsul.http.routes import App
 from pyconsul.http.settings import HttpSettings
 from pyconsul.log import make_logger
+from pyconsul.net.bounded_lines import BoundedLines
 from pyconsul.net.entrance import RpcLimits
 from pyconsul.net.tls import Tls
 
@@ -89,7 +90,8 @@ class HttpService(Service):
     """The HTTP API on ``addresses.http`` and ``addresses.https``, and the watches, which ask it."""
 
     def __init__(self, agent: BaseAgent, config: AgentConfig, reactor: Any, tls: Tls) -> None:
-        self._log = make_logger("agent.http")
+        log = make_logger("agent.http")
+        self._refusals = BoundedLines(reactor, lambda text: log.warn("{text}", text=text))
         self._reactor = reactor
         self._config = config
         self._tls = tls
@@ -131,8 +133,7 @@ class HttpService(Service):
             self._ports.append(port)
 
     def _not_let_in(self, peer: Any, why: str) -> None:
-        """Anybody may knock: such lines are for who looks for them."""
-        self._log.debug("TLS handshake with {peer} failed: {why}", peer=getattr(peer, "host", peer), why=why)
+        self._refusals.add(f"HTTPS connection from {getattr(peer, 'host', peer)} refused: TLS: {why}")
 
     def stopService(self) -> Deferred[Any]:
         """Close the ports and every connection."""

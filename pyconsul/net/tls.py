@@ -191,7 +191,10 @@ class Tls:
         return made
 
     def https_factory(self, inner: Any, failed: Failed, timeout_s: float) -> Any:
-        """A factory of HTTPS connections around those of ``inner``."""
+        """A factory of HTTPS connections around those of ``inner``.
+
+        Of those who only connect and close again, as load balancers do, ``failed`` is not told.
+        """
         return _library().HttpsFactory(
             lambda: self._context(HTTPS, True), inner, self._clock, failed, timeout_s
         )

@@ -115,6 +115,8 @@ class TlsTransport(TLSMemoryBIOProtocol):
 
     :ivar problem: why the peer's certificate was not believed.
     :ivar plain: the transport below.
+    :ivar lingers: the peer may read why it is refused before the connection is closed.
+    :ivar tells_of_all: also of those who close the connection without a word.
     :ivar heard: whether the peer said anything at all that may be TLS.
     """
 
@@ -125,6 +127,7 @@ class TlsTransport(TLSMemoryBIOProtocol):
     name_checked = False
     plain: Any = None
     lingers = False
+    tells_of_all = True
     _ending = False
     _limit: IDelayedCall | None = None
     _told = False
@@ -184,7 +187,9 @@ class TlsTransport(TLSMemoryBIOProtocol):
         if not self._handshakeDone and not self._told:
             self._told = True
             cause = self._reason.value if self._reason is not None else SSL.Error()
-            self.failed(self.plain.getPeer(), self.problem or explain(cause))
+            why = self.problem or explain(cause)
+            if why != CLOSED or self.tells_of_all:
+                self.failed(self.plain.getPeer(), why)
 
     def _in_time(self) -> None:
         if self._limit is not None and self._limit.active():
@@ -319,6 +324,7 @@ class HttpsTransport(TlsTransport):
     """TLS for HTTP: who speaks it without is told so."""
 
     lingers = True
+    tells_of_all = False
 
     def dataReceived(self, data: bytes) -> None:
         """See ``TlsTransport``; only the first bytes are looked at."""

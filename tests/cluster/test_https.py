@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -91,6 +92,15 @@ class HttpsTests(HttpsTestCase):
         for how in ({"by": self.other}, {"hours": -1}, {"uses": (SERVER,)}):
             self.refused(**self.pair(f"bad{len(os.listdir(self.folder))}", **how))
         self.assertEqual(agent.request("GET", "kv/a?raw"), (200, b"v"))
+        socket.create_connection((IP, 8501)).close()
+        said = "HTTPS connection from 127.0.0.1 refused: TLS: "
+        for why in (
+            "the peer shows no certificate",
+            "x509: certificate has expired",
+            "x509: certificate signed by",
+        ):
+            eventually(lambda why=why: said + why in agent.log())  # type: ignore[misc]
+        self.assertNotIn("the peer closed the connection", agent.log())
 
     def test_new_certificates(self) -> None:
         """A reload takes them over without ending connections, or nothing if they are no good."""

@@ -487,6 +487,12 @@ class HttpsTests(TlsTestCase):
                 pump.flush()
                 self.assertEqual(near.got == [b"HELLO"], has or not wanted)
 
+    def test_who_only_looks(self) -> None:
+        """Nobody is told of a connection without a word."""
+        self.https().makeConnection(FakeTransport(self.made, True))
+        self.made.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual((self.why_server, self.clock.getDelayedCalls()), ([], []))
+
     def test_without_a_certificate(self) -> None:
         """Nobody gets in, but nothing breaks."""
         empty = Tls(RealReader(), self.clock, TlsOptions())
