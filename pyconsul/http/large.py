@@ -101,10 +101,9 @@ def pieces(data: bytes) -> Iterator[bytes]:
 
 
 def chunks(texts: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks that carry ``texts`` over HTTP/1.1."""
+    """The chunks that carry ``texts`` over HTTP/1.1; nothing for those that are empty."""
     for text in texts:
-        if text:
-            yield b"%x\r\n%b\r\n" % (len(text), text)
+        yield b"%x\r\n%b\r\n" % (len(text), text) if text else b""
     yield b"0\r\n\r\n"
 
 
@@ -215,7 +214,8 @@ class Sending:
             channel.broke(Failure())
             return False
         if piece is not None:
-            channel.write(piece)
+            if piece:
+                channel.write(piece)
             return not self._paused
         channel.unregisterProducer()
         self._sent()

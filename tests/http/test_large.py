@@ -199,6 +199,13 @@ class LongTests(LargeTestCase):
         self.assertIn(b"Content-Encoding: gzip\r\n", head)
         self.assertEqual(gzip.decompress(joined(body)), self.body)
 
+    def test_packed_by_turns(self) -> None:
+        """A piece a turn, also while nothing comes of them."""
+        self.client.get(TARGET, headers=GZIP)
+        self.turns(2)
+        self.assertEqual(self.turns(self.rows // 2 - 1), b"")
+        self.assertTrue(self.turns(3).endswith(b"\r\n0\r\n\r\n"))
+
     def test_keys(self) -> None:
         """So are names."""
         keys = [f"a{number:0100d}" for number in range(20)]
