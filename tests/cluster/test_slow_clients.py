@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+from base64 import b64encode
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,6 +14,7 @@ from tests.cluster.processes import WITHIN_S, Agent, block, eventually
 RESTING, DAWDLING, DEAF = 200, 20, 20
 LARGE_BYTES = 400_000
 ASKED_AT_ONCE = 50
+LISTED = 2_000
 GET = b"GET /v1/kv/large?raw HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -62,3 +65,29 @@ class SlowClientTests(SynchronousTestCase):
             self.assertTrue(client.recv(100).startswith(b"HTTP/1.1 200 OK"))
         resting[0].sendall(GET)
         self.assertTrue(resting[0].recv(100).startswith(b"HTTP/1.1 200 OK"))
+
+    def test_a_listing(self) -> None:
+        """Whoever reads a long list slowly gets it whole in the end, and takes little memory meanwhile."""
+        value = b64encode(os.urandom(1500)).decode()
+        for start in range(0, LISTED, 64):
+            keys = [f"listed/{number:05}" for number in range(start, min(start + 64, LISTED))]
+            sets = [{"KV": {"Verb": "set", "Key": key, "Value": value}} for key in keys]
+            self.assertEqual(self.agent.request("PUT", "txn", json.dumps(sets).encode())[0], 200)
+        ask = b"GET /v1/kv/listed/?recurse HTTP/1.0\r\n\r\n"
+        quick = self.connect()
+        quick.sendall(ask)
+        whole = self.rest(quick)
+        self.assertEqual(len(json.loads(whole)), LISTED)
+        before = self.memory_bytes()
+        slow = [self.connect(4096) for _ in range(DEAF)]
+        for client in slow:
+            client.sendall(ask)
+            self.assertEqual(client.recv(1, socket.MSG_PEEK), b"H")
+        self.assertEqual(self.agent.request("PUT", "kv/listed/00000", b"new"), (200, b"true"))
+        self.assertLess(self.memory_bytes() - before, DEAF * len(whole) / 4)
+        self.assertEqual({self.rest(client) for client in slow[:3]}, {whole})
+
+    def rest(self, client: socket.socket) -> bytes:
+        """The body of an answer that ends with its connection."""
+        with client.makefile("rb") as file:
+            return file.read().partition(b"\r\n\r\n")[2]
