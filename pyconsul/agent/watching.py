@@ -146,7 +146,7 @@ class _Run:
 
     async def _deliver(self, data: bytes, index: int) -> None:
         try:
-            await self._handler(data, index)
+            await self._handler(data + b"\n", index)
         except CancelledError:
             raise
         except Exception as error:

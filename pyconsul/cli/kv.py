@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 
 from pyconsul.cli.command import Command, Failed, Group, Invocation
-from pyconsul.cli.flags import Flag, boolean, unsigned
+from pyconsul.cli.flags import UINT_MAX, Flag, boolean, unsigned
 from pyconsul.client import kv
 from pyconsul.errors import PyconsulError
 
@@ -229,6 +229,8 @@ def _rows(data: bytes) -> list[dict[str, Any]]:
         for name, kind in kinds.items():
             if not isinstance(row.get(name, kind()), kind):
                 raise Failed(f"Cannot unmarshal data: json: {name} is not a {kind.__name__}")
+        if not 0 <= row.get("flags", 0) <= UINT_MAX:
+            raise Failed(f"Cannot unmarshal data: json: {row['flags']} is no number of 64 bits")
         read.append(row)
     return read
 

@@ -9,7 +9,7 @@ from pyconsul.errors import PyconsulError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
     from pyconsul.client.call import Response
     from pyconsul.structs.watch import Follower
@@ -71,7 +71,22 @@ def _print(invocation: Invocation, follower: Follower) -> int:
 
 
 def _follow(invocation: Invocation, follower: Follower) -> int:
-    """For ever, or until the program fails."""
+    """Until the program fails, or the user has enough."""
+    import signal
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        return _deliver_all(invocation, follower)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _deliver_all(invocation: Invocation, follower: Follower) -> NoReturn:
     import time
 
     from pyconsul.structs.watch import retry_wait_s
@@ -100,9 +115,15 @@ def _deliver(invocation: Invocation, data: bytes, index: int) -> None:
     if invocation.values["shell"]:
         arguments = [environ.get("SHELL") or "/bin/sh", "-c", " ".join(arguments)]
     try:
-        done = subprocess.run(arguments, input=data, env={**environ, "CONSUL_INDEX": str(index)}, check=False)
+        done = subprocess.run(
+            arguments, input=data + b"\n", env={**environ, "CONSUL_INDEX": str(index)}, check=False
+        )
     except OSError as error:
-        raise Failed(f"Error executing handler: {arguments[0]}: {error.strerror}") from None
+        program = arguments[0]
+        why = f"fork/exec {program}: {str(error.strerror).lower()}"
+        if "/" not in program:
+            why = f'exec: "{program}": executable file not found in $PATH'
+        raise Failed(f"Error starting handler: {why}") from None
     if done.returncode:
         raise Failed(f"Error executing handler: exit status {done.returncode}")
 

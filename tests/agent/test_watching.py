@@ -95,11 +95,11 @@ class RunTests(Case):
         self.watching.start([{**NODES, "token": "t"}])
         self.assertEqual(self.asked[0][:2], ("/v1/catalog/nodes", "t"))
         self.answer(200, 5, b"[]")
-        self.assertEqual(self.handled, [(b"[]", 5)])
+        self.assertEqual(self.handled, [(b"[]\n", 5)])
         self.assertEqual(self.asked[1][0], "/v1/catalog/nodes?index=5")
         self.answer(200, 5, b"[]")
         self.answer(200, 6, b"[1]")
-        self.assertEqual(self.handled[1:], [(b"[1]", 6)])
+        self.assertEqual(self.handled[1:], [(b"[1]\n", 6)])
 
     def test_one_run_at_a_time(self) -> None:
         self.handling = Deferred()

@@ -260,6 +260,7 @@ class ImportTests(SynchronousTestCase):
             ("[1]", "Cannot unmarshal data: json: not a list of entries"),
             ('[{"key":1}]', "Cannot unmarshal data: json: key is not a str"),
             ('[{"key":"z","flags":"x"}]', "Cannot unmarshal data: json: flags is not a int"),
+            ('[{"key":"z","flags":-1}]', "Cannot unmarshal data: json: -1 is no number of 64 bits"),
             ('[{"key":"z","value":"!!"}]', "Error base 64 decoding value for key z: illegal base64 data"),
             ('[{"key":"z","value":"\u00e9"}]', "Error base 64 decoding value for key z: illegal base64 data"),
             ('[{"key":"/z"}]', "Error! Failed writing data for key /z: Invalid key."),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import time
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -64,7 +66,21 @@ class ChildTests(SynchronousTestCase):
             result.lines, [f"GET /v1/catalog/nodes{query}" for query in ("", "?index=5", "?index=6")]
         )
         with open(path, encoding="utf-8") as file:
-            self.assertEqual(file.read(), "[1] 5\n[2] 7\n")
+            self.assertEqual(file.read(), "[1]\n 5\n[2]\n 7\n")
+
+    def test_enough(self) -> None:
+        """Who ends it by a signal ends it well."""
+        before = signal.getsignal(signal.SIGTERM)
+
+        def interrupted(*arguments: object, **more: object) -> None:
+            handler = signal.getsignal(signal.SIGTERM)
+            assert callable(handler)
+            handler(signal.SIGTERM, None)
+
+        self.patch(subprocess, "run", interrupted)
+        result = run("watch", "-type=nodes", "true", answers=[(200, [1], "X-Consul-Index: 5\r\n")])
+        self.assertEqual((result.status, result.err), (0, ""))
+        self.assertIs(signal.getsignal(signal.SIGTERM), before)
 
     def test_retries(self) -> None:
         waits: list[float] = []
@@ -78,4 +94,9 @@ class ChildTests(SynchronousTestCase):
     def test_no_such_program(self) -> None:
         result = run("watch", "-type=nodes", "-shell=false", "no-such-program", answers=[(200, [])])
         self.assertEqual(result.status, 1)
-        self.assertIn("Error executing handler: no-such-program: No such file", result.err)
+        why = 'exec: "no-such-program": executable file not found in $PATH'
+        self.assertEqual(result.err, f"Error starting handler: {why}\n")
+        result = run("watch", "-type=nodes", "-shell=false", "/no/such", answers=[(200, [])])
+        self.assertEqual(
+            result.err, "Error starting handler: fork/exec /no/such: no such file or directory\n"
+        )
