@@ -31,6 +31,7 @@ from pyconsul.raft.timing import Timing
 from pyconsul.state.fsm import FSM
 from pyconsul.state.store import Snapshot
 from pyconsul.storage.mending import LOOK_S, Mending, Opened, said
+from pyconsul.storage.patience import Patience
 from pyconsul.storage.peers_file import ConfigurationRecovery, PeersFile
 from pyconsul.storage.raft_storage import FOLDER
 from pyconsul.storage.snapshot_policy import SnapshotPolicy, SnapshotSettings
@@ -38,6 +39,8 @@ from pyconsul.storage.snapshotting import Snapshotting, after
 from pyconsul.structs.metrics import Durations
 
 PROPOSALS_WAITING_MAX = 100_000
+PATIENCE_TURNS = 2
+"""A turn of the reactor that brings no command ends the wait for those who were answered together."""
 COMMANDS_PER_PROPOSAL_MAX = 256
 COMMIT_TIME, FSM_APPLY = "raft.commitTime", "raft.fsm.apply"
 SNAPSHOT_FOLDER = f"{FOLDER}/snapshots"
@@ -93,6 +96,8 @@ class Replica:
         self._gathering: list[bytes] = []
         self._gathered_for: list[Waiter] = []
         """Who waits for the commands that are being gathered, in the same order."""
+        self._submitted = 0
+        self._patience = Patience(PATIENCE_TURNS)
         self._proposing: deque[list[Waiter]] = deque()
         self._waiters: deque[tuple[int, int, Waiter]] = deque()
         """Who waits for an entry to be applied: its index and term."""
@@ -335,7 +340,7 @@ class Replica:
         """Append ``command``; ``waiter`` is told what applying it returned.
 
         Commands of one turn of the reactor are gathered into one batch for the log, the disk and
-        the followers.
+        the followers; so are those of the turns after many were answered at once (``Patience``).
 
         :raises PyconsulError: nothing was appended, and ``waiter`` is told nothing.
         """
@@ -344,7 +349,8 @@ class Replica:
         if len(self._waiters) + len(self._gathering) >= PROPOSALS_WAITING_MAX:
             raise Refused("too many writes are waiting; try again later")
         if not self._gathering:
-            self._clock.callLater(0, self._flush)
+            self._clock.callLater(0, self._turn)
+        self._submitted += 1
         self._gathering.append(command)
         self._gathered_for.append(waiter)
 
@@ -422,13 +428,25 @@ class Replica:
 
     # ------------------------------------------------------------ events
 
+    def _turn(self) -> None:
+        """A turn of the reactor is over in which commands were submitted, or others waited for."""
+        if self._gathering and self._patience.waits and self._patience.turn(self._submitted):
+            self._clock.callLater(0, self._turn)
+        else:
+            self._flush()
+
     def _flush(self) -> None:
-        while self._gathering and not self._stopped:
-            commands, waiters = self._gathering, self._gathered_for
-            self._gathering = commands[COMMANDS_PER_PROPOSAL_MAX:]
-            self._gathered_for = waiters[COMMANDS_PER_PROPOSAL_MAX:]
-            self._proposing.append(waiters[:COMMANDS_PER_PROPOSAL_MAX])
-            self.driver.feed(events.Propose(commands[:COMMANDS_PER_PROPOSAL_MAX]))
+        """Propose what is gathered; what comes of that is gathered anew."""
+        self._patience.end()
+        commands, self._gathering = self._gathering, []
+        waiters, self._gathered_for = self._gathered_for, []
+        for begin in range(0, len(commands), COMMANDS_PER_PROPOSAL_MAX):
+            end = begin + COMMANDS_PER_PROPOSAL_MAX
+            if self._stopped:  # the disk failed
+                fail_all(waiters[begin:], self.no_leader)
+                return
+            self._proposing.append(waiters[begin:end])
+            self.driver.feed(events.Propose(commands[begin:end]))
 
     def _feed(self, event: object) -> None:
         if not self._stopped:
@@ -525,6 +543,7 @@ class Replica:
                 is_ours = awaited == index and term == entry.term
                 answers.append((waiter, result if is_ours else LeadershipLost()))
         self._measure(begun, len(effect.entries))
+        self._patience.begin(self._submitted, len(answers))
         for waiter, result in answers:  # all at once: who reads them then has something to do meanwhile
             if isinstance(result, PyconsulError):
                 waiter.errback(result)

@@ -22,6 +22,8 @@ from pyconsul.storage.stable import StableState
 FOLDER = "raft"
 PROBE = "probe" + TEMPORARY_SUFFIX
 PROBE_BYTES = 4096
+PATIENCE_TURNS = 3
+"""What a turn of the reactor reads is in the log only two turns later: writes are gathered in between."""
 
 
 class RecoveredLog(Struct, frozen=True):
@@ -81,7 +83,7 @@ class SegmentedStorage:
         self.statistics = StorageStatistics()
         self._seq = self._seq_in_job = self._seq_persisted = 0
         self._running = False
-        self._patience = Patience()
+        self._patience = Patience(PATIENCE_TURNS)
         self._accepting = self._closed = False
         self._broken: BaseException | None = None
 

@@ -158,7 +158,23 @@ class ProposeTests(Base):
         self.assertEqual((sizes, order), ([3], [0, 1, 2]))
         self.assertEqual(self.machine.applied, [3, 4, 5])
 
-    def test_large_batches_are_split(self) -> None:
+    def test_answered_together(self) -> None:
+        """Who was answered together goes on together, or as many as come while somebody comes every turn."""
+        self.lead()
+        sizes = self.appended()
+
+        def again(turns: int) -> None:
+            if turns:
+                self.clock.callLater(0, again, turns - 1)
+            else:
+                self.propose("again")
+
+        for come in ((0, 1, 2), (0, 1, 4)):
+            for turns in come:
+                self.propose(f"k{turns}").addCallback(lambda _, turns: again(turns), turns)
+            self.turn()
+        self.assertEqual(sizes, [3, 3, 3, 2, 1])
+
         """A batch has a bound."""
         self.lead()
         sizes = self.appended()

@@ -8,8 +8,7 @@ from pyconsul.errors import StorageDamaged
 from pyconsul.interfaces import RaftStorage, Recovered
 from pyconsul.storage import segments, spares
 from pyconsul.storage.memory import MemoryStorage
-from pyconsul.storage.patience import TURNS
-from pyconsul.storage.raft_storage import RecoveredLog
+from pyconsul.storage.raft_storage import PATIENCE_TURNS, RecoveredLog
 from tests.storage.worlds import World, entries, entry
 
 
@@ -219,7 +218,7 @@ class GroupCommitTests(SynchronousTestCase):
     def test_nobody_joins(self) -> None:
         """It does not wait for what does not come, or comes late."""
         self.assertEqual(self._jobs(self._written_again(0, turns=0)), [1, 2])
-        self.assertEqual(self._jobs(self._written_again(4, turns=TURNS)), [1, 2, 10])
+        self.assertEqual(self._jobs(self._written_again(4, turns=PATIENCE_TURNS)), [1, 2, 10])
 
     def _jobs(self, world: World) -> list[int]:
         world.settle()
