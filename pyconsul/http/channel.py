@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from pyconsul.http.answer import Answer, not_stored, protocol_error, reason
-from pyconsul.http.crowds import Confirmation, Crowd
+from pyconsul.http.crowds import Members
 from pyconsul.http.facts import Facts
 from pyconsul.http.large import Sending
 from pyconsul.http.query import Body, Query
@@ -100,7 +100,7 @@ class Channel(Protocol):
     _held = b""
     _queue: deque[Item] | None = None
     _pending: Deferred[Answer] | None = None
-    _crowd: Confirmation | Crowd | None = None
+    _crowd: Members | None = None
     _request: LeanRequest | None = None
     _producer: Any = None
     _linger: Any = None
@@ -368,7 +368,7 @@ class Channel(Protocol):
 
     def _await(self, result: Result, method: bytes, target: bytes, facts: Facts, body: Body) -> None:
         """An answer will come, or is not sent at once."""
-        if isinstance(result, Confirmation | Crowd):
+        if isinstance(result, Members):
             self._crowd = result
             result.join(self, facts)
         elif result is None:

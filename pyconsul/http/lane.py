@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from pyconsul.http import paths
 from pyconsul.http.answer import Answer
-from pyconsul.http.crowds import Confirmation, Crowd, Crowds
+from pyconsul.http.crowds import Confirmation, Crowds
 from pyconsul.http.large import AT_ONCE_BYTES_MAX
 from pyconsul.http.query import Query
 from pyconsul.http.routes import Route
@@ -18,6 +18,7 @@ from pyconsul.interfaces import LATER
 
 if TYPE_CHECKING:
     from pyconsul.http.channel import Channel
+    from pyconsul.http.crowds import Members
     from pyconsul.http.facts import Facts
     from pyconsul.http.surface import Rendered, Surface
     from pyconsul.interfaces import Later
@@ -29,7 +30,7 @@ KNOWN_BYTES_MAX = 256
 Known = tuple[bytes, Route, Mapping[str, str]]
 """Where a target leads: the method, its route, and the parameters of the path."""
 
-Result: TypeAlias = "Rendered | Deferred[Answer] | Crowd | Confirmation | Later | None"
+Result: TypeAlias = "Rendered | Deferred[Answer] | Members | Later | None"
 
 
 class Lane:
