@@ -29,7 +29,9 @@ class StandIn(ModuleType):
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        return getattr(_real(self.__name__), attribute)
+        found = getattr(_real(self.__name__), attribute)
+        setattr(self, attribute, found)  # whoever holds on to a stand-in asks again and again
+        return found
 
 
 def _real(name: str) -> ModuleType:

@@ -86,6 +86,15 @@ class StandInTests(SynchronousTestCase):
         )
         self.assertEqual(found.split(), ["True", "True", "False", "1"])
 
+    def test_asked_again(self) -> None:
+        """Whoever holds on to one is not sent to the real module each time."""
+        found = run(
+            "from pyconsul.stand_ins import StandIn\n"
+            "stand_in = StandIn('colorsys', {})\n"
+            "print(stand_in.rgb_to_hls is stand_in.__dict__['rgb_to_hls'])\n"
+        )
+        self.assertEqual(found.split(), ["True"])
+
     def test_what_they_give(self) -> None:
         """The same as the real ones, for what is asked of them."""
         import inspect
