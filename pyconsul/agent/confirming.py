@@ -13,6 +13,10 @@ from pyconsul.raft import events
 
 WAITING_MAX = 100_000
 APPLIED_WITHIN_S = 1.0
+NEAR_S = 250e-6
+"""A majority that answers within this time is not slept through."""
+BUSY_S = 1e-3
+"""At most so long after an answer, the next question is one of many."""
 
 
 class Question:
@@ -42,9 +46,13 @@ class Confirming:
     the next turn instead of this one's: otherwise a few busy clients form groups that never meet again,
     and each group takes a question of its own.
 
+    A process that sleeps takes longer to wake up, and then to run at speed, than a server nearby to answer.
+    So where one question follows another, a leader whose last one was answered quickly stays awake.
+
     :param feed: gives the question to the core, unless this server takes no part any more.
     :param leads: whether this server does. Its core asks a majority one question at a time, so the
         next one may as well wait here, where others can join.
+    :param stay_awake: see ``Environment``.
     """
 
     def __init__(
@@ -52,10 +60,13 @@ class Confirming:
         clock: IReactorTime,
         feed: Callable[[events.ConfirmLeadership], None],
         leads: Callable[[], bool],
+        stay_awake: Callable[[float], object],
     ) -> None:
         self._clock = clock
         self._feed = feed
         self._leads = leads
+        self._stay_awake = stay_awake
+        self._sent_at = self._answered_at = self._took_s = float("inf")
         self._asked: dict[int, Question] = {}
         self._gathering: Question | None = None
         self._answered = False
@@ -100,7 +111,11 @@ class Confirming:
             token = self._next_token
             self._next_token += 1
             self._asked[token] = question
+            now = self._sent_at = self._clock.seconds()
             self._feed(events.ConfirmLeadership(token, question.leased))
+            near = self._took_s < NEAR_S and now < self._answered_at + BUSY_S
+            if near and token in self._asked and self._leads():
+                self._stay_awake(NEAR_S)
 
     def answered(self, token: int) -> list[Waiter]:
         """Those who waited for the answer to ``token``, which are the caller's to tell now."""
@@ -108,6 +123,9 @@ class Confirming:
         if question is None:
             return []
         self._answered = True
+        self._answered_at = self._clock.seconds()
+        self._took_s = self._answered_at - self._sent_at
+        self._stay_awake(0.0)
         next_one = self._gathering
         if next_one is not None and not next_one.due:
             self._send_soon(next_one)

@@ -19,7 +19,7 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from pyconsul.agent.banner import banner
-from pyconsul.agent.environment import Environment
+from pyconsul.agent.environment import Environment, asleep
 from pyconsul.agent.garbage import settle
 from pyconsul.agent.identity import machine_id, node_id
 from pyconsul.agent.keyring import LAN_FILE, WAN_FILE, open_keyring
@@ -163,6 +163,7 @@ def _assemble(
         disk=disk,
         wan_transport=wan,
         tls=tls,
+        stay_awake=getattr(reactor, "stay_awake", asleep),
     )
     in_file = not config.disable_keyring_file
     keyring = open_keyring(disk, LAN_FILE, config.encrypt, in_file)

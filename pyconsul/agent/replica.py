@@ -101,7 +101,9 @@ class Replica:
         self._proposing: deque[list[Waiter]] = deque()
         self._waiters: deque[tuple[int, int, Waiter]] = deque()
         """Who waits for an entry to be applied: its index and term."""
-        self._confirming = Confirming(environment.clock, self._feed, lambda: self.is_leader)
+        self._confirming = Confirming(
+            environment.clock, self._feed, lambda: self.is_leader, environment.stay_awake
+        )
         self._until_applied = Applied(environment.clock)
         self._transfers: deque[Deferred[None]] = deque()
         self._restoring: Restoring | None = None

@@ -13,6 +13,7 @@ names of ``tcp.Connection``, so ``tests/net/test_reactor.py`` holds them to Twis
 from __future__ import annotations
 
 import errno
+import os
 from select import EPOLLIN
 from time import monotonic
 from typing import Any
@@ -26,6 +27,7 @@ from twisted.python import log
 EVENTS_PER_POLL_MAX = 256
 READ_SIZE_BYTES = 32 * 1024
 BACKLOG = 1024
+PROCESSORS = len(os.sched_getaffinity(0))
 
 _log = Logger()
 
@@ -115,6 +117,14 @@ class LeanReactor(EPollReactor):
     """
 
     seconds = staticmethod(monotonic)
+    _awake_until = 0.0
+
+    def stay_awake(self, seconds: float) -> None:
+        """Poll without sleeping for so long, since something is about to come; with 0 no longer.
+
+        With one processor whoever is to send it could not run meanwhile, so there this does nothing.
+        """
+        self._awake_until = monotonic() + seconds if seconds and PROCESSORS > 1 else 0.0
 
     def listenTCP(
         self, port: int, factory: IProtocolFactory, backlog: int = BACKLOG, interface: str = ""
@@ -140,7 +150,8 @@ class LeanReactor(EPollReactor):
     def doPoll(self, timeout: float | None) -> None:
         """Wait for events, at most ``timeout`` seconds, and handle them."""
         try:
-            events = self._poller.poll(-1 if timeout is None else timeout, EVENTS_PER_POLL_MAX)
+            events = self._awake(timeout) if self._awake_until and timeout != 0 else None
+            events = events or self._poller.poll(-1 if timeout is None else timeout, EVENTS_PER_POLL_MAX)
         except OSError as error:
             if error.errno == errno.EINTR:
                 return
@@ -160,6 +171,18 @@ class LeanReactor(EPollReactor):
                 why = error
             if why:
                 self._disconnectSelectable(selectable, why, True)
+
+    def _awake(self, timeout: float | None) -> list[tuple[int, int]]:
+        """The events that come before ``stay_awake`` ends or ``timeout`` is over."""
+        poll = self._poller.poll
+        until = self._awake_until if timeout is None else min(self._awake_until, monotonic() + timeout)
+        events: list[tuple[int, int]] = []
+        while not events:
+            events = poll(0, EVENTS_PER_POLL_MAX)
+            if not events and monotonic() >= until:
+                self._awake_until = 0.0
+                break
+        return events
 
     doIteration = doPoll
 

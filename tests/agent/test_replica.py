@@ -61,6 +61,7 @@ class Base(SynchronousTestCase):
         self.machine = Machine(Store())
         self.roles: list[Role] = []
         self.ready: list[int] = []
+        self.awake: list[float] = []
         environment = Environment(
             clock=self.clock,
             rng=Random(1),
@@ -68,6 +69,7 @@ class Base(SynchronousTestCase):
             rpc_transport=NotingRpc(),
             gossip_transport=NoGossip(),
             raft_transport=self.transport,
+            stay_awake=self.awake.append,
         )
         self.replica = Replica(environment, "a", Timing(), self.disk, self.machine)
         self.replica.role_changed = lambda change: self.roles.append(change.role)
@@ -331,6 +333,31 @@ class ReadTests(Base):
         self.answer()
         self.successResultOf(late)
         self.assertEqual(self.replica.confirmations, 3)
+
+    def ask(self, took_s: float) -> list[float]:
+        """How long to stay awake, when, and from when on no longer, for a question and its answer."""
+        self.awake.clear()
+        read = self.confirm()
+        self.turn()
+        self.clock.advance(took_s)
+        (to, question), self.transport.sent = self.transport.sent[-1], []
+        assert isinstance(question, Heartbeat)
+        last = self.replica.core.last_log_index
+        self.transport.received(to, HeartbeatResponse(question.term, question.context, last, last))
+        self.successResultOf(read)
+        return list(self.awake)
+
+    def test_staying_awake(self) -> None:
+        """Only for an answer that comes at once, as the last one did, while question follows question."""
+        near_s = confirming.NEAR_S
+        self.lead()
+        self.assertEqual(self.ask(near_s / 2), [0.0])
+        self.assertEqual(self.ask(near_s / 2), [near_s, 0.0])
+        self.assertEqual(self.ask(near_s * 2), [near_s, 0.0])
+        self.assertEqual(self.ask(near_s / 2), [0.0])
+        self.assertEqual(self.ask(near_s / 2), [near_s, 0.0])
+        self.clock.advance(confirming.BUSY_S * 2)
+        self.assertEqual(self.ask(near_s / 2), [0.0])
 
     def test_confirm_bound(self) -> None:
         """Only so many reads may wait; those that were answered do not count."""

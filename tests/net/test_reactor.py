@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 try:
+    from pyconsul.net import reactor as reactor_module
     from pyconsul.net.reactor import EagerServer, LeanReactor
 except ImportError:  # no epoll on this system
     LeanReactor = None  # type: ignore[assignment, misc]
@@ -384,6 +385,40 @@ class LeanReactorTests(SynchronousTestCase):
         self.reactor.doPoll(None)
         self.reactor._poller.error = OSError(9, "bad descriptor")
         self.assertRaises(OSError, self.reactor.doPoll, 0.0)
+
+    def test_stay_awake(self) -> None:
+        """Until something comes or the time is over, and never for longer than until the next timed call."""
+
+        class Poller:
+            def __init__(self) -> None:
+                self.timeouts: list[float] = []
+                self.events: list[list[Any]] = []
+
+            def poll(self, timeout: float, events_max: int) -> list[Any]:
+                self.timeouts.append(timeout)
+                return self.events.pop(0) if self.events else []
+
+            def close(self) -> None: ...
+
+        def polled(timeout: float | None, *events: list[Any]) -> list[float]:
+            poller.timeouts, poller.events = [], list(events)
+            self.reactor.doPoll(timeout)
+            return poller.timeouts
+
+        self.reactor._poller.close()
+        self.reactor._poller = poller = Poller()
+        self.patch(reactor_module, "PROCESSORS", 2)
+        self.assertEqual(polled(5.0), [5.0])
+        self.reactor.stay_awake(LIMIT_S)
+        self.assertEqual(polled(None, [], [], [(99, 1)]), [0, 0, 0])
+        self.assertEqual(polled(0.0, [(99, 1)]), [0.0])
+        self.assertEqual(polled(0.001)[-2:], [0, 0.001])
+        self.reactor.stay_awake(LIMIT_S)
+        self.reactor.stay_awake(0.0)
+        self.assertEqual(polled(None), [-1])
+        self.patch(reactor_module, "PROCESSORS", 1)
+        self.reactor.stay_awake(LIMIT_S)
+        self.assertEqual(polled(None), [-1])
 
     def test_closed_in_the_same_round(self) -> None:
         """An event for a descriptor that an earlier event has closed is passed over."""
